@@ -1,0 +1,39 @@
+// swift-tools-version: 6.0
+import PackageDescription
+
+// Arrows of knowledge point downwards only: see docs/ARCHITECTURE.md.
+let package = Package(
+  name: "edge-lora",
+  products: [.executable(name: "edge-lora", targets: ["edge-lora"])],
+  targets: [
+    .systemLibrary(name: "COpenBLAS"),
+    .systemLibrary(name: "CZlib"),
+    .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
+    .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
+    .target(name: "Formats", dependencies: ["CZlib"]),
+    .target(name: "Tokenization", dependencies: ["Formats"]),
+    .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Tokenization"]),
+    .target(name: "Memory"),
+    .target(name: "Transformer", dependencies: ["Kernels", "WeightStore", "Memory"]),
+    .target(name: "Adapters", dependencies: ["Kernels", "Formats", "Transformer"]),
+    .target(name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "Memory", "CZlib"]),
+    .target(name: "Deployment", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore"]),
+    .executableTarget(
+      name: "edge-lora",
+      dependencies: [
+        "Kernels", "Formats", "Tokenization", "WeightStore", "Memory", "Transformer", "Adapters", "Training",
+        "Deployment",
+      ]),
+    .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
+    .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "WeightStoreTests", dependencies: ["WeightStore", "Formats"], exclude: ["Golden"]),
+    .testTarget(
+      name: "TransformerTests", dependencies: ["Transformer", "Adapters", "WeightStore"], exclude: ["Golden"]),
+    .testTarget(name: "TrainingTests", dependencies: ["Training", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "DeploymentTests", dependencies: ["Deployment", "Training"]),
+    .testTarget(name: "CommandTests", dependencies: ["edge-lora", "Formats"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cLanguageStandard: .c11
+)

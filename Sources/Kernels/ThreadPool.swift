@@ -1,0 +1,98 @@
+import Foundation
+import Synchronization
+
+/// The one pool of worker threads; made once, used for every parallel loop.
+///
+/// A loop is a number of tasks; workers take tasks in order from a shared counter. The split into tasks is the
+/// caller's and never depends on the thread count, so a result does not either.
+public final class ThreadPool: @unchecked Sendable {
+  // @unchecked: `job`, `generation` and `stopping` change only while `condition` is locked.
+
+  /// What one loop is: runs task `task` on worker `worker` (`0 ..< threadCount`).
+  public typealias Body = (_ task: Int, _ worker: Int) -> Void
+
+  public let threadCount: Int
+  private let condition = NSCondition()
+  private let finished = NSCondition()
+  private let nextTask = Atomic<Int>(0)
+  private let busyWorkers = Atomic<Int>(0)
+  private let generation = Atomic<Int>(0)
+  private var taskCount = 0
+  private var job: UnsafeRawPointer?
+  private var stopping = false
+
+  /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that is online.
+  public init(threadCount: Int? = nil) {
+    self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
+    for worker in 1..<max(self.threadCount, 1) {
+      let thread = Thread { [unowned self] in self.work(as: worker) }
+      thread.name = "edge-lora-\(worker)"
+      thread.stackSize = 1 << 20
+      thread.start()
+    }
+  }
+
+  /// Runs `body` for every task in `0 ..< taskCount` and returns when all are done. Not re-entrant.
+  public func run(_ taskCount: Int, _ body: Body) {
+    if threadCount == 1 || taskCount <= 1 {
+      for task in 0..<taskCount { body(task, 0) }
+      return
+    }
+    withoutActuallyEscaping(body) { escaping in
+      withUnsafePointer(to: escaping) { pointer in
+        condition.lock()
+        job = UnsafeRawPointer(pointer)
+        self.taskCount = taskCount
+        nextTask.store(0, ordering: .relaxed)
+        busyWorkers.store(threadCount - 1, ordering: .relaxed)
+        generation.wrappingAdd(1, ordering: .releasing)
+        condition.broadcast()
+        condition.unlock()
+        takeTasks(pointer.pointee, worker: 0)
+        waitForWorkers()
+      }
+    }
+  }
+
+  private func takeTasks(_ body: Body, worker: Int) {
+    while true {
+      let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
+      if task >= taskCount { return }
+      body(task, worker)
+    }
+  }
+
+  /// Spins briefly, because most loops end within microseconds of each other, then sleeps.
+  private func waitForWorkers() {
+    for _ in 0..<spinCount where busyWorkers.load(ordering: .acquiring) != 0 { spinHint() }
+    if busyWorkers.load(ordering: .acquiring) == 0 { return }
+    finished.lock()
+    while busyWorkers.load(ordering: .acquiring) != 0 { finished.wait() }
+    finished.unlock()
+  }
+
+  private func work(as worker: Int) {
+    var seen = 0
+    while true {
+      for _ in 0..<spinCount where generation.load(ordering: .acquiring) == seen { spinHint() }
+      condition.lock()
+      while generation.load(ordering: .acquiring) == seen && !stopping { condition.wait() }
+      seen = generation.load(ordering: .acquiring)
+      let pointer = job
+      condition.unlock()
+      guard let pointer else { continue }
+      takeTasks(pointer.assumingMemoryBound(to: Body.self).pointee, worker: worker)
+      if busyWorkers.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+        finished.lock()
+        finished.signal()
+        finished.unlock()
+      }
+    }
+  }
+
+  private let spinCount = 2000
+
+  @inline(__always) private func spinHint() {
+    _ = nextTask.load(ordering: .relaxed)
+  }
+}
