@@ -1,0 +1,87 @@
+import Kernels
+import Transformer
+
+/// LoRA: `y += scaling * (dropout(x) Aᵀ) Bᵀ`, `A`: `[rank, in]`, `B`: `[out, rank]`.
+///
+/// Sources: Hu et al. 2021, arXiv 2106.09685; rank-stabilised scaling: Kalajdzievski 2023, arXiv 2312.03732.
+public final class LowRankAdapter: LinearAdapter {
+  public let location: LinearLocation
+  public let rank: Int
+  /// `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA.
+  public let scaling: Float
+  /// Probability with which an element of the input is zeroed while training.
+  public let dropout: Float
+  /// `[rank, in]`
+  public let a: Matrix
+  /// `[out, rank]`
+  public let b: Matrix
+  /// `[rank, in]`
+  public let aGradient: Matrix
+  /// `[out, rank]`
+  public let bGradient: Matrix
+  private let buffers: LowRankBuffers
+
+  init(
+    location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Matrix, b: Matrix, aGradient: Matrix,
+    bGradient: Matrix, buffers: LowRankBuffers
+  ) {
+    self.location = location
+    self.rank = rank
+    self.scaling = scaling
+    self.dropout = dropout
+    self.a = a
+    self.b = b
+    self.aGradient = aGradient
+    self.bGradient = bGradient
+    self.buffers = buffers
+  }
+
+  /// `x Aᵀ` is kept.
+  public var keptColumns: Int { rank }
+
+  public func forward(_ x: Matrix, into y: Matrix, keeping kept: Matrix, pass: Pass) {
+    recompute(x, keeping: kept, pass: pass)
+    ThinProduct.expand(kept, b, scale: scaling, addingTo: y, pool: pass.engine.pool)
+  }
+
+  public func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
+    ThinProduct.project(dropped(x, pass: pass), a, into: kept, pool: pass.engine.pool)
+  }
+
+  /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, `dx += dP A`, where `P = x Aᵀ` was kept.
+  public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass) {
+    let pool = pass.engine.pool
+    let dKept = Matrix(buffers.projectionGradient.base, rows: dy.rows, columns: rank)
+    ThinProduct.gradientOfExpandWeight(dy, kept, scale: scaling, addingTo: bGradient, pool: pool)
+    ThinProduct.gradientOfExpandInput(dy, b, scale: scaling, into: dKept, pool: pool)
+    ThinProduct.gradientOfProjectWeight(dKept, dropped(x, pass: pass), addingTo: aGradient, pool: pool)
+    guard let dx else { return }
+    if let seed = dropoutSeed(pass) {
+      let masked = buffers.droppedInput(rows: x.rows, columns: x.columns)
+      VectorOperations.fill(masked, with: 0, pool: pool)
+      ThinProduct.gradientOfProjectInput(dKept, a, addingTo: masked, pool: pool)
+      Dropout.apply(masked, into: masked, probability: dropout, seed: seed, pool: pool)
+      VectorOperations.add(masked, to: dx, pool: pool)
+    } else {
+      ThinProduct.gradientOfProjectInput(dKept, a, addingTo: dx, pool: pool)
+    }
+  }
+
+  private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
+    guard let seed = dropoutSeed(pass) else { return x }
+    let target = buffers.droppedInput(rows: x.rows, columns: x.columns)
+    Dropout.apply(x, into: target, probability: dropout, seed: seed, pool: pass.engine.pool)
+    return target
+  }
+
+  /// One mask per layer and micro-batch; the same on the way back.
+  private func dropoutSeed(_ pass: Pass) -> UInt64? {
+    guard dropout > 0, let seed = pass.dropoutSeed else { return nil }
+    let index = UInt64(location.layer * LinearModule.allCases.count) + location.module.index
+    return seed &+ (index &+ 1) &* 0x9E37_79B9_7F4A_7C15
+  }
+}
+
+extension LinearModule {
+  fileprivate var index: UInt64 { UInt64(Self.allCases.firstIndex(of: self) ?? 0) }
+}

@@ -1,0 +1,100 @@
+import Kernels
+import Memory
+import Transformer
+
+/// Working memory that all adapters of a set share.
+final class LowRankBuffers {
+  let projectionGradient: Vector  // [tokens * rank]
+  private let dropped: Vector  // [tokens * widest input], empty without dropout
+
+  init(tokens: Int, rank: Int, widestInput: Int, dropout: Bool, arena: Arena) {
+    projectionGradient = arena.vector("gradient of x Aᵀ", kind: .adapter, count: tokens * rank)
+    dropped = arena.vector("input after dropout", kind: .adapter, count: dropout ? tokens * widestInput : 0)
+  }
+
+  func droppedInput(rows: Int, columns: Int) -> Matrix { dropped.matrix(rows: rows, columns: columns) }
+}
+
+/// The LoRA adapters of a model: their parameters, and their gradients where they are trained, lie in one piece each.
+public final class LowRankAdapterSet {
+  public let configuration: LowRankConfiguration
+  public let adapters: [LowRankAdapter]
+  /// All parameters: for each adapter `A`, then `B`.
+  public let parameters: Vector
+  /// Laid out as `parameters`; empty unless trained.
+  public let gradients: Vector
+
+  /// Reserves the adapters and wraps the layers of `model`.
+  ///
+  /// - Parameters:
+  ///   - trainingTokens: tokens of the largest micro-batch; 0 if the adapters are only applied
+  ///   - arena: gives the memory; parameters are zero until `initialize` or `load`, after the arena's commit
+  public init(
+    configuration: LowRankConfiguration, model: CausalLanguageModel, trainingTokens: Int, arena: Arena
+  ) throws {
+    self.configuration = configuration
+    let locations = try configuration.targetModules.locations(in: model)
+    let rank = configuration.rank
+    let shapes = locations.map { model.configuration.shape(of: $0.module) }
+    let count = shapes.reduce(0) { $0 + rank * ($1.in + $1.out) }
+    let parameters = arena.vector("adapter parameters", kind: .adapter, count: count)
+    let gradients = arena.vector("adapter gradients", kind: .gradients, count: trainingTokens > 0 ? count : 0)
+    let buffers = LowRankBuffers(
+      tokens: trainingTokens, rank: rank, widestInput: shapes.map(\.in).max() ?? 0,
+      dropout: configuration.dropout > 0, arena: arena)
+    var offset = 0
+    func matrix(_ source: Vector, _ offset: Int, rows: Int, columns: Int) -> Matrix {
+      source.count == 0
+        ? Matrix(source.base, rows: 0, columns: columns) : source.matrix(at: offset, rows: rows, columns: columns)
+    }
+    self.adapters = zip(locations, shapes).map { location, shape in
+      defer { offset += rank * (shape.in + shape.out) }
+      let bOffset = offset + rank * shape.in
+      return LowRankAdapter(
+        location: location, rank: rank, scaling: configuration.scaling, dropout: Float(configuration.dropout),
+        a: matrix(parameters, offset, rows: rank, columns: shape.in),
+        b: matrix(parameters, bOffset, rows: shape.out, columns: rank),
+        aGradient: matrix(gradients, offset, rows: rank, columns: shape.in),
+        bGradient: matrix(gradients, bOffset, rows: shape.out, columns: rank),
+        buffers: buffers)
+    }
+    self.parameters = parameters
+    self.gradients = gradients
+    for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+  }
+
+  /// PEFT's start: `A` uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`), `B` zero; reproducible from `seed`.
+  public func initialize(seed: UInt64) {
+    for (index, adapter) in adapters.enumerated() {
+      var generator = SplitMix64(seed: seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03)
+      let bound = 1 / Float(adapter.a.columns).squareRoot()
+      for row in 0..<adapter.a.rows {
+        adapter.a.row(row).assign((0..<adapter.a.columns).map { _ in generator.uniform(in: -bound...bound) })
+      }
+      VectorOperations.fill(adapter.b, with: 0, pool: nil)
+    }
+  }
+}
+
+/// A small reproducible generator.
+///
+/// Source: Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators".
+public struct SplitMix64: Sendable {
+  private var state: UInt64
+
+  public init(seed: UInt64) { state = seed }
+
+  public mutating func next() -> UInt64 {
+    state &+= 0x9E37_79B9_7F4A_7C15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
+    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
+    return z ^ (z >> 31)
+  }
+
+  /// Uniform in `range`, from 24 random bits.
+  public mutating func uniform(in range: ClosedRange<Float>) -> Float {
+    let unit = Float(next() >> 40) / Float(1 << 24)
+    return range.lowerBound + unit * (range.upperBound - range.lowerBound)
+  }
+}

@@ -1,0 +1,118 @@
+import Kernels
+
+/// Grouped-query causal self-attention with its norm and residual: `y = x + o_proj(attention(norm(x)))`.
+///
+/// Sources: Vaswani et al. 2017, arXiv 1706.03762; Ainslie et al. 2023, arXiv 2305.13245 (grouped queries);
+/// Dao et al. 2022, arXiv 2205.14135 (no `T x T` matrix is kept).
+struct AttentionBlock {
+  let norm: RMSNorm
+  var query: Linear
+  var key: Linear
+  var value: Linear
+  var output: Linear
+  let shape: AttentionShape
+
+  /// What `forward` keeps for `backward`.
+  struct Activations {
+    let query: Matrix  // [tokens, heads * head size], rotated
+    let key: Matrix  // [tokens, key-value heads * head size], rotated
+    let value: Matrix  // [tokens, key-value heads * head size]
+    let mixed: Matrix  // [tokens, heads * head size], output of attention
+    let inverseRMS: Vector  // [tokens]
+    let logSumExp: Vector  // [heads * tokens]
+    let queryKept: Matrix
+    let keyKept: Matrix
+    let valueKept: Matrix
+    let outputKept: Matrix
+  }
+
+  /// - Parameters:
+  ///   - x: input, `[tokens, hidden]`
+  ///   - y: output, `[tokens, hidden]`; not `x`
+  func forward(
+    _ x: Matrix, into y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
+  ) {
+    let engine = pass.engine
+    let normed = workspace.normed.rows(0..<x.rows)
+    norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
+    let prepared = engine.prepare(normed, for: query.weight, rowsPerSequence: layout.rowLength)
+    query.forward(prepared, into: kept.query, keeping: kept.queryKept, pass: pass)
+    key.forward(prepared, into: kept.key, keeping: kept.keyKept, pass: pass)
+    value.forward(prepared, into: kept.value, keeping: kept.valueKept, pass: pass)
+    workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
+    workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
+    Attention.forward(
+      query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
+      into: kept.mixed, keeping: kept.logSumExp, pool: engine.pool, scratch: workspace.attentionScratch)
+    VectorOperations.copy(x, into: y, pool: engine.pool)
+    let mixed = engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
+    output.forward(mixed, into: y, accumulate: true, keeping: kept.outputKept, pass: pass)
+  }
+
+  /// On entry `dx` is the gradient of the block's output, on return that of its input.
+  ///
+  /// - Parameter reachesBelow: whether anything below this block is trained; if not, `dx` is left unfinished.
+  func backward(
+    _ dx: Matrix, x: Matrix, layout: SequenceLayout, kept: Activations, reachesBelow: Bool, workspace: Workspace,
+    pass: Pass
+  ) {
+    let engine = pass.engine
+    let tokens = 0..<x.rows
+    let dMixed = workspace.mixedGradient.rows(tokens)
+    output.backward(dx, x: kept.mixed, kept: kept.outputKept, into: dMixed, accumulate: false, pass: pass)
+
+    let dQuery = workspace.queryGradient.rows(tokens)
+    let dKey = workspace.keyGradient.rows(tokens)
+    let dValue = workspace.valueGradient.rows(tokens)
+    Attention.backward(
+      dMixed, output: kept.mixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
+      segments: layout.segments, logSumExp: kept.logSumExp, dQuery: dQuery, dKey: dKey, dValue: dValue,
+      pool: engine.pool, scratch: workspace.attentionScratch)
+    workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)
+    workspace.rotary.applyInverse(to: dKey, positions: layout.positions, pool: engine.pool)
+
+    let normed = workspace.normed.rows(tokens)
+    if query.adapter != nil || key.adapter != nil || value.adapter != nil {
+      norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
+    }
+    let dNormed = reachesBelow ? workspace.normedGradient.rows(tokens) : nil
+    query.backward(dQuery, x: normed, kept: kept.queryKept, into: dNormed, accumulate: false, pass: pass)
+    key.backward(dKey, x: normed, kept: kept.keyKept, into: dNormed, accumulate: true, pass: pass)
+    value.backward(dValue, x: normed, kept: kept.valueKept, into: dNormed, accumulate: true, pass: pass)
+    if let dNormed {
+      norm.backward(dNormed, x: x, inverseRMS: kept.inverseRMS, addingTo: dx, pool: engine.pool)
+    }
+  }
+
+  /// Generation: attends from the rows of `x` to the cache and themselves; their keys and values join the cache.
+  ///
+  /// - Parameter positions: of each row, continuing where the cache ends
+  func extend(
+    _ x: Matrix, into y: Matrix, layout: SequenceLayout, keeping kept: Activations, cache: KeyValueCache.Layer,
+    workspace: Workspace, pass: Pass
+  ) {
+    if cache.length == 0 {
+      forward(x, into: y, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+      cache.append(key: kept.key, value: kept.value, pool: pass.engine.pool)
+      return
+    }
+    let engine = pass.engine
+    let normed = workspace.normed.rows(0..<x.rows)
+    norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
+    let prepared = engine.prepare(normed, for: query.weight, rowsPerSequence: layout.rowLength)
+    query.forward(prepared, into: kept.query, keeping: kept.queryKept, pass: pass)
+    key.forward(prepared, into: kept.key, keeping: kept.keyKept, pass: pass)
+    value.forward(prepared, into: kept.value, keeping: kept.valueKept, pass: pass)
+    workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
+    workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
+    for row in 0..<x.rows {
+      cache.append(key: kept.key.rows(row..<row + 1), value: kept.value.rows(row..<row + 1), pool: engine.pool)
+      Attention.decode(
+        query: kept.query.row(row), keys: cache.keys, values: cache.values, shape: shape,
+        into: kept.mixed.row(row), pool: engine.pool, scratch: workspace.attentionScratch)
+    }
+    VectorOperations.copy(x, into: y, pool: engine.pool)
+    let mixed = engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
+    output.forward(mixed, into: y, accumulate: true, keeping: kept.outputKept, pass: pass)
+  }
+}

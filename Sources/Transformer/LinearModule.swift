@@ -1,0 +1,99 @@
+import Kernels
+
+/// The linear layers of a decoder layer, by the names that Hugging Face gives them.
+public enum LinearModule: String, CaseIterable, Sendable {
+  case query = "q_proj"
+  case key = "k_proj"
+  case value = "v_proj"
+  case output = "o_proj"
+  case gate = "gate_proj"
+  case up = "up_proj"
+  case down = "down_proj"
+
+  /// `self_attn.q_proj`, ...: the path below `model.layers.N.`.
+  public var path: String {
+    switch self {
+    case .query, .key, .value, .output: "self_attn.\(rawValue)"
+    case .gate, .up, .down: "mlp.\(rawValue)"
+    }
+  }
+}
+
+/// Where a linear layer stands in the model.
+public struct LinearLocation: Hashable, Sendable {
+  public let layer: Int
+  public let module: LinearModule
+
+  public init(layer: Int, module: LinearModule) {
+    self.layer = layer
+    self.module = module
+  }
+
+  /// `model.layers.3.mlp.up_proj`
+  public var name: String { "model.layers.\(layer).\(module.path)" }
+}
+
+/// What a training method adds to one frozen linear layer `y = x Wᵀ`.
+public protocol LinearAdapter: AnyObject {
+  /// Floats per token that `forward` leaves for `backward`.
+  var keptColumns: Int { get }
+
+  /// Adds the adapter's share to `y`.
+  ///
+  /// - Parameters:
+  ///   - x: input of the linear layer, `[tokens, in]`
+  ///   - y: its output so far, `[tokens, out]`
+  ///   - kept: `[tokens, keptColumns]`, written for `backward`
+  func forward(_ x: Matrix, into y: Matrix, keeping kept: Matrix, pass: Pass)
+
+  /// Writes again what `forward` kept, without its output.
+  func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass)
+
+  /// Adds to the adapter's gradients and, if it is wanted, to the input gradient.
+  ///
+  /// - Parameters:
+  ///   - dy: gradient of the output, `[tokens, out]`
+  ///   - x: what `forward` got
+  ///   - kept: what `forward` kept
+  ///   - dx: `[tokens, in]`, added to; `nil` where nothing below is trained
+  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass)
+}
+
+/// What one pass over a micro-batch knows besides its tokens.
+public struct Pass {
+  public let engine: ComputeEngine
+  /// Seed of the dropout masks of this micro-batch; `nil` outside training.
+  public let dropoutSeed: UInt64?
+
+  public init(engine: ComputeEngine, dropoutSeed: UInt64? = nil) {
+    self.engine = engine
+    self.dropoutSeed = dropoutSeed
+  }
+}
+
+/// A frozen linear layer with, perhaps, an adapter: `y = x Wᵀ + b + adapter(x)`.
+struct Linear {
+  let weight: StoredMatrix  // [out, in]
+  let bias: Vector?  // [out]
+  var adapter: (any LinearAdapter)?
+
+  var keptColumns: Int { adapter?.keptColumns ?? 0 }
+
+  /// - Parameters:
+  ///   - x: prepared input, `[tokens, in]`
+  ///   - y: output, `[tokens, out]`; added to if `accumulate`
+  ///   - kept: what the adapter keeps for `backward`
+  func forward(_ x: PreparedRows, into y: Matrix, accumulate: Bool = false, keeping kept: Matrix, pass: Pass) {
+    pass.engine.product(x, weight, into: y, accumulate: accumulate)
+    if let bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
+    adapter?.forward(x.values, into: y, keeping: kept, pass: pass)
+  }
+
+  /// `dx (+)= dy W + adapter`; the bias is frozen.
+  func backward(
+    _ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix?, accumulate: Bool, pass: Pass
+  ) {
+    if let dx { pass.engine.inputGradient(dy, weight, into: dx, accumulate: accumulate) }
+    adapter?.backward(dy, x: x, kept: kept, addingTo: dx, pass: pass)
+  }
+}

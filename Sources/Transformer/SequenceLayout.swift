@@ -1,0 +1,34 @@
+/// How the tokens of a micro-batch lie: rows of equal length, each holding one or more samples end to end.
+public struct SequenceLayout: Sendable {
+  /// Tokens per row.
+  public let rowLength: Int
+  /// Position of each token within its sample, `[tokens]`.
+  public let positions: [Int32]
+  /// First token of each sample, ascending, then the number of tokens: attention never crosses one of these.
+  public let segments: [Int]
+
+  public var tokenCount: Int { positions.count }
+
+  /// - Parameters:
+  ///   - rowLength: tokens per row; divides the number of tokens
+  ///   - segments: boundaries as described at the property; positions restart at each
+  public init(rowLength: Int, segments: [Int]) {
+    precondition(segments.count >= 2 && segments[0] == 0, "segments start at 0 and end with the token count")
+    self.rowLength = rowLength
+    self.segments = segments
+    var positions: [Int32] = []
+    positions.reserveCapacity(segments[segments.count - 1])
+    for (start, end) in zip(segments, segments.dropFirst()) {
+      precondition(start < end, "segments ascend")
+      positions.append(contentsOf: 0..<Int32(end - start))
+    }
+    self.positions = positions
+  }
+
+  /// One run of `count` tokens from position `start`: generation.
+  init(continuingAt start: Int, count: Int) {
+    rowLength = count
+    positions = (0..<count).map { Int32(start + $0) }
+    segments = [0, count]
+  }
+}
