@@ -1,1 +1,2 @@
-
+#include "float_kernels.h"
+#include "int8_kernels.h"

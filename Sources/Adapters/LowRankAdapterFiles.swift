@@ -1,0 +1,106 @@
+import Formats
+import Kernels
+import Transformer
+
+/// Reading and writing adapters as PEFT folders: `adapter_config.json` and `adapter_model.safetensors`.
+extension LowRankAdapterSet {
+  static let weightsName = "adapter_model.safetensors"
+  private static let prefix = "base_model.model."
+
+  /// PEFT's names: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
+  static func tensorName(_ location: LinearLocation, _ part: String) -> String {
+    "\(prefix)\(location.name).lora_\(part).weight"
+  }
+
+  /// Every tensor under its PEFT name, in the order of `parameters`.
+  public var namedTensors: [(name: String, matrix: Matrix)] { named { ($0.a, $0.b) } }
+
+  /// The gradient of every tensor, under the same names.
+  public var namedGradients: [(name: String, matrix: Matrix)] { named { ($0.aGradient, $0.bGradient) } }
+
+  private func named(_ pick: (LowRankAdapter) -> (Matrix, Matrix)) -> [(name: String, matrix: Matrix)] {
+    adapters.flatMap { adapter in
+      let (a, b) = pick(adapter)
+      return [(Self.tensorName(adapter.location, "A"), a), (Self.tensorName(adapter.location, "B"), b)]
+    }
+  }
+
+  /// Writes the two files into `directory`, which exists.
+  ///
+  /// - Parameter baseModel: what `base_model_name_or_path` says
+  public func save(to directory: String, baseModel: String) throws {
+    try Self.write(namedTensors, to: "\(directory)/\(Self.weightsName)")
+    try configuration.peftConfiguration(baseModel: baseModel).write(to: directory)
+  }
+
+  /// Writes matrices as an F32 safetensors file, in alphabetical order as PEFT does.
+  public static func write(_ tensors: [(name: String, matrix: Matrix)], to path: String) throws {
+    let sorted = tensors.sorted { $0.name < $1.name }
+    let writer = try SafetensorsWriter(
+      path: path,
+      tensors: sorted.map { (name: $0.name, elementType: .f32, shape: [$0.matrix.rows, $0.matrix.columns]) },
+      metadata: ["format": "pt"])
+    for tensor in sorted {
+      for row in 0..<tensor.matrix.rows {
+        try tensor.matrix.row(row).withBytes { try writer.append($0) }
+      }
+    }
+    try writer.finish()
+  }
+
+  /// Reads the parameters of a PEFT folder into this set, whose configuration came from the same folder.
+  ///
+  /// - Throws: `AdapterError` when a tensor is missing, is one too many, or has another shape.
+  public func load(from directory: String) throws {
+    let path = "\(directory)/\(Self.weightsName)"
+    let file = try SafetensorsFile(path: path)
+    let expected = namedTensors
+    let names = Set(expected.map(\.name))
+    for name in file.tensorNames where !names.contains(name) {
+      throw AdapterError.unexpectedTensor(
+        file: path, tensor: name, reason: "belongs to no wrapped layer of this model")
+    }
+    for (name, matrix) in expected {
+      guard let tensor = file.tensor(name) else { throw AdapterError.missingTensor(file: path, tensor: name) }
+      guard tensor.shape == [matrix.rows, matrix.columns] else {
+        throw AdapterError.wrongShape(
+          file: path, tensor: name, found: tensor.shape, expected: [matrix.rows, matrix.columns])
+      }
+      guard [.f32, .f16, .bf16].contains(tensor.elementType) else {
+        throw AdapterError.unexpectedTensor(
+          file: path, tensor: name, reason: "has type \(tensor.elementType.rawValue), expected F32, F16 or BF16")
+      }
+      for row in 0..<matrix.rows {
+        matrix.row(row).withMutableElements {
+          tensor.copyFloats(range: row * matrix.columns..<(row + 1) * matrix.columns, into: $0)
+        }
+      }
+    }
+  }
+}
+
+extension LowRankConfiguration {
+  /// What `adapter_config.json` in `directory` says.
+  public static func load(from directory: String) throws -> LowRankConfiguration {
+    let file = try PEFTAdapterConfig.load(directory: directory)
+    let targets: TargetModules =
+      switch file.targetModules {
+      case .names(let names): .names(names)
+      case .pattern(let pattern): pattern == "all-linear" ? .allLinear : .pattern(pattern)
+      }
+    return LowRankConfiguration(
+      rank: file.rank, alpha: file.alpha, dropout: file.dropout, targetModules: targets, useRSLoRA: file.useRSLoRA)
+  }
+
+  func peftConfiguration(baseModel: String) -> PEFTAdapterConfig {
+    let targets: PEFTAdapterConfig.TargetModules =
+      switch targetModules {
+      case .names(let names): .names(names)
+      case .allLinear: .names(LinearModule.allCases.map(\.rawValue))
+      case .pattern(let pattern): .pattern(pattern)
+      }
+    return PEFTAdapterConfig(
+      rank: rank, alpha: alpha, dropout: dropout, targetModules: targets, useRSLoRA: useRSLoRA,
+      baseModel: baseModel)
+  }
+}

@@ -1,0 +1,30 @@
+// Which float kernels this machine can run.
+#include "include/float_kernels.h"
+
+#include <string.h>
+
+extern const el_float_kernels el_float_kernels_portable;
+#if defined(__x86_64__)
+extern const el_float_kernels el_float_kernels_avx2, el_float_kernels_avx512;
+#endif
+
+const char *const *el_float_kernel_names(void) {
+#if defined(__x86_64__)
+  static const char *const names[] = {"portable", "avx2", "avx512", NULL};
+#else
+  static const char *const names[] = {"portable", NULL};
+#endif
+  return names;
+}
+
+const el_float_kernels *el_float_kernels_named(const char *name) {
+  if (strcmp(name, "portable") == 0) return &el_float_kernels_portable;
+#if defined(__x86_64__)
+  if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return &el_float_kernels_avx2;
+  if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return &el_float_kernels_avx512;
+#endif
+  return NULL;
+}

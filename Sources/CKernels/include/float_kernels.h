@@ -1,0 +1,52 @@
+// Float kernels of a training step. Every function works on rows that the caller chose; none allocates or starts
+// threads. One table per instruction set; results depend on the table, never on the number of threads.
+#ifndef EDGELORA_FLOAT_KERNELS_H
+#define EDGELORA_FLOAT_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+  const char *name;
+
+  // y = x * inverse * weight, inverse = 1 / sqrt(mean(x^2) + epsilon), over n elements; returns inverse.
+  float (*rms_norm)(size_t n, const float *x, const float *weight, float epsilon, float *y);
+  // dx += inverse * (w dy - x^ mean(w dy x^)), x^ = x * inverse.
+  void (*rms_norm_backward)(size_t n, const float *dy, const float *x, const float *weight, float inverse, float *dx);
+  // h = gate / (1 + exp(-gate)) * up
+  void (*silu_gate)(size_t n, const float *gate, const float *up, float *h);
+  // gate and up are overwritten with their gradients.
+  void (*silu_gate_backward)(size_t n, const float *dh, float *gate, float *up);
+  // Rotates the pairs (i, i + half) of one head; sign is +1 forward, -1 for the inverse.
+  void (*rotate)(size_t half, const float *cosine, const float *sine, float sign, float *x);
+  // y += scale * x
+  void (*add_scaled)(size_t n, float scale, const float *x, float *y);
+  // x *= scale
+  void (*scale)(size_t n, float scale, float *x);
+  // sum of x^2
+  double (*sum_of_squares)(size_t n, const float *x);
+  // sum of x * y
+  float (*dot)(size_t n, const float *x, const float *y);
+  // Largest element; the first of equals. Returns its index.
+  size_t (*argmax)(size_t n, const float *x);
+  // log(sum(exp(x))), stable.
+  float (*log_sum_exp)(size_t n, const float *x);
+  // x = exp(x - shift) * scale; returns the sum of exp(x - shift).
+  float (*exp_shifted)(size_t n, float shift, float scale, float *x);
+  // One AdamW update (decoupled decay). corrections are 1 - beta^step.
+  void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float lr, float beta1, float beta2, float epsilon,
+                float decay, float correction1, float correction2_sqrt);
+  // c[i][j] = beta c[i][j] + alpha sum_k a[i * a_row + k * a_col] * b[k][j]; beta is 0 or 1. b and c are row-major.
+  void (*gemm)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_row, size_t a_col, const float *b,
+               size_t ldb, float beta, float *c, size_t ldc);
+  // c[i][j] (+)= alpha sum_k a[i][k] * b[j][k]: dot products of rows; for few rows of b and long k.
+  void (*gemm_rows)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
+                    float beta, float *c, size_t ldc);
+} el_float_kernels;
+
+// The table for an instruction set: "portable", "avx2", "avx512", "neon"; null if this machine cannot run it.
+const el_float_kernels *el_float_kernels_named(const char *name);
+// The names that exist in this build, null-terminated, slowest first.
+const char *const *el_float_kernel_names(void);
+
+#endif

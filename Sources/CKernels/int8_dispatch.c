@@ -1,0 +1,44 @@
+// Which integer kernels this machine can run.
+#include <string.h>
+
+#include "include/int8_kernels.h"
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+extern const el_int8_kernels el_int8_kernels_portable;
+#if defined(__x86_64__)
+extern const el_int8_kernels el_int8_kernels_avx2, el_int8_kernels_avx512vnni;
+#elif defined(__aarch64__)
+extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod;
+#endif
+
+const char *const *el_int8_kernel_names(void) {
+#if defined(__x86_64__)
+  static const char *const names[] = {"portable", "avx2", "avx512vnni", NULL};
+#elif defined(__aarch64__)
+  static const char *const names[] = {"portable", "neon", "dotprod", NULL};
+#else
+  static const char *const names[] = {"portable", NULL};
+#endif
+  return names;
+}
+
+const el_int8_kernels *el_int8_kernels_named(const char *name) {
+  if (strcmp(name, "portable") == 0) return &el_int8_kernels_portable;
+#if defined(__x86_64__)
+  if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return &el_int8_kernels_avx2;
+  if (strcmp(name, "avx512vnni") == 0 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return &el_int8_kernels_avx512vnni;
+#elif defined(__aarch64__)
+  if (strcmp(name, "neon") == 0) return &el_int8_kernels_neon;
+#if defined(__linux__)
+  const unsigned long dot_product = 1ul << 20;  // HWCAP_ASIMDDP
+  if (strcmp(name, "dotprod") == 0 && (getauxval(AT_HWCAP) & dot_product)) return &el_int8_kernels_dotprod;
+#endif
+#endif
+  return NULL;
+}

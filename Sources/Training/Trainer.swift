@@ -1,0 +1,98 @@
+import Adapters
+import Formats
+import Foundation
+import Kernels
+import Memory
+import Transformer
+
+/// One optimiser step as it is reported.
+public struct StepReport: Sendable {
+  /// Steps done, including this one.
+  public let step: Int
+  /// Mean loss per token that carries loss.
+  public let loss: Double
+  public let learningRate: Double
+  /// L2 norm of the gradient before clipping.
+  public let gradientNorm: Double
+  /// Tokens of the step's rows, padding excluded.
+  public let tokens: Int
+  public let seconds: Double
+
+  public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
+}
+
+/// Runs optimiser steps: batches in, gradients, clipping, AdamW. Knows neither layers nor methods.
+public final class Trainer {
+  private let model: CausalLanguageModel
+  private let memory: TrainingMemory
+  private let optimizer: AdamW
+  private let maximumGradientNorm: Double
+  private let seed: UInt64
+
+  public init(
+    model: CausalLanguageModel, memory: TrainingMemory, optimizer: AdamW, maximumGradientNorm: Double, seed: UInt64
+  ) {
+    self.model = model
+    self.memory = memory
+    self.optimizer = optimizer
+    self.maximumGradientNorm = maximumGradientNorm
+    self.seed = seed
+  }
+
+  /// One optimiser step over `batches`, whose mean loss per labelled token is minimised.
+  ///
+  /// - Parameters:
+  ///   - step: steps done before this one; with `seed` it decides the dropout masks
+  ///   - learningRate: of this step
+  public func step(_ batches: [Batch], step: Int, learningRate: Double) -> StepReport {
+    let start = ContinuousClock.now
+    VectorOperations.fill(memory.adapters.gradients, with: 0)
+    let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
+    let loss = accumulateGradients(batches, labelledTokens: labelled, step: step)
+    let norm = memory.adapters.gradients.sumOfSquares().squareRoot()
+    if maximumGradientNorm > 0, norm > maximumGradientNorm {
+      VectorOperations.scale(memory.adapters.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
+    }
+    optimizer.update(
+      parameters: memory.adapters.parameters, gradients: memory.adapters.gradients, firstMoment: memory.firstMoment,
+      secondMoment: memory.secondMoment, step: step + 1, learningRate: learningRate)
+    return StepReport(
+      step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
+      tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now).seconds)
+  }
+
+  /// Adds the gradient of the mean loss over `labelledTokens` to the adapters' gradients.
+  /// - Returns: sum of the losses.
+  public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) -> Double {
+    let scale = 1 / Float(max(labelledTokens, 1))
+    var sum = 0.0
+    for (index, batch) in batches.enumerated() where batch.labelledTokenCount > 0 {
+      var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001 &+ UInt64(index))
+      let pass = Pass(engine: memory.engine, dropoutSeed: generator.next())
+      sum += model.lossAndGradient(
+        tokens: batch.tokens, labels: batch.labels, gradientScale: scale, layout: batch.layout,
+        workspace: memory.workspace, pass: pass)
+    }
+    return sum
+  }
+
+  /// Mean loss and number of labelled tokens over `batches`; dropout is off.
+  public func evaluate(_ batches: some Sequence<Batch>) -> (loss: Double, tokens: Int) {
+    var sum = 0.0
+    var count = 0
+    for batch in batches where batch.labelledTokenCount > 0 {
+      sum += model.loss(
+        tokens: batch.tokens, labels: batch.labels, layout: batch.layout, workspace: memory.workspace,
+        pass: Pass(engine: memory.engine))
+      count += batch.labelledTokenCount
+    }
+    return (sum / Double(max(count, 1)), count)
+  }
+}
+
+extension Duration {
+  /// The duration in seconds.
+  public var seconds: Double {
+    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+  }
+}
