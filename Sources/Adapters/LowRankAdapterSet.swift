@@ -71,7 +71,7 @@ public final class LowRankAdapterSet {
       for row in 0..<adapter.a.rows {
         adapter.a.row(row).assign((0..<adapter.a.columns).map { _ in generator.uniform(in: -bound...bound) })
       }
-      VectorOperations.fill(adapter.b, with: 0, pool: nil)
+      VectorOperations.fill(adapter.b, with: 0)
     }
   }
 }

@@ -33,6 +33,11 @@ typedef struct {
   float (*log_sum_exp)(size_t n, const float *x);
   // x = exp(x - shift) * scale; returns the sum of exp(x - shift).
   float (*exp_shifted)(size_t n, float shift, float scale, float *x);
+  // dp = p * (dp - mean) * scale: gradient of a softmax row.
+  void (*softmax_backward)(size_t n, float mean, float scale, const float *p, float *dp);
+  // y = x with each element zeroed with the given probability, the rest divided by 1 - probability; element i of the
+  // row decides by seed and first + i.
+  void (*dropout)(size_t n, float probability, uint64_t seed, uint64_t first, const float *x, float *y);
   // One AdamW update (decoupled decay). corrections are 1 - beta^step.
   void (*adamw)(size_t n, float *p, const float *g, float *m, float *v, float lr, float beta1, float beta2, float epsilon,
                 float decay, float correction1, float correction2_sqrt);

@@ -41,8 +41,12 @@ typedef struct {
   const char *name;
 
   // Quantises a row in blocks: scale = absmax / 127, code = round to nearest even of x / scale. With dither (not 0) the
-  // rounding is stochastic, reproducibly: each element's threshold comes from dither and its index.
+  // rounding is stochastic, reproducibly: each element's threshold comes from dither and its index. Codes are padded
+  // with zeros to whole blocks.
   void (*quantize_row)(size_t k, size_t block, const float *x, uint32_t dither, int8_t *codes, float *scales);
+
+  // largest[j] = max_i |x[i][j]|, i < m, j < k.
+  void (*column_absmax)(size_t m, size_t k, const float *x, size_t ldx, float *largest);
 
   // y[i][j] = (accumulate ? y[i][j] : 0) + sum_b sx[i][b] * sw[b][j] * sum_{p in b} x[i][p] w[p][j], i < m, j < columns.
   // x: m rows of k codes; k is a multiple of block, block of 32. The sum over blocks runs upwards with one fused

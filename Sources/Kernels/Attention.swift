@@ -1,0 +1,188 @@
+import CKernels
+
+/// Heads of an attention layer.
+public struct AttentionShape: Sendable, Equatable {
+  public let headCount: Int
+  public let keyValueHeadCount: Int
+  public let headSize: Int
+
+  public init(headCount: Int, keyValueHeadCount: Int, headSize: Int) {
+    precondition(headCount % keyValueHeadCount == 0, "query heads share key-value heads evenly")
+    self.headCount = headCount
+    self.keyValueHeadCount = keyValueHeadCount
+    self.headSize = headSize
+  }
+
+  var queriesPerKey: Int { headCount / keyValueHeadCount }
+  var scale: Float { 1 / Float(headSize).squareRoot() }
+}
+
+/// Causal attention over samples that lie end to end, with grouped queries. Only a tile of query rows meets all keys at
+/// a time; for the way back the logarithm of each row's sum is kept and the scores are computed again.
+///
+/// Source: Dao et al. 2022, arXiv 2205.14135.
+public enum Attention {
+  private static let tileRows = 32
+
+  /// Scratch of one worker for samples of at most `length` tokens, in bytes.
+  public static func scratchByteCount(shape: AttentionShape, length: Int) -> Int {
+    ((2 * shape.headSize + 2 * tileRows) * length * 4 + 63) / 64 * 64
+  }
+
+  /// Memory of one task: transposed keys and values of a sample, and two tiles of scores.
+  private struct Tiles {
+    let keys: Matrix  // [head size, length]
+    let values: Matrix  // [head size, length]
+    let scores: Matrix  // [tile, length]
+    let gradients: Matrix  // [tile, length]
+
+    init(_ scratch: Scratch, headSize: Int, length: Int) {
+      precondition(scratch.byteCount >= (2 * headSize + 2 * tileRows) * length * 4, "scratch of attention")
+      let base = scratch.base.assumingMemoryBound(to: Float.self)
+      keys = Matrix(base, rows: headSize, columns: length)
+      values = Matrix(base + headSize * length, rows: headSize, columns: length)
+      scores = Matrix(base + 2 * headSize * length, rows: tileRows, columns: length)
+      gradients = Matrix(base + (2 * headSize + tileRows) * length, rows: tileRows, columns: length)
+    }
+  }
+
+  private static func transpose(_ x: Matrix, into y: Matrix) {
+    for row in 0..<x.rows {
+      let source = x.base + row * x.stride
+      for column in 0..<x.columns { y.base[column * y.stride + row] = source[column] }
+    }
+  }
+
+  /// - Parameters:
+  ///   - query: `[tokens, heads * head size]`
+  ///   - key: `[tokens, key-value heads * head size]`
+  ///   - value: as `key`
+  ///   - segments: first token of each sample, then the number of tokens
+  ///   - output: as `query`
+  ///   - logSumExp: `[heads * tokens]`, for `backward`
+  ///   - scratch: one for each worker, of `scratchByteCount` for the longest sample
+  public static func forward(
+    query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape, segments: [Int], into output: Matrix,
+    keeping logSumExp: Vector, pool: ThreadPool, scratch: [Scratch]
+  ) {
+    let kernels = VectorOperations.kernels
+    let size = shape.headSize
+    pool.run((segments.count - 1) * shape.headCount) { task, worker in
+      let head = task % shape.headCount
+      let segment = segments[task / shape.headCount]..<segments[task / shape.headCount + 1]
+      let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
+      let columns = head * size..<(head + 1) * size
+      let shared = head / shape.queriesPerKey * size..<(head / shape.queriesPerKey + 1) * size
+      let q = query.rows(segment).columns(columns)
+      let v = value.rows(segment).columns(shared)
+      let o = output.rows(segment).columns(columns)
+      transpose(key.rows(segment).columns(shared), into: tiles.keys)
+      for first in stride(from: 0, to: segment.count, by: tileRows) {
+        let count = min(tileRows, segment.count - first)
+        let seen = first + count
+        let scores = tiles.scores
+        kernels.gemm(
+          count, seen, size, shape.scale, q.base + first * q.stride, q.stride, 1, tiles.keys.base, tiles.keys.stride,
+          0, scores.base, scores.stride)
+        for row in 0..<count {
+          let line = scores.base + row * scores.stride
+          let valid = first + row + 1
+          let total = kernels.log_sum_exp(valid, line)
+          _ = kernels.exp_shifted(valid, total, 1, line)
+          for column in valid..<seen { line[column] = 0 }
+          logSumExp.base[head * query.rows + segment.lowerBound + first + row] = total
+        }
+        kernels.gemm(
+          count, size, seen, 1, scores.base, scores.stride, 1, v.base, v.stride, 0, o.base + first * o.stride,
+          o.stride)
+      }
+    }
+  }
+
+  /// Gradients of query, key and value; all overwritten. Parameters as in `forward`.
+  public static func backward(
+    _ dOutput: Matrix, output: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
+    segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, pool: ThreadPool,
+    scratch: [Scratch]
+  ) {
+    let kernels = VectorOperations.kernels
+    let size = shape.headSize
+    pool.run((segments.count - 1) * shape.keyValueHeadCount) { task, worker in
+      let shared = task % shape.keyValueHeadCount
+      let segment = segments[task / shape.keyValueHeadCount]..<segments[task / shape.keyValueHeadCount + 1]
+      let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
+      let sharedColumns = shared * size..<(shared + 1) * size
+      let k = key.rows(segment).columns(sharedColumns)
+      let dk = dKey.rows(segment).columns(sharedColumns)
+      let dv = dValue.rows(segment).columns(sharedColumns)
+      transpose(k, into: tiles.keys)
+      transpose(value.rows(segment).columns(sharedColumns), into: tiles.values)
+      VectorOperations.fill(dk, with: 0)
+      VectorOperations.fill(dv, with: 0)
+      for head in shared * shape.queriesPerKey..<(shared + 1) * shape.queriesPerKey {
+        let columns = head * size..<(head + 1) * size
+        let q = query.rows(segment).columns(columns)
+        let o = output.rows(segment).columns(columns)
+        let dq = dQuery.rows(segment).columns(columns)
+        let dO = dOutput.rows(segment).columns(columns)
+        for first in stride(from: 0, to: segment.count, by: tileRows) {
+          let count = min(tileRows, segment.count - first)
+          let seen = first + count
+          let p = tiles.scores
+          let dS = tiles.gradients
+          let qTile = q.base + first * q.stride
+          let dOTile = dO.base + first * dO.stride
+          kernels.gemm(
+            count, seen, size, shape.scale, qTile, q.stride, 1, tiles.keys.base, tiles.keys.stride, 0, p.base,
+            p.stride)
+          kernels.gemm(
+            count, seen, size, 1, dOTile, dO.stride, 1, tiles.values.base, tiles.values.stride, 0, dS.base, dS.stride)
+          for row in 0..<count {
+            let valid = first + row + 1
+            let line = p.base + row * p.stride
+            let gradient = dS.base + row * dS.stride
+            _ = kernels.exp_shifted(
+              valid, logSumExp.base[head * query.rows + segment.lowerBound + first + row], 1, line)
+            let mean = kernels.dot(size, dOTile + row * dO.stride, o.base + (first + row) * o.stride)
+            kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
+            for column in valid..<seen {
+              line[column] = 0
+              gradient[column] = 0
+            }
+          }
+          kernels.gemm(
+            count, size, seen, 1, dS.base, dS.stride, 1, k.base, k.stride, 0, dq.base + first * dq.stride, dq.stride)
+          kernels.gemm(seen, size, count, 1, dS.base, 1, dS.stride, qTile, q.stride, 1, dk.base, dk.stride)
+          kernels.gemm(seen, size, count, 1, p.base, 1, p.stride, dOTile, dO.stride, 1, dv.base, dv.stride)
+        }
+      }
+    }
+  }
+
+  /// Attention of one new token to all that a cache holds.
+  ///
+  /// - Parameters:
+  ///   - query: `[heads * head size]`
+  ///   - keys: `[length, key-value heads * head size]`
+  ///   - values: as `keys`
+  ///   - output: as `query`
+  public static func decode(
+    query: Vector, keys: Matrix, values: Matrix, shape: AttentionShape, into output: Vector, pool: ThreadPool,
+    scratch: [Scratch]
+  ) {
+    let kernels = VectorOperations.kernels
+    let size = shape.headSize
+    pool.run(shape.headCount) { head, worker in
+      let shared = head / shape.queriesPerKey * size
+      let scores = scratch[worker].base.assumingMemoryBound(to: Float.self)
+      kernels.gemm_rows(
+        1, keys.rows, size, shape.scale, query.base + head * size, size, keys.base + shared, keys.stride, 0, scores,
+        keys.rows)
+      let total = kernels.log_sum_exp(keys.rows, scores)
+      _ = kernels.exp_shifted(keys.rows, total, 1, scores)
+      kernels.gemm(
+        1, size, keys.rows, 1, scores, keys.rows, 1, values.base + shared, values.stride, 0, output.base + head * size,
+        size)
+    }
+  }
+}

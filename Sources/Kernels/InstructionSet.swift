@@ -1,0 +1,64 @@
+import CKernels
+import Foundation
+
+/// The kernels that this process uses: the fastest that the processor can run, or what `EDGELORA_ISA` names.
+public struct InstructionSet: @unchecked Sendable {
+  // @unchecked: the tables are constant data.
+
+  /// `portable`, `avx2`, `avx512vnni`, `neon` or `dotprod`.
+  public let name: String
+  let float: UnsafePointer<el_float_kernels>
+  let int8: UnsafePointer<el_int8_kernels>
+
+  /// The environment variable that forces an instruction set.
+  public static let variable = "EDGELORA_ISA"
+
+  /// A wish that this machine cannot fulfil.
+  public struct Unavailable: Error, CustomStringConvertible {
+    let wanted: String
+    public var description: String {
+      "\(InstructionSet.variable)=\(wanted): this machine runs "
+        + InstructionSet.available.map(\.name).joined(separator: ", ")
+    }
+  }
+
+  /// Everything that this machine can run, slowest first.
+  public static let available: [InstructionSet] = {
+    var sets: [InstructionSet] = []
+    guard let names = el_int8_kernel_names() else { return sets }
+    var index = 0
+    while let name = names[index] {
+      if let set = InstructionSet(named: String(cString: name)) { sets.append(set) }
+      index += 1
+    }
+    return sets
+  }()
+
+  /// What is used; fixed at the first use.
+  public static let current: InstructionSet = {
+    if let wanted = ProcessInfo.processInfo.environment[variable], let set = InstructionSet(named: wanted) {
+      return set
+    }
+    return available[available.count - 1]
+  }()
+
+  /// - Throws: `Unavailable` if `EDGELORA_ISA` names something that this machine cannot run.
+  public static func checkEnvironment() throws {
+    if let wanted = ProcessInfo.processInfo.environment[variable], InstructionSet(named: wanted) == nil {
+      throw Unavailable(wanted: wanted)
+    }
+  }
+
+  init?(named name: String) {
+    let floatName =
+      switch name {
+      case "avx512vnni": "avx512"
+      case "neon", "dotprod": "portable"
+      default: name
+      }
+    guard let int8 = el_int8_kernels_named(name), let float = el_float_kernels_named(floatName) else { return nil }
+    self.name = name
+    self.int8 = int8
+    self.float = float
+  }
+}

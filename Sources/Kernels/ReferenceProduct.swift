@@ -1,0 +1,55 @@
+import CKernels
+import COpenBLAS
+
+/// The same products in fp32, with OpenBLAS: the truth that the 8-bit path is measured against.
+public enum ReferenceProduct {
+  /// Rows of `W` that are decoded at once; fixed, so that sums do not depend on the number of threads.
+  private static let tileRows = 64
+
+  private static let oneThread: Void = openblas_set_num_threads(1)
+
+  /// Scratch of one worker, in bytes.
+  public static func scratchByteCount(_ weight: StoredMatrix) -> Int {
+    (tileRows * weight.columns * 4 + 63) / 64 * 64
+  }
+
+  /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
+  public static func forward(
+    _ x: Matrix, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+  ) {
+    _ = oneThread
+    pool.run((weight.rows + tileRows - 1) / tileRows) { task, worker in
+      let rows = task * tileRows..<min((task + 1) * tileRows, weight.rows)
+      let tile = Matrix(
+        scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
+      weight.decode(rows: rows, into: tile)
+      cblas_sgemm(
+        CblasRowMajor, CblasNoTrans, CblasTrans, blasint(x.rows), blasint(rows.count), blasint(weight.columns), 1,
+        x.base, blasint(x.stride), tile.base, blasint(tile.stride), accumulate ? 1 : 0, y.base + rows.lowerBound,
+        blasint(y.stride))
+    }
+  }
+
+  /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
+  public static func inputGradient(
+    _ dy: Matrix, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+  ) {
+    _ = oneThread
+    // Tasks are tiles of tokens: each adds up the tiles of W in order.
+    let tokens = max(32, (dy.rows + 15) / 16)
+    pool.run((dy.rows + tokens - 1) / tokens) { task, worker in
+      let range = task * tokens..<min((task + 1) * tokens, dy.rows)
+      for first in stride(from: 0, to: weight.rows, by: tileRows) {
+        let rows = first..<min(first + tileRows, weight.rows)
+        let tile = Matrix(
+          scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
+        weight.decode(rows: rows, into: tile)
+        cblas_sgemm(
+          CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(range.count), blasint(weight.columns),
+          blasint(rows.count), 1, dy.base + range.lowerBound * dy.stride + first, blasint(dy.stride), tile.base,
+          blasint(tile.stride), accumulate || first > 0 ? 1 : 0, dx.base + range.lowerBound * dx.stride,
+          blasint(dx.stride))
+      }
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import CKernels
+
+/// A frozen weight matrix `W` `[rows = out features, columns = in features]` as it is stored; a view of mapped memory.
+///
+/// Whoever maps the file keeps it mapped for as long as the view is used. `columns` is a multiple of 32.
+public struct StoredMatrix: @unchecked Sendable {
+  // @unchecked: the memory behind it is mapped read-only.
+
+  /// Scales of rows or groups.
+  public enum Scales {
+    case f32(UnsafePointer<Float>)
+    case f16(UnsafePointer<UInt16>)
+    case bf16(UnsafePointer<UInt16>)
+  }
+
+  /// Block maxima of bitsandbytes' 4-bit layout.
+  public enum Absmax {
+    case f32(UnsafePointer<Float>)
+    /// Double quantisation: `codebook[code] * absmax[i / blockSize] + offset`.
+    case nested(
+      codes: UnsafePointer<UInt8>, codebook: UnsafePointer<Float>, absmax: UnsafePointer<Float>, blockSize: Int,
+      offset: Float)
+  }
+
+  /// How the elements are stored.
+  public enum Codes {
+    case f32(UnsafePointer<Float>)
+    case f16(UnsafePointer<UInt16>)
+    case bf16(UnsafePointer<UInt16>)
+    /// One scale per row.
+    case int8(UnsafePointer<Int8>, scales: Scales)
+    /// compressed-tensors `pack-quantized`: 8 codes in an int32, lowest nibble first, value `nibble - 8`.
+    case int4(UnsafePointer<UInt32>, scales: Scales, groupSize: Int)
+    /// bitsandbytes: blocks of the flat tensor, high nibble first; `codebook` holds 16 values.
+    case nf4(UnsafePointer<UInt8>, absmax: Absmax, blockSize: Int, codebook: UnsafePointer<Float>)
+  }
+
+  public let rows: Int
+  public let columns: Int
+  public let codes: Codes
+  let native: el_matrix
+
+  public init(rows: Int, columns: Int, codes: Codes) {
+    precondition(rows > 0 && columns > 0 && columns % 32 == 0, "a stored matrix has a multiple of 32 columns")
+    self.rows = rows
+    self.columns = columns
+    self.codes = codes
+    var native = el_matrix()
+    native.rows = rows
+    native.columns = columns
+    native.group = columns
+    native.nested_group = 1
+    func set(_ scales: Scales) {
+      switch scales {
+      case .f32(let pointer):
+        native.scale_type = EL_SCALE_F32
+        native.scales = UnsafeRawPointer(pointer)
+      case .f16(let pointer):
+        native.scale_type = EL_SCALE_F16
+        native.scales = UnsafeRawPointer(pointer)
+      case .bf16(let pointer):
+        native.scale_type = EL_SCALE_BF16
+        native.scales = UnsafeRawPointer(pointer)
+      }
+    }
+    switch codes {
+    case .f32(let pointer):
+      native.codes = EL_F32
+      native.data = UnsafeRawPointer(pointer)
+    case .f16(let pointer):
+      native.codes = EL_F16
+      native.data = UnsafeRawPointer(pointer)
+    case .bf16(let pointer):
+      native.codes = EL_BF16
+      native.data = UnsafeRawPointer(pointer)
+    case .int8(let pointer, let scales):
+      native.codes = EL_INT8
+      native.data = UnsafeRawPointer(pointer)
+      set(scales)
+    case .int4(let pointer, let scales, let groupSize):
+      precondition(groupSize % 32 == 0 && columns % groupSize == 0, "groups are multiples of 32 and fill the rows")
+      native.codes = EL_INT4
+      native.data = UnsafeRawPointer(pointer)
+      native.group = groupSize
+      set(scales)
+    case .nf4(let pointer, let absmax, let blockSize, let codebook):
+      precondition(blockSize % 32 == 0, "blocks of NF4 are multiples of 32")
+      native.codes = EL_NF4
+      native.data = UnsafeRawPointer(pointer)
+      native.group = blockSize
+      native.codebook = codebook
+      switch absmax {
+      case .f32(let pointer): set(.f32(pointer))
+      case .nested(let codes, let codebook, let nestedAbsmax, let nestedBlockSize, let offset):
+        native.scale_type = EL_SCALE_NESTED
+        native.scales = UnsafeRawPointer(codes)
+        native.nested_codebook = codebook
+        native.nested_absmax = nestedAbsmax
+        native.nested_group = nestedBlockSize
+        native.nested_offset = offset
+      }
+    }
+    self.native = native
+  }
+
+  /// Block of the reduction over the columns: 64, or 32 where a scale changes within 64.
+  public var reductionBlock: Int {
+    switch codes {
+    case .int4(_, _, let groupSize): groupSize % 64 == 0 ? 64 : 32
+    case .nf4(_, _, let blockSize, _): columns % 64 == 0 && blockSize % 64 == 0 ? 64 : 32
+    default: columns % 64 == 0 ? 64 : 32
+    }
+  }
+
+  /// Block of the reduction over the rows; the last one may be filled up with zeros.
+  public var gradientBlock: Int { 64 }
+
+  /// Exact values of one row.
+  /// - Parameter values: `[columns]`
+  public func decodeRow(_ row: Int, into values: Vector) {
+    precondition(row >= 0 && row < rows && values.count == columns, "row \(row) of a matrix of \(rows)")
+    withUnsafePointer(to: native) {
+      InstructionSet.current.int8.pointee.decode_floats($0, row, 0, columns, values.base)
+    }
+  }
+
+  /// Exact values of some rows, `[range.count, columns]`.
+  public func decode(rows range: Range<Int>, into values: Matrix) {
+    for row in range { decodeRow(row, into: values.row(row - range.lowerBound)) }
+  }
+}

@@ -1,0 +1,152 @@
+import CKernels
+
+/// Element-wise and row-wise work, spread over fixed tiles of rows.
+public enum VectorOperations {
+  private static let tileRows = 16
+
+  static var kernels: el_float_kernels { InstructionSet.current.float.pointee }
+
+  /// Runs `body` for every row, a tile of rows per task.
+  static func forEachRow(_ rows: Int, pool: ThreadPool, _ body: (Int) -> Void) {
+    pool.run((rows + tileRows - 1) / tileRows) { task, _ in
+      for row in task * tileRows..<min((task + 1) * tileRows, rows) { body(row) }
+    }
+  }
+
+  /// `y = x / rms(x) * weight` row by row; `inverseRMS`: `[rows]`. `y` may be `x`.
+  public static func rmsNorm(
+    _ x: Matrix, weight: Vector, epsilon: Float, into y: Matrix, keeping inverseRMS: Vector, pool: ThreadPool
+  ) {
+    precondition(weight.count == x.columns && y.columns == x.columns && inverseRMS.count >= x.rows, "shapes of a norm")
+    let kernels = kernels
+    forEachRow(x.rows, pool: pool) { row in
+      inverseRMS.base[row] = kernels.rms_norm(
+        x.columns, x.base + row * x.stride, weight.base, epsilon, y.base + row * y.stride)
+    }
+  }
+
+  /// `dx += inverseRMS * (w·dy - x̂ mean(w·dy·x̂))` row by row.
+  public static func rmsNormBackward(
+    _ dy: Matrix, x: Matrix, weight: Vector, inverseRMS: Vector, addingTo dx: Matrix, pool: ThreadPool
+  ) {
+    let kernels = kernels
+    forEachRow(x.rows, pool: pool) { row in
+      kernels.rms_norm_backward(
+        x.columns, dy.base + row * dy.stride, x.base + row * x.stride, weight.base, inverseRMS.base[row],
+        dx.base + row * dx.stride)
+    }
+  }
+
+  /// `h = silu(gate) * up`, all `[rows, columns]`.
+  public static func siluGate(gate: Matrix, up: Matrix, into h: Matrix, pool: ThreadPool) {
+    let kernels = kernels
+    forEachRow(gate.rows, pool: pool) { row in
+      kernels.silu_gate(gate.columns, gate.base + row * gate.stride, up.base + row * up.stride, h.base + row * h.stride)
+    }
+  }
+
+  /// Overwrites `gate` and `up` with their gradients, given that of `silu(gate) * up`.
+  public static func siluGateBackward(_ dh: Matrix, gate: Matrix, up: Matrix, pool: ThreadPool) {
+    let kernels = kernels
+    forEachRow(gate.rows, pool: pool) { row in
+      kernels.silu_gate_backward(gate.columns, dh.base + row * dh.stride, gate.base + row * gate.stride, up.base + row * up.stride)
+    }
+  }
+
+  /// `y[row] += bias` for every row.
+  public static func addBias(_ bias: Vector, to y: Matrix, pool: ThreadPool) {
+    let kernels = kernels
+    forEachRow(y.rows, pool: pool) { row in kernels.add_scaled(y.columns, 1, bias.base, y.base + row * y.stride) }
+  }
+
+  /// `y += x`
+  public static func add(_ x: Matrix, to y: Matrix, pool: ThreadPool) {
+    let kernels = kernels
+    forEachRow(y.rows, pool: pool) { row in kernels.add_scaled(y.columns, 1, x.base + row * x.stride, y.base + row * y.stride) }
+  }
+
+  /// `y += scale * x`
+  public static func add(_ x: Vector, scaledBy scale: Float, to y: Vector) {
+    precondition(x.count == y.count, "vectors of one length")
+    kernels.add_scaled(y.count, scale, x.base, y.base)
+  }
+
+  /// `y = x`
+  public static func copy(_ x: Matrix, into y: Matrix, pool: ThreadPool) {
+    precondition(x.rows == y.rows && x.columns == y.columns, "matrices of one shape")
+    forEachRow(x.rows, pool: pool) { row in
+      (y.base + row * y.stride).update(from: x.base + row * x.stride, count: x.columns)
+    }
+  }
+
+  /// Every element becomes `value`.
+  public static func fill(_ x: Matrix, with value: Float) {
+    for row in 0..<x.rows { (x.base + row * x.stride).update(repeating: value, count: x.columns) }
+  }
+
+  /// Every element becomes `value`.
+  public static func fill(_ x: Vector, with value: Float) { x.base.update(repeating: value, count: x.count) }
+
+  /// `x *= factor`
+  public static func scale(_ x: Vector, by factor: Float) { kernels.scale(x.count, factor, x.base) }
+
+  /// `y[i] = x[rows[i]]`
+  public static func gatherRows(of x: Matrix, at rows: [Int], into y: Matrix, pool: ThreadPool) {
+    forEachRow(rows.count, pool: pool) { row in
+      (y.base + row * y.stride).update(from: x.base + rows[row] * x.stride, count: x.columns)
+    }
+  }
+
+  /// `y[rows[i]] = x[i]`
+  public static func scatterRows(_ x: Matrix, to rows: [Int], of y: Matrix, pool: ThreadPool) {
+    forEachRow(rows.count, pool: pool) { row in
+      (y.base + rows[row] * y.stride).update(from: x.base + row * x.stride, count: x.columns)
+    }
+  }
+
+  /// `y = x` with every element zeroed with `probability` and the rest divided by `1 - probability`; which ones depends
+  /// on `seed` and the element's place alone. `y` may be `x`.
+  public static func dropout(_ x: Matrix, into y: Matrix, probability: Float, seed: UInt64, pool: ThreadPool) {
+    let kernels = kernels
+    forEachRow(x.rows, pool: pool) { row in
+      kernels.dropout(
+        x.columns, probability, seed, UInt64(row * x.columns), x.base + row * x.stride, y.base + row * y.stride)
+    }
+  }
+}
+
+extension Vector {
+  /// Copies `values`, as many as the vector holds.
+  public func assign(_ values: [Float]) {
+    precondition(values.count == count, "\(values.count) values for a vector of \(count)")
+    for (index, value) in values.enumerated() { base[index] = value }
+  }
+
+  /// The elements as an array.
+  public var values: [Float] { Array(UnsafeBufferPointer(start: base, count: count)) }
+
+  /// Sum of the elements.
+  public func sum() -> Double { (0..<count).reduce(0) { $0 + Double(base[$1]) } }
+
+  /// Sum of the squares of the elements.
+  public func sumOfSquares() -> Double { VectorOperations.kernels.sum_of_squares(count, base) }
+
+  /// Index of the largest element; of equals the first.
+  public func indexOfLargest() -> Int { VectorOperations.kernels.argmax(count, base) }
+
+  /// A part as a matrix.
+  public func matrix(at offset: Int, rows: Int, columns: Int) -> Matrix {
+    precondition(offset >= 0 && offset + rows * columns <= count, "the part lies inside the vector")
+    return Matrix(base + offset, rows: rows, columns: columns)
+  }
+
+  /// Runs `body` on the bytes of the elements.
+  public func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+    try body(UnsafeRawBufferPointer(UnsafeBufferPointer(start: base, count: count)))
+  }
+
+  /// Runs `body` on the elements.
+  public func withMutableElements<R>(_ body: (UnsafeMutableBufferPointer<Float>) throws -> R) rethrows -> R {
+    try body(UnsafeMutableBufferPointer(start: base, count: count))
+  }
+}
