@@ -13,26 +13,26 @@ public final class LowRankAdapter: LinearAdapter {
   public let dropout: Float
   /// `[rank, in]`
   public let a: Matrix
-  /// `[out, rank]`
-  public let b: Matrix
+  /// `Bᵀ`, `[rank, out]`: with the rank as rows every product runs along contiguous memory.
+  public let bTransposed: Matrix
   /// `[rank, in]`
   public let aGradient: Matrix
-  /// `[out, rank]`
-  public let bGradient: Matrix
+  /// `[rank, out]`
+  public let bTransposedGradient: Matrix
   private let buffers: LowRankBuffers
 
   init(
-    location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Matrix, b: Matrix, aGradient: Matrix,
-    bGradient: Matrix, buffers: LowRankBuffers
+    location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Matrix, bTransposed: Matrix,
+    aGradient: Matrix, bTransposedGradient: Matrix, buffers: LowRankBuffers
   ) {
     self.location = location
     self.rank = rank
     self.scaling = scaling
     self.dropout = dropout
     self.a = a
-    self.b = b
+    self.bTransposed = bTransposed
     self.aGradient = aGradient
-    self.bGradient = bGradient
+    self.bTransposedGradient = bTransposedGradient
     self.buffers = buffers
   }
 
@@ -41,7 +41,7 @@ public final class LowRankAdapter: LinearAdapter {
 
   public func forward(_ x: Matrix, into y: Matrix, keeping kept: Matrix, pass: Pass) {
     recompute(x, keeping: kept, pass: pass)
-    ThinProduct.expand(kept, b, scale: scaling, addingTo: y, pool: pass.engine.pool)
+    ThinProduct.expand(kept, bTransposed, scale: scaling, addingTo: y, pool: pass.engine.pool)
   }
 
   public func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
@@ -52,25 +52,25 @@ public final class LowRankAdapter: LinearAdapter {
   public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass) {
     let pool = pass.engine.pool
     let dKept = Matrix(buffers.projectionGradient.base, rows: dy.rows, columns: rank)
-    ThinProduct.gradientOfExpandWeight(dy, kept, scale: scaling, addingTo: bGradient, pool: pool)
-    ThinProduct.gradientOfExpandInput(dy, b, scale: scaling, into: dKept, pool: pool)
-    ThinProduct.gradientOfProjectWeight(dKept, dropped(x, pass: pass), addingTo: aGradient, pool: pool)
+    ThinProduct.weightGradient(kept, dy, scale: scaling, addingTo: bTransposedGradient, pool: pool)
+    ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
+    ThinProduct.weightGradient(dKept, dropped(x, pass: pass), addingTo: aGradient, pool: pool)
     guard let dx else { return }
     if let seed = dropoutSeed(pass) {
       let masked = buffers.droppedInput(rows: x.rows, columns: x.columns)
-      VectorOperations.fill(masked, with: 0, pool: pool)
-      ThinProduct.gradientOfProjectInput(dKept, a, addingTo: masked, pool: pool)
-      Dropout.apply(masked, into: masked, probability: dropout, seed: seed, pool: pool)
+      VectorOperations.fill(masked, with: 0)
+      ThinProduct.expand(dKept, a, addingTo: masked, pool: pool)
+      VectorOperations.dropout(masked, into: masked, probability: dropout, seed: seed, pool: pool)
       VectorOperations.add(masked, to: dx, pool: pool)
     } else {
-      ThinProduct.gradientOfProjectInput(dKept, a, addingTo: dx, pool: pool)
+      ThinProduct.expand(dKept, a, addingTo: dx, pool: pool)
     }
   }
 
   private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
     guard let seed = dropoutSeed(pass) else { return x }
     let target = buffers.droppedInput(rows: x.rows, columns: x.columns)
-    Dropout.apply(x, into: target, probability: dropout, seed: seed, pool: pass.engine.pool)
+    VectorOperations.dropout(x, into: target, probability: dropout, seed: seed, pool: pass.engine.pool)
     return target
   }
 

@@ -2,6 +2,32 @@ import Formats
 import Kernels
 import Transformer
 
+/// One matrix of an adapter under its PEFT name.
+public struct AdapterTensor {
+  public let name: String
+  let matrix: Matrix
+  /// Whether `matrix` is the transpose of what a file holds.
+  let isTransposed: Bool
+
+  /// Shape in a file: `[rank, in]` or `[out, rank]`.
+  public var shape: [Int] { isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns] }
+
+  /// The elements in the order of a file.
+  public var values: [Float] {
+    let rows = (0..<matrix.rows).map { matrix.row($0).values }
+    guard isTransposed else { return rows.flatMap { $0 } }
+    return (0..<matrix.columns).flatMap { column in rows.map { $0[column] } }
+  }
+
+  /// Takes over elements in the order of a file.
+  func assign(_ values: [Float]) {
+    for row in 0..<matrix.rows {
+      matrix.row(row).assign(
+        (0..<matrix.columns).map { isTransposed ? values[$0 * matrix.rows + row] : values[row * matrix.columns + $0] })
+    }
+  }
+}
+
 /// Reading and writing adapters as PEFT folders: `adapter_config.json` and `adapter_model.safetensors`.
 extension LowRankAdapterSet {
   static let weightsName = "adapter_model.safetensors"
@@ -13,15 +39,18 @@ extension LowRankAdapterSet {
   }
 
   /// Every tensor under its PEFT name, in the order of `parameters`.
-  public var namedTensors: [(name: String, matrix: Matrix)] { named { ($0.a, $0.b) } }
+  public var namedTensors: [AdapterTensor] { named { ($0.a, $0.bTransposed) } }
 
   /// The gradient of every tensor, under the same names.
-  public var namedGradients: [(name: String, matrix: Matrix)] { named { ($0.aGradient, $0.bGradient) } }
+  public var namedGradients: [AdapterTensor] { named { ($0.aGradient, $0.bTransposedGradient) } }
 
-  private func named(_ pick: (LowRankAdapter) -> (Matrix, Matrix)) -> [(name: String, matrix: Matrix)] {
+  private func named(_ pick: (LowRankAdapter) -> (Matrix, Matrix)) -> [AdapterTensor] {
     adapters.flatMap { adapter in
       let (a, b) = pick(adapter)
-      return [(Self.tensorName(adapter.location, "A"), a), (Self.tensorName(adapter.location, "B"), b)]
+      return [
+        AdapterTensor(name: Self.tensorName(adapter.location, "A"), matrix: a, isTransposed: false),
+        AdapterTensor(name: Self.tensorName(adapter.location, "B"), matrix: b, isTransposed: true),
+      ]
     }
   }
 
@@ -34,17 +63,13 @@ extension LowRankAdapterSet {
   }
 
   /// Writes matrices as an F32 safetensors file, in alphabetical order as PEFT does.
-  public static func write(_ tensors: [(name: String, matrix: Matrix)], to path: String) throws {
+  public static func write(_ tensors: [AdapterTensor], to path: String) throws {
     let sorted = tensors.sorted { $0.name < $1.name }
     let writer = try SafetensorsWriter(
       path: path,
-      tensors: sorted.map { (name: $0.name, elementType: .f32, shape: [$0.matrix.rows, $0.matrix.columns]) },
+      tensors: sorted.map { (name: $0.name, elementType: .f32, shape: $0.shape) },
       metadata: ["format": "pt"])
-    for tensor in sorted {
-      for row in 0..<tensor.matrix.rows {
-        try tensor.matrix.row(row).withBytes { try writer.append($0) }
-      }
-    }
+    for tensor in sorted { try tensor.values.withUnsafeBytes { try writer.append($0) } }
     try writer.finish()
   }
 
@@ -60,21 +85,19 @@ extension LowRankAdapterSet {
       throw AdapterError.unexpectedTensor(
         file: path, tensor: name, reason: "belongs to no wrapped layer of this model")
     }
-    for (name, matrix) in expected {
+    for part in expected {
+      let name = part.name
       guard let tensor = file.tensor(name) else { throw AdapterError.missingTensor(file: path, tensor: name) }
-      guard tensor.shape == [matrix.rows, matrix.columns] else {
-        throw AdapterError.wrongShape(
-          file: path, tensor: name, found: tensor.shape, expected: [matrix.rows, matrix.columns])
+      guard tensor.shape == part.shape else {
+        throw AdapterError.wrongShape(file: path, tensor: name, found: tensor.shape, expected: part.shape)
       }
       guard [.f32, .f16, .bf16].contains(tensor.elementType) else {
         throw AdapterError.unexpectedTensor(
           file: path, tensor: name, reason: "has type \(tensor.elementType.rawValue), expected F32, F16 or BF16")
       }
-      for row in 0..<matrix.rows {
-        matrix.row(row).withMutableElements {
-          tensor.copyFloats(range: row * matrix.columns..<(row + 1) * matrix.columns, into: $0)
-        }
-      }
+      var values = [Float](repeating: 0, count: tensor.elementCount)
+      values.withUnsafeMutableBufferPointer { tensor.copyFloats(range: 0..<$0.count, into: $0) }
+      part.assign(values)
     }
   }
 }

@@ -19,7 +19,7 @@ final class LowRankBuffers {
 public final class LowRankAdapterSet {
   public let configuration: LowRankConfiguration
   public let adapters: [LowRankAdapter]
-  /// All parameters: for each adapter `A`, then `B`.
+  /// All parameters: for each adapter `A`, then `Bᵀ`.
   public let parameters: Vector
   /// Laid out as `parameters`; empty unless trained.
   public let gradients: Vector
@@ -53,9 +53,9 @@ public final class LowRankAdapterSet {
       return LowRankAdapter(
         location: location, rank: rank, scaling: configuration.scaling, dropout: Float(configuration.dropout),
         a: matrix(parameters, offset, rows: rank, columns: shape.in),
-        b: matrix(parameters, bOffset, rows: shape.out, columns: rank),
+        bTransposed: matrix(parameters, bOffset, rows: rank, columns: shape.out),
         aGradient: matrix(gradients, offset, rows: rank, columns: shape.in),
-        bGradient: matrix(gradients, bOffset, rows: shape.out, columns: rank),
+        bTransposedGradient: matrix(gradients, bOffset, rows: rank, columns: shape.out),
         buffers: buffers)
     }
     self.parameters = parameters
@@ -71,7 +71,7 @@ public final class LowRankAdapterSet {
       for row in 0..<adapter.a.rows {
         adapter.a.row(row).assign((0..<adapter.a.columns).map { _ in generator.uniform(in: -bound...bound) })
       }
-      VectorOperations.fill(adapter.b, with: 0)
+      VectorOperations.fill(adapter.bTransposed, with: 0)
     }
   }
 }

@@ -114,13 +114,15 @@ public final class ComputeEngine {
   }
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
-  func inputGradient(_ dy: Matrix, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool) {
+  /// - Parameter dither: seed of stochastic rounding; 0 rounds to nearest
+  func inputGradient(_ dy: Matrix, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool, dither: UInt32 = 0) {
     guard precision == .int8 else {
       ReferenceProduct.inputGradient(dy, weight, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
       return
     }
     let quantized = QuantizedRows.quantize(
-      dy, block: weight.gradientBlock, exactColumns: 0, rowsPerSequence: dy.rows, storage: rowStorage, pool: pool)
+      dy, block: weight.gradientBlock, exactColumns: 0, rowsPerSequence: dy.rows, dither: dither,
+      storage: rowStorage, pool: pool)
     MatrixProduct.inputGradient(quantized, weight, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
   }
 }

@@ -48,8 +48,7 @@ public struct LanguageModelHead {
     _ x: Matrix, labels: [Int32], gradientScale: Float, gradientInto dx: Matrix?, rowsPerSequence: Int,
     buffers: Buffers, pass: Pass
   ) -> Double {
-    let pool = pass.engine.pool
-    if let dx { VectorOperations.fill(dx, with: 0, pool: pool) }
+    if let dx { VectorOperations.fill(dx, with: 0) }
     var sum = 0.0
     // A chunk never crosses a row of the batch: which columns count as outliers must not depend on the neighbours.
     for start in stride(from: 0, to: x.rows, by: rowsPerSequence) {
@@ -85,14 +84,16 @@ public struct LanguageModelHead {
       logits, labels: chunkLabels, scale: gradientScale, losses: losses, labelGradient: labelGradient,
       pool: engine.pool)
     let dNormed = buffers.normedGradient.rows(rows)
-    engine.inputGradient(logits, weight, into: dNormed, accumulate: false)
+    // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on average.
+    let dither = UInt32(truncatingIfNeeded: tokens[0]) &* 0x9E37_79B9 | 1
+    engine.inputGradient(logits, weight, into: dNormed, accumulate: false, dither: dither)
     // The element of the label is far larger than the others of its row: exact, so that they keep their bits.
     for row in rows {
       weight.decodeRow(Int(chunkLabels[row]), into: buffers.weightRow)
       VectorOperations.add(buffers.weightRow, scaledBy: labelGradient[row], to: dNormed.row(row))
     }
     let dHidden = buffers.hiddenGradient.rows(rows)
-    VectorOperations.fill(dHidden, with: 0, pool: engine.pool)
+    VectorOperations.fill(dHidden, with: 0)
     norm.backward(dNormed, x: hidden, inverseRMS: buffers.inverseRMS, addingTo: dHidden, pool: engine.pool)
     VectorOperations.scatterRows(dHidden, to: tokens, of: dx, pool: engine.pool)
     return losses.sum()

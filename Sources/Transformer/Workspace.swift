@@ -126,11 +126,7 @@ public final class Workspace {
     keyGradient = gradientMatrix("gradient of the keys", keys)
     valueGradient = gradientMatrix("gradient of the values", keys)
 
-    let cacheLength: Int
-    if case .generation(let capacity) = purpose { cacheLength = capacity } else { cacheLength = 0 }
-    let scratchBytes = max(
-      Attention.scratchByteCount(shape: model.attentionShape, tokens: tokenCapacity),
-      Attention.decodeScratchByteCount(shape: model.attentionShape, length: cacheLength))
+    let scratchBytes = Attention.scratchByteCount(shape: model.attentionShape, length: positionCount)
     attentionScratch = (0..<threadCount).map { worker in
       Scratch(
         arena.allocate("attention tiles of thread \(worker)", kind: .attention, byteCount: scratchBytes),
@@ -139,11 +135,16 @@ public final class Workspace {
     rotary = RotaryEmbedding(
       headSize: configuration.headSize, theta: configuration.ropeTheta, scaling: configuration.ropeScaling,
       positionCount: positionCount,
-      table: arena.vector("rotary table", kind: .attention, count: positionCount * configuration.headSize))
+      table: arena.vector(
+        "rotary table", kind: .attention,
+        count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
     head = LanguageModelHead.Buffers(
       rows: headRows, hiddenSize: hidden, vocabularySize: configuration.vocabularySize, gradients: gradients,
       arena: arena)
   }
+
+  /// Fills what is constant; call once after the arena's commit.
+  public func prepare() { rotary.prepare() }
 }
 
 extension Workspace.LayerActivations {
