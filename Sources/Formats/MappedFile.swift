@@ -1,0 +1,70 @@
+import Foundation
+
+/// What the operating system refused.
+public enum FileError: Error, CustomStringConvertible {
+  case cannotOpen(file: String, reason: String)
+  case cannotMap(file: String, reason: String)
+  case isDirectory(file: String)
+  case cannotWrite(file: String, reason: String)
+  case alreadyExists(file: String)
+
+  public var description: String {
+    switch self {
+    case .cannotOpen(let file, let reason): "\(file): cannot open: \(reason)"
+    case .cannotMap(let file, let reason): "\(file): cannot map into memory: \(reason)"
+    case .isDirectory(let file): "\(file): is a directory, expected a file"
+    case .cannotWrite(let file, let reason): "\(file): cannot write: \(reason)"
+    case .alreadyExists(let file): "\(file): exists already; name another output or give --force to replace it"
+    }
+  }
+
+  static var systemReason: String { String(cString: strerror(errno)) }
+}
+
+/// A file mapped read-only; pages come in when they are touched and can be dropped again.
+public final class MappedFile: @unchecked Sendable {
+  // @unchecked: the mapping is read-only and lives as long as the object.
+
+  public let path: String
+  public let bytes: UnsafeRawBufferPointer
+  public var byteCount: Int { bytes.count }
+
+  public init(path: String) throws {
+    self.path = path
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: FileError.systemReason) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else {
+      throw FileError.cannotOpen(file: path, reason: FileError.systemReason)
+    }
+    if status.st_mode & S_IFMT == S_IFDIR { throw FileError.isDirectory(file: path) }
+    let count = Int(status.st_size)
+    if count == 0 {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
+      throw FileError.cannotMap(file: path, reason: FileError.systemReason)
+    }
+    bytes = UnsafeRawBufferPointer(start: address, count: count)
+  }
+
+  deinit {
+    if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
+  }
+
+  /// Drops the pages that lie wholly inside the range; they are read again when touched.
+  public func dropPages(offset: Int, count: Int) { advise(offset: offset, count: count, MADV_DONTNEED, inward: true) }
+
+  /// Starts to read the pages of the range.
+  public func readAhead(offset: Int, count: Int) { advise(offset: offset, count: count, MADV_WILLNEED, inward: false) }
+
+  private func advise(offset: Int, count: Int, _ advice: Int32, inward: Bool) {
+    guard let base = bytes.baseAddress, count > 0 else { return }
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    let start = inward ? (offset + page - 1) / page * page : offset / page * page
+    let end = inward ? min(offset + count, bytes.count) / page * page : min(offset + count, bytes.count)
+    if end > start { madvise(UnsafeMutableRawPointer(mutating: base + start), end - start, advice) }
+  }
+}

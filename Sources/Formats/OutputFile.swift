@@ -1,0 +1,121 @@
+import Foundation
+
+/// A file that is being written; every error carries its name.
+public final class OutputFile {
+  public let path: String
+  private let descriptor: Int32
+  private var buffer: [UInt8] = []
+  public private(set) var byteCount = 0
+
+  public init(path: String) throws {
+    self.path = path
+    descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+    buffer.reserveCapacity(1 << 20)
+  }
+
+  deinit { close(descriptor) }
+
+  public func append(_ bytes: UnsafeRawBufferPointer) throws {
+    byteCount += bytes.count
+    if buffer.count + bytes.count <= 1 << 20 {
+      buffer.append(contentsOf: bytes)
+      return
+    }
+    try flush()
+    if bytes.count >= 1 << 20 { try write(bytes) } else { buffer.append(contentsOf: bytes) }
+  }
+
+  private func flush() throws {
+    try buffer.withUnsafeBytes { try write($0) }
+    buffer.removeAll(keepingCapacity: true)
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer) throws {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let count = Foundation.write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
+      if count < 0 && errno == EINTR { continue }
+      guard count > 0 else { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+      rest = rest.dropFirst(count)
+    }
+    // Written pages would count as cache of this process' group: hand them to the disk as they come.
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+  }
+
+
+  /// Writes what is left and waits until it is on the disk.
+  public func finish() throws {
+    try flush()
+    guard fsync(descriptor) == 0 else { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+  }
+
+  /// Writes a whole small file.
+  public static func write(_ text: String, to path: String) throws {
+    let file = try OutputFile(path: path)
+    try Array(text.utf8).withUnsafeBytes { try file.append($0) }
+    try file.finish()
+  }
+}
+
+/// A file or folder that appears under its name complete or not at all.
+///
+/// It is written under a temporary name beside the final one, put on the disk, and renamed. What is there already is
+/// replaced only with `force`, and only at the end.
+public final class AtomicOutput {
+  public let path: String
+  /// Where to write until `commit`.
+  public let temporaryPath: String
+  private let force: Bool
+  private var isDone = false
+
+  /// - Throws: `FileError.alreadyExists` unless `force`
+  public init(path: String, force: Bool) throws {
+    let trimmed = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+    self.path = trimmed
+    self.force = force
+    let name = (trimmed as NSString).lastPathComponent
+    let parent = (trimmed as NSString).deletingLastPathComponent
+    temporaryPath = (parent.isEmpty ? "" : parent + "/") + ".\(name).partial-\(getpid())"
+    if !force, FileManager.default.fileExists(atPath: trimmed) { throw FileError.alreadyExists(file: trimmed) }
+    try? FileManager.default.removeItem(atPath: temporaryPath)
+  }
+
+  /// Makes the temporary folder, and its parents.
+  public func createDirectory() throws {
+    do {
+      try FileManager.default.createDirectory(atPath: temporaryPath, withIntermediateDirectories: true)
+    } catch {
+      throw FileError.cannotWrite(file: path, reason: "cannot create the folder: \(FileError.systemReason)")
+    }
+  }
+
+  deinit {
+    if !isDone { try? FileManager.default.removeItem(atPath: temporaryPath) }
+  }
+
+  /// Gives the output its name.
+  public func commit() throws {
+    Self.synchronize(temporaryPath)
+    let parent = (path as NSString).deletingLastPathComponent
+    if !force, FileManager.default.fileExists(atPath: path) { throw FileError.alreadyExists(file: path) }
+    let old = temporaryPath + ".old"
+    let replaces = FileManager.default.fileExists(atPath: path)
+    if replaces, rename(path, old) != 0 { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+    guard rename(temporaryPath, path) == 0 else {
+      let reason = FileError.systemReason
+      if replaces { rename(old, path) }
+      throw FileError.cannotWrite(file: path, reason: reason)
+    }
+    isDone = true
+    Self.synchronize(parent.isEmpty ? "." : parent)
+    if replaces { try? FileManager.default.removeItem(atPath: old) }
+  }
+
+  private static func synchronize(_ path: String) {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return }
+    fsync(descriptor)
+    close(descriptor)
+  }
+}
