@@ -67,9 +67,9 @@ extension LowRankAdapterSet {
     let sorted = tensors.sorted { $0.name < $1.name }
     let writer = try SafetensorsWriter(
       path: path,
-      tensors: sorted.map { (name: $0.name, elementType: .f32, shape: $0.shape) },
-      metadata: ["format": "pt"])
-    for tensor in sorted { try tensor.values.withUnsafeBytes { try writer.append($0) } }
+      headerByteCount: SafetensorsWriter.headerByteCount(
+        tensors: sorted.count, longestName: sorted.map(\.name.utf8.count).max() ?? 0))
+    for tensor in sorted { try writer.write(tensor.name, .f32, shape: tensor.shape, tensor.values) }
     try writer.finish()
   }
 

@@ -26,6 +26,18 @@ public final class OutputFile {
     if bytes.count >= 1 << 20 { try write(bytes) } else { buffer.append(contentsOf: bytes) }
   }
 
+  public func append(repeating byte: UInt8, count: Int) throws {
+    try [UInt8](repeating: byte, count: count).withUnsafeBytes { try append($0) }
+  }
+
+  /// Replaces the first bytes of the file.
+  public func overwriteStart(with bytes: [UInt8]) throws {
+    try flush()
+    guard bytes.withUnsafeBytes({ pwrite(descriptor, $0.baseAddress, $0.count, 0) }) == bytes.count else {
+      throw FileError.cannotWrite(file: path, reason: FileError.systemReason)
+    }
+  }
+
   private func flush() throws {
     try buffer.withUnsafeBytes { try write($0) }
     buffer.removeAll(keepingCapacity: true)

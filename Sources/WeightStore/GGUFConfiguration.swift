@@ -1,0 +1,83 @@
+import Formats
+
+/// `config.json` and tensor names of a model that comes as GGUF.
+enum GGUFConfiguration {
+  private static let architectures = ["llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"]
+
+  static func configurationJSON(_ file: GGUFFile) throws -> JSONValue {
+    let name = file.metadata["general.architecture"]?.stringValue ?? "missing"
+    guard let architecture = architectures[name] else {
+      throw ModelConfiguration.Invalid(
+        file: file.path,
+        reason: "architecture \(name) is not supported; supported are \(architectures.keys.sorted().joined(separator: ", "))")
+    }
+    func value(_ key: String) throws -> GGUFValue {
+      guard let value = file.metadata["\(name).\(key)"] else {
+        throw ModelConfiguration.Invalid(file: file.path, reason: "metadata \(name).\(key) is missing")
+      }
+      return value
+    }
+    func integer(_ key: String) throws -> JSONValue {
+      guard let number = try value(key).intValue else {
+        throw ModelConfiguration.Invalid(file: file.path, reason: "metadata \(name).\(key) is not a whole number")
+      }
+      return .integer(number)
+    }
+    let heads = try integer("attention.head_count")
+    let hidden = try integer("embedding_length")
+    guard let embedding = file.tensor("token_embd.weight") else {
+      throw SafetensorsError.missingTensor(file: file.path, tensor: "token_embd.weight", similar: nil)
+    }
+    var rope = JSONObject([("rope_theta", .number(file.metadata["\(name).rope.freq_base"]?.doubleValue ?? 10_000))])
+    if let scaling = file.metadata["\(name).rope.scaling.type"]?.stringValue, scaling != "none" {
+      rope["rope_type"] = .string(scaling)
+      rope["factor"] = .number(file.metadata["\(name).rope.scaling.factor"]?.doubleValue ?? 1)
+    } else {
+      rope["rope_type"] = .string("default")
+    }
+    if file.tensor("rope_freqs.weight") != nil {
+      throw ModelConfiguration.Invalid(
+        file: file.path, reason: "rope_freqs.weight (Llama 3 scaling) is not supported in GGUF; use the safetensors model")
+    }
+    var json = JSONObject([
+      ("architectures", .array([.string(architecture)])),
+      ("model_type", .string(name)),
+      ("hidden_size", hidden),
+      ("intermediate_size", try integer("feed_forward_length")),
+      ("num_hidden_layers", try integer("block_count")),
+      ("num_attention_heads", heads),
+      ("num_key_value_heads", file.metadata["\(name).attention.head_count_kv"] == nil ? heads : try integer("attention.head_count_kv")),
+      ("vocab_size", .integer(embedding.rows)),
+      ("max_position_embeddings", try integer("context_length")),
+      ("rms_norm_eps", .number(try value("attention.layer_norm_rms_epsilon").doubleValue ?? 1e-6)),
+      ("rope_parameters", .object(rope)),
+      ("hidden_act", .string("silu")),
+      ("attention_bias", .bool(false)),
+      ("mlp_bias", .bool(false)),
+      ("tie_word_embeddings", .bool(file.tensor("output.weight") == nil)),
+      ("dtype", .string("float16")),
+    ])
+    if let size = file.metadata["\(name).attention.key_length"]?.intValue { json["head_dim"] = .integer(size) }
+    for (key, source) in [("bos_token_id", "bos"), ("eos_token_id", "eos"), ("pad_token_id", "padding")] {
+      if let id = file.metadata["tokenizer.ggml.\(source)_token_id"]?.intValue { json[key] = .integer(id) }
+    }
+    return .object(json)
+  }
+
+  /// The GGUF name of a Hugging Face tensor name.
+  static func tensorName(_ name: String) -> String? {
+    switch name {
+    case "model.embed_tokens.weight": return "token_embd.weight"
+    case "model.norm.weight": return "output_norm.weight"
+    case "lm_head.weight": return "output.weight"
+    default: break
+    }
+    let parts = name.split(separator: ".")
+    guard parts.count >= 5, parts[0] == "model", parts[1] == "layers", let last = parts.last else { return nil }
+    let names = [
+      "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k",
+      "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+    ]
+    return names[String(parts[parts.count - 2])].map { "blk.\(parts[2]).\($0).\(last)" }
+  }
+}

@@ -1,0 +1,145 @@
+import Formats
+import Foundation
+import Tokenization
+
+/// A tensor of a model in full precision, by rows.
+public struct SourceTensor: Sendable {
+  public let name: String
+  /// `[rows, columns]`, or `[count]`.
+  public let shape: [Int]
+  public var rows: Int { shape.count == 1 ? 1 : shape[0] }
+  public var columns: Int { shape[shape.count - 1] }
+  /// Fills `target` with the rows of the range.
+  let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
+  /// Lets go of what reading brought into memory.
+  let release: @Sendable () -> Void
+
+  public init(
+    name: String, shape: [Int], read: @escaping @Sendable (Range<Int>, UnsafeMutableBufferPointer<Float>) -> Void,
+    release: @escaping @Sendable () -> Void = {}
+  ) {
+    self.name = name
+    self.shape = shape
+    self.read = read
+    self.release = release
+  }
+}
+
+/// A model as a place to read weights from: a safetensors file or folder, or a GGUF file.
+public struct ModelSource: Sendable {
+  /// Where errors point to.
+  public let path: String
+  /// `config.json`.
+  public let configurationJSON: JSONValue
+  public let configuration: ModelConfiguration
+  /// Texts to write beside the weights, by file name.
+  public let companions: [(name: String, text: String)]
+  private let lookUp: @Sendable (String) throws -> SourceTensor
+
+  /// What cannot be quantised.
+  public struct Unsuitable: Error, CustomStringConvertible {
+    let path: String
+    let reason: String
+    public var description: String { "\(path): \(reason)" }
+  }
+
+  /// - Throws: when the tensor is missing or has another shape.
+  public func tensor(_ name: String, shape: [Int]) throws -> SourceTensor {
+    let tensor = try lookUp(name)
+    guard tensor.shape == shape else {
+      throw SafetensorsError.wrongShape(file: path, tensor: name, found: tensor.shape, expected: shape)
+    }
+    return tensor
+  }
+
+  /// Opens a `.safetensors` file (config and tokenizer beside it), a model folder, or a `.gguf` file.
+  public static func open(_ path: String) throws -> ModelSource {
+    path.lowercased().hasSuffix(".gguf") ? try openGGUF(path) : try openCheckpoint(path)
+  }
+
+  static let companionNames = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+    "chat_template.jinja",
+  ]
+
+  static func companions(in directory: String) -> [(name: String, text: String)] {
+    companionNames.compactMap { name in
+      guard let data = FileManager.default.contents(atPath: "\(directory)/\(name)") else { return nil }
+      return (name, String(decoding: data, as: UTF8.self))
+    }
+  }
+
+  private static func openCheckpoint(_ path: String) throws -> ModelSource {
+    let checkpoint = try Checkpoint.open(path)
+    let directory = checkpoint.directory.isEmpty ? "." : checkpoint.directory
+    let file = "\(directory)/config.json"
+    let json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file)
+    if let quantization = json["quantization_config"], quantization != .null {
+      throw Unsuitable(
+        path: path,
+        reason: "is quantised already (\(quantization["quant_method"]?.stringValue ?? "unknown method")); "
+          + "train on it as it is, or quantise the original checkpoint")
+    }
+    return ModelSource(
+      path: path, configurationJSON: json, configuration: try ModelConfiguration(json: json, file: file),
+      companions: companions(in: directory)
+    ) { name in
+      let stored = try checkpoint.requiredTensor(name)
+      guard [.f32, .f16, .bf16].contains(stored.elementType) else {
+        throw Unsuitable(
+          path: path, reason: "tensor \(name) has type \(stored.elementType.rawValue), expected F32, F16 or BF16")
+      }
+      let columns = stored.shape.last ?? 1
+      return SourceTensor(
+        name: name, shape: stored.shape,
+        read: { rows, target in
+          stored.copyFloats(range: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
+        },
+        release: { stored.file.dropPages(offset: stored.byteOffset, count: stored.byteCount) })
+    }
+  }
+
+  private static func openGGUF(_ path: String) throws -> ModelSource {
+    let file = try GGUFFile(path: path)
+    let json = try GGUFConfiguration.configurationJSON(file)
+    let configuration = try ModelConfiguration(json: json, file: path)
+    let tokenizer = try TokenizerFromGGUF.tokenizerFiles(file)
+    let permutesHeads = configuration.architecture != .qwen2
+    let companions = [
+      ("tokenizer.json", tokenizer.tokenizer.serialized()),
+      ("tokenizer_config.json", tokenizer.configuration.serialized(pretty: true)),
+    ]
+    return ModelSource(
+      path: path, configurationJSON: json, configuration: configuration, companions: companions
+    ) { name in
+      let stored = GGUFConfiguration.tensorName(name)
+      guard let tensor = stored.flatMap({ file.tensor($0) }) else {
+        throw SafetensorsError.missingTensor(file: path, tensor: stored ?? name, similar: nil)
+      }
+      // llama.cpp interleaves the halves of each head of the query and key weights of Llama models.
+      let heads =
+        !permutesHeads
+        ? nil
+        : name.hasSuffix("q_proj.weight")
+          ? configuration.headCount : name.hasSuffix("k_proj.weight") ? configuration.keyValueHeadCount : nil
+      return SourceTensor(
+        name: name, shape: tensor.shape,
+        read: { rows, target in
+          guard let heads else {
+            file.dequantize(tensor, rows: rows, into: target)
+            return
+          }
+          let size = tensor.rows / heads
+          for (place, row) in rows.enumerated() {
+            let within = row % size
+            let source = row - within + within % (size / 2) * 2 + within / (size / 2)
+            file.dequantize(
+              tensor, rows: source..<source + 1,
+              into: UnsafeMutableBufferPointer(
+                rebasing: target[place * tensor.columns..<(place + 1) * tensor.columns]))
+          }
+        },
+        release: { file.dropPages(of: tensor) })
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import Formats
+import Foundation
+import Kernels
+
+/// Turns a model in full precision into a store: a folder in a layout that Hugging Face's tools read as well.
+public struct Quantizer {
+  public var format: StoreFormat
+  /// Embedding and head in 8 bits instead of half precision.
+  public var int8Embeddings: Bool
+  public var force: Bool
+  let pool: ThreadPool
+
+  public init(format: StoreFormat, int8Embeddings: Bool = false, force: Bool = false, pool: ThreadPool) {
+    self.format = format
+    self.int8Embeddings = int8Embeddings
+    self.force = force
+    self.pool = pool
+  }
+
+  /// Writes the store, one tensor after the other in the order in which a model uses them.
+  ///
+  /// - Parameters:
+  ///   - output: the folder; it appears complete or not at all
+  ///   - transform: what becomes of each linear layer before it is stored; a merge adds its adapter here
+  ///   - check: looks at the finished folder before it gets its name, and may throw
+  ///   - progress: tensors done and in all
+  public func write(
+    _ source: ModelSource, to output: String, transform: (SourceTensor) throws -> SourceTensor = { $0 },
+    check: (_ temporaryDirectory: String) throws -> Void = { _ in }, progress: (_ done: Int, _ all: Int) -> Void
+  ) throws -> QuantizationReport {
+    let configuration = source.configuration
+    try checkShapes(configuration, path: source.path)
+    let target = try AtomicOutput(path: output, force: force)
+    try target.createDirectory()
+    let names = Self.tensorNames(configuration)
+    let writer = try StoreWriter(
+      path: "\(target.temporaryPath)/model.safetensors", tensorCount: names.count, format: format,
+      int8Embeddings: int8Embeddings, pool: pool)
+    for (index, name) in names.enumerated() {
+      progress(index, names.count)
+      let tensor = try source.tensor(name.text, shape: name.shape)
+      switch name.role {
+      case .vector: try writer.writeVector(tensor)
+      case .embedding: try writer.writeEmbedding(tensor)
+      case .linear: try writer.writeLinear(try transform(tensor))
+      }
+    }
+    try writer.finish()
+    var json = source.configurationJSON.objectValue ?? JSONObject()
+    json["quantization_config"] = format.quantizationConfiguration
+    try OutputFile.write(
+      JSONValue.object(json).serialized(pretty: true) + "\n", to: "\(target.temporaryPath)/config.json")
+    for companion in source.companions {
+      try OutputFile.write(companion.text, to: "\(target.temporaryPath)/\(companion.name)")
+    }
+    progress(names.count, names.count)
+    try check(target.temporaryPath)
+    try target.commit()
+    return writer.report
+  }
+
+  private func checkShapes(_ configuration: ModelConfiguration, path: String) throws {
+    guard case .int4(let groupSize) = format else { return }
+    for size in [
+      configuration.hiddenSize, configuration.intermediateSize, configuration.headCount * configuration.headSize,
+    ] where size % groupSize != 0 {
+      throw ModelSource.Unsuitable(
+        path: path, reason: "int4 groups of \(groupSize) do not fill rows of \(size); give --group-size 32")
+    }
+  }
+
+  private struct TensorName {
+    enum Role { case vector, embedding, linear }
+    let text: String
+    let shape: [Int]
+    let role: Role
+  }
+
+  private static func tensorNames(_ configuration: ModelConfiguration) -> [TensorName] {
+    let hidden = configuration.hiddenSize
+    let inner = configuration.intermediateSize
+    let queries = configuration.headCount * configuration.headSize
+    let keys = configuration.keyValueHeadCount * configuration.headSize
+    let vocabulary = [configuration.vocabularySize, hidden]
+    var names = [TensorName(text: "model.embed_tokens.weight", shape: vocabulary, role: .embedding)]
+    for layer in 0..<configuration.layerCount {
+      let stem = "model.layers.\(layer)"
+      func add(_ name: String, _ shape: [Int], _ role: TensorName.Role) {
+        names.append(TensorName(text: "\(stem).\(name)", shape: shape, role: role))
+      }
+      add("input_layernorm.weight", [hidden], .vector)
+      for (name, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
+        add("self_attn.\(name).weight", [rows, hidden], .linear)
+        if configuration.attentionBias { add("self_attn.\(name).bias", [rows], .vector) }
+      }
+      add("self_attn.o_proj.weight", [hidden, queries], .linear)
+      add("post_attention_layernorm.weight", [hidden], .vector)
+      add("mlp.gate_proj.weight", [inner, hidden], .linear)
+      add("mlp.up_proj.weight", [inner, hidden], .linear)
+      add("mlp.down_proj.weight", [hidden, inner], .linear)
+    }
+    names.append(TensorName(text: "model.norm.weight", shape: [hidden], role: .vector))
+    if !configuration.tiedEmbeddings {
+      names.append(TensorName(text: "lm_head.weight", shape: vocabulary, role: .embedding))
+    }
+    return names
+  }
+}

@@ -1,0 +1,184 @@
+import Formats
+import Foundation
+import Kernels
+
+/// The frozen weights of a model, mapped: a folder in bitsandbytes', compressed-tensors' or the plain layout.
+public final class WeightStore: Sendable {
+  public let directory: String
+  public let configuration: ModelConfiguration
+  private let checkpoint: Checkpoint
+
+  /// What cannot be used.
+  public struct Invalid: Error, CustomStringConvertible {
+    let directory: String
+    let reason: String
+    public var description: String { "\(directory): \(reason)" }
+  }
+
+  private init(directory: String, configuration: ModelConfiguration, checkpoint: Checkpoint) {
+    self.directory = directory
+    self.configuration = configuration
+    self.checkpoint = checkpoint
+  }
+
+  /// Opens a folder; tensors are checked against the configuration when they are asked for.
+  public static func open(_ directory: String) throws -> WeightStore {
+    let checkpoint = try Checkpoint.open(directory)
+    let path = "\(directory)/config.json"
+    let json = try JSONValue.parse(try MappedFile(path: path).bytes, file: path)
+    if let quantization = json["quantization_config"], quantization != .null {
+      let method = quantization["quant_method"]?.stringValue ?? "missing"
+      switch method {
+      case "bitsandbytes":
+        let type = quantization["bnb_4bit_quant_type"]?.stringValue ?? "none"
+        guard quantization["load_in_4bit"]?.boolValue == true, type == "nf4" else {
+          throw Invalid(directory: directory, reason: "bitsandbytes type \(type) is not supported, expected nf4")
+        }
+      case "compressed-tensors":
+        let format = quantization["format"]?.stringValue ?? "missing"
+        guard ["int-quantized", "pack-quantized"].contains(format) else {
+          throw Invalid(
+            directory: directory,
+            reason: "compressed-tensors format \(format) is not supported, expected int-quantized or pack-quantized")
+        }
+      default:
+        throw Invalid(
+          directory: directory,
+          reason: "quant_method \(method) is not supported; supported are bitsandbytes (nf4) and compressed-tensors")
+      }
+    }
+    return WeightStore(
+      directory: directory, configuration: try ModelConfiguration(json: json, file: path), checkpoint: checkpoint)
+  }
+
+  /// Bytes of all tensors: what is resident when every page has been touched.
+  public var weightByteCount: Int {
+    checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) }
+  }
+
+  /// `nf4`, `int8`, `int4`, `f16`, ...: how the first linear layer is kept.
+  public var format: String {
+    let stem = "model.layers.0.self_attn.q_proj.weight"
+    if checkpoint.tensor("\(stem)_packed") != nil { return "int4" }
+    switch checkpoint.tensor(stem)?.elementType {
+    case .u8: return "nf4"
+    case .i8: return "int8"
+    case .some(let type): return type.rawValue.lowercased()
+    case nil: return "unknown"
+    }
+  }
+
+  /// A norm or a bias.
+  public func vector(_ name: String, count: Int) throws -> [Float] {
+    try checkpoint.requiredTensor(name, shape: [count]).floats()
+  }
+
+  /// A matrix by its name without `.weight`, whatever its layout.
+  public func matrix(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
+    let full = "\(name).weight"
+    if checkpoint.tensor("\(full)_packed") != nil { return try int4(full, rows: rows, columns: columns) }
+    let tensor = try checkpoint.requiredTensor(full)
+    if tensor.elementType == .u8 { return try nf4(tensor, rows: rows, columns: columns) }
+    let checked = try checkpoint.requiredTensor(full, shape: [rows, columns])
+    let codes: StoredMatrix.Codes
+    switch checked.elementType {
+    case .f32: codes = .f32(try pointer(checked))
+    case .f16: codes = .f16(try pointer(checked))
+    case .bf16: codes = .bf16(try pointer(checked))
+    case .i8:
+      let scale = try checkpoint.requiredTensor("\(full)_scale")
+      guard scale.elementCount == rows else {
+        throw SafetensorsError.wrongShape(
+          file: directory, tensor: scale.name, found: scale.shape, expected: [rows, 1])
+      }
+      codes = .int8(try pointer(checked), scales: try scales(scale))
+    default:
+      throw Invalid(
+        directory: directory, reason: "tensor \(full) has type \(checked.elementType.rawValue), which no layout uses")
+    }
+    return StoredMatrix(rows: rows, columns: columns, codes: codes)
+  }
+
+  private func int4(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
+    let packed = try checkpoint.requiredTensor("\(name)_packed", shape: [rows, columns / 8])
+    let scale = try checkpoint.requiredTensor("\(name)_scale")
+    let groups = scale.elementCount / max(rows, 1)
+    guard packed.elementType == .i32, scale.shape.first == rows, groups > 0, columns % groups == 0,
+      columns / groups % 32 == 0
+    else {
+      throw Invalid(
+        directory: directory,
+        reason: "tensor \(name): scales of shape \(scale.shape) do not make groups of a multiple of 32 columns")
+    }
+    return StoredMatrix(
+      rows: rows, columns: columns,
+      codes: .int4(try pointer(packed), scales: try scales(scale), groupSize: columns / groups))
+  }
+
+  private func nf4(_ tensor: StoredTensor, rows: Int, columns: Int) throws -> StoredMatrix {
+    let name = tensor.name
+    let state = try checkpoint.requiredTensor("\(name).quant_state.bitsandbytes__nf4")
+    let json = try JSONValue.parse(state.bytes, file: "\(directory): \(state.name)")
+    let blockSize = json["blocksize"]?.intValue ?? 0
+    let shape = json["shape"]?.arrayValue?.compactMap(\.intValue) ?? []
+    guard shape == [rows, columns], tensor.byteCount == rows * columns / 2 else {
+      throw SafetensorsError.wrongShape(file: directory, tensor: name, found: shape, expected: [rows, columns])
+    }
+    guard blockSize >= 32, blockSize % 32 == 0, blockSize <= 4096 else {
+      throw Invalid(directory: directory, reason: "tensor \(name): block size \(blockSize) is not supported")
+    }
+    let blocks = (rows * columns + blockSize - 1) / blockSize
+    let absmax = try checkpoint.requiredTensor("\(name).absmax", shape: [blocks])
+    let codebook = try checkpoint.requiredTensor("\(name).quant_map", shape: [16])
+    let maxima: StoredMatrix.Absmax
+    switch absmax.elementType {
+    case .f32: maxima = .f32(try pointer(absmax))
+    case .u8:
+      let nestedBlockSize = json["nested_blocksize"]?.intValue ?? 0
+      guard nestedBlockSize > 0, let offset = json["nested_offset"]?.doubleValue else {
+        throw Invalid(directory: directory, reason: "tensor \(state.name): nested_blocksize or nested_offset is missing")
+      }
+      let nested = try checkpoint.requiredTensor(
+        "\(name).nested_absmax", shape: [(blocks + nestedBlockSize - 1) / nestedBlockSize])
+      let map = try checkpoint.requiredTensor("\(name).nested_quant_map", shape: [256])
+      maxima = .nested(
+        codes: try pointer(absmax), codebook: try floats(map), absmax: try floats(nested), blockSize: nestedBlockSize,
+        offset: Float(offset))
+    default:
+      throw Invalid(
+        directory: directory, reason: "tensor \(absmax.name) has type \(absmax.elementType.rawValue), expected F32 or U8")
+    }
+    return StoredMatrix(
+      rows: rows, columns: columns,
+      codes: .nf4(try pointer(tensor), absmax: maxima, blockSize: blockSize, codebook: try floats(codebook)))
+  }
+
+  private func floats(_ tensor: StoredTensor) throws -> UnsafePointer<Float> {
+    guard tensor.elementType == .f32 else {
+      throw Invalid(
+        directory: directory, reason: "tensor \(tensor.name) has type \(tensor.elementType.rawValue), expected F32")
+    }
+    return try pointer(tensor)
+  }
+
+  private func scales(_ tensor: StoredTensor) throws -> StoredMatrix.Scales {
+    switch tensor.elementType {
+    case .f32: .f32(try pointer(tensor))
+    case .f16: .f16(try pointer(tensor))
+    case .bf16: .bf16(try pointer(tensor))
+    default:
+      throw Invalid(
+        directory: directory,
+        reason: "tensor \(tensor.name) has type \(tensor.elementType.rawValue), expected F32, F16 or BF16")
+    }
+  }
+
+  private func pointer<T>(_ tensor: StoredTensor) throws -> UnsafePointer<T> {
+    guard let base = tensor.bytes.baseAddress, Int(bitPattern: base) % MemoryLayout<T>.alignment == 0 else {
+      throw Invalid(
+        directory: directory,
+        reason: "tensor \(tensor.name) is empty or not aligned to \(MemoryLayout<T>.alignment) bytes; save the model again")
+    }
+    return base.assumingMemoryBound(to: T.self)
+  }
+}
