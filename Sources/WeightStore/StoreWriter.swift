@@ -89,7 +89,8 @@ final class StoreWriter {
   private func forEachChunk(
     _ tensor: SourceTensor, _ body: (_ rows: Range<Int>, _ values: UnsafeBufferPointer<Float>) throws -> Void
   ) rethrows {
-    let rows = max(1, Self.chunkElements / tensor.columns)
+    // Whole multiples of 64 rows: blocks of 64 elements never straddle two chunks.
+    let rows = max(64, Self.chunkElements / tensor.columns / 64 * 64)
     var values = [Float](repeating: 0, count: min(rows, tensor.rows) * tensor.columns)
     for start in stride(from: 0, to: tensor.rows, by: rows) {
       let range = start..<min(start + rows, tensor.rows)

@@ -1,0 +1,47 @@
+import Formats
+import Foundation
+
+/// One turn of a conversation.
+public struct ChatMessage: Sendable, Equatable {
+  public let role: String
+  public let content: String
+
+  public init(role: String, content: String) {
+    self.role = role
+    self.content = content
+  }
+}
+
+/// A model's way to write a conversation: a Jinja template.
+///
+/// Format: the `chat_template` of Hugging Face tokenizers, with `trim_blocks` and `lstrip_blocks` set as they set them.
+public struct ChatTemplate: Sendable {
+  private let program: [TemplateNode]
+  private let file: String
+  private let tokens: [String: String]
+
+  /// - Parameters:
+  ///   - file: the name that errors carry
+  ///   - tokens: `bos_token` and its like, for the template
+  public init(source: String, file: String = "chat template", tokens: [String: String] = [:]) throws {
+    self.file = file
+    self.tokens = tokens
+    program = try TemplateParser.parse(source, file: file)
+  }
+
+  /// The conversation as text.
+  /// - Parameter addGenerationPrompt: whether the start of the assistant's turn follows
+  public func render(
+    messages: [ChatMessage], addGenerationPrompt: Bool, variables: [String: JSONValue] = [:]
+  ) throws -> String {
+    var globals: [String: TemplateValue] = [
+      "messages": .list(
+        messages.map { .map([("role", .string($0.role)), ("content", .string($0.content))]) }),
+      "add_generation_prompt": .bool(addGenerationPrompt),
+    ]
+    for (name, token) in tokens { globals[name] = .string(token) }
+    for (name, value) in variables { globals[name] = TemplateValue(value) }
+    let evaluator = TemplateEvaluator(file: file, globals: globals)
+    return try evaluator.run(program)
+  }
+}

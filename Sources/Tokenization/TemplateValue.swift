@@ -1,0 +1,153 @@
+import Formats
+
+/// What can be wrong in a template or while it runs.
+public struct TemplateError: Error, CustomStringConvertible {
+  let file: String
+  let line: Int
+  let reason: String
+  public var description: String { "\(file):\(line): \(reason)" }
+}
+
+/// A value of the template language.
+indirect enum TemplateValue: Sendable {
+  case undefined
+  case none
+  case bool(Bool)
+  case integer(Int)
+  case number(Double)
+  case string(String)
+  case list([TemplateValue])
+  case map([(String, TemplateValue)])
+  case namespace(TemplateNamespace)
+  case macro(TemplateMacro)
+
+  init(_ json: JSONValue) {
+    switch json {
+    case .null: self = .none
+    case .bool(let value): self = .bool(value)
+    case .integer(let value): self = .integer(value)
+    case .number(let value): self = .number(value)
+    case .string(let value): self = .string(value)
+    case .array(let values): self = .list(values.map { TemplateValue($0) })
+    case .object(let object): self = .map(object.entries.map { ($0.key, TemplateValue($0.value)) })
+    }
+  }
+
+  var json: JSONValue {
+    switch self {
+    case .undefined, .none, .namespace, .macro: .null
+    case .bool(let value): .bool(value)
+    case .integer(let value): .integer(value)
+    case .number(let value): .number(value)
+    case .string(let value): .string(value)
+    case .list(let values): .array(values.map(\.json))
+    case .map(let entries): .object(JSONObject(entries.map { ($0.0, $0.1.json) }))
+    }
+  }
+
+  var isTrue: Bool {
+    switch self {
+    case .undefined, .none: false
+    case .bool(let value): value
+    case .integer(let value): value != 0
+    case .number(let value): value != 0
+    case .string(let value): !value.isEmpty
+    case .list(let values): !values.isEmpty
+    case .map(let entries): !entries.isEmpty
+    case .namespace, .macro: true
+    }
+  }
+
+  /// As the template prints it.
+  var text: String {
+    switch self {
+    case .undefined: ""
+    case .none: "None"
+    case .bool(let value): value ? "True" : "False"
+    case .integer(let value): String(value)
+    case .number(let value): "\(value)"
+    case .string(let value): value
+    case .list(let values): "[" + values.map(\.quoted).joined(separator: ", ") + "]"
+    case .map(let entries):
+      "{" + entries.map { "'\($0.0)': \($0.1.quoted)" }.joined(separator: ", ") + "}"
+    case .namespace, .macro: ""
+    }
+  }
+
+  private var quoted: String {
+    if case .string(let value) = self { "'" + value.replacing("'", with: "\\'") + "'" } else { text }
+  }
+
+  var double: Double? {
+    switch self {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    case .bool(let value): value ? 1 : 0
+    default: nil
+    }
+  }
+
+  func equals(_ other: TemplateValue) -> Bool {
+    switch (self, other) {
+    case (.undefined, .undefined), (.none, .none): true
+    case (.string(let a), .string(let b)): a == b
+    case (.list(let a), .list(let b)): a.count == b.count && zip(a, b).allSatisfy { $0.equals($1) }
+    case (.map(let a), .map(let b)):
+      a.count == b.count && a.allSatisfy { entry in b.contains { $0.0 == entry.0 && $0.1.equals(entry.1) } }
+    default:
+      if let a = double, let b = other.double { a == b } else { false }
+    }
+  }
+
+  func member(_ name: String) -> TemplateValue {
+    switch self {
+    case .map(let entries): entries.first { $0.0 == name }?.1 ?? .undefined
+    case .namespace(let space): space.values[name] ?? .undefined
+    default: .undefined
+    }
+  }
+}
+
+/// A `namespace(...)`: the one thing that assignments in a loop outlive.
+final class TemplateNamespace: @unchecked Sendable {
+  // @unchecked: made and used within one rendering, on one thread.
+  var values: [String: TemplateValue]
+  init(_ values: [String: TemplateValue]) { self.values = values }
+}
+
+/// A `{% macro %}`.
+struct TemplateMacro: Sendable {
+  let parameters: [(name: String, fallback: TemplateExpression?)]
+  let body: [TemplateNode]
+}
+
+indirect enum TemplateExpression: Sendable {
+  case literal(TemplateValue)
+  case name(String)
+  case list([TemplateExpression])
+  case map([(TemplateExpression, TemplateExpression)])
+  case member(TemplateExpression, String)
+  case element(TemplateExpression, TemplateExpression)
+  case slice(TemplateExpression, TemplateExpression?, TemplateExpression?, TemplateExpression?)
+  case call(TemplateExpression, [TemplateExpression], [(String, TemplateExpression)])
+  case filter(TemplateExpression, String, [TemplateExpression], [(String, TemplateExpression)])
+  case test(TemplateExpression, String, [TemplateExpression], negated: Bool)
+  case not(TemplateExpression)
+  case negative(TemplateExpression)
+  case binary(String, TemplateExpression, TemplateExpression)
+  case condition(TemplateExpression, then: TemplateExpression, otherwise: TemplateExpression?)
+}
+
+indirect enum TemplateNode: Sendable {
+  case text(String)
+  case output(TemplateExpression, line: Int)
+  case set(target: String, member: String?, TemplateExpression, line: Int)
+  case setBlock(target: String, [TemplateNode], line: Int)
+  case condition([(TemplateExpression, [TemplateNode])], otherwise: [TemplateNode], line: Int)
+  case loop(
+    names: [String], over: TemplateExpression, filter: TemplateExpression?, [TemplateNode], otherwise: [TemplateNode],
+    line: Int)
+  case macro(String, TemplateMacro)
+  case breakLoop
+  case continueLoop
+}
