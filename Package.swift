@@ -16,8 +16,8 @@ let package = Package(
     .target(name: "Memory"),
     .target(name: "Transformer", dependencies: ["Kernels", "WeightStore", "Memory"]),
     .target(name: "Adapters", dependencies: ["Kernels", "Formats", "Transformer"]),
-    .target(name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "Memory", "CZlib"]),
-    .target(name: "Deployment", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore"]),
+    .target(name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib"]),
+    .target(name: "Deployment", dependencies: ["Training", "Transformer", "Adapters", "Tokenization", "WeightStore"]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [

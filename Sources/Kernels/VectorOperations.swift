@@ -122,6 +122,12 @@ extension Vector {
     for (index, value) in values.enumerated() { base[index] = value }
   }
 
+  /// One element.
+  public subscript(index: Int) -> Float {
+    precondition(index >= 0 && index < count, "element \(index) of a vector of \(count)")
+    return base[index]
+  }
+
   /// The elements as an array.
   public var values: [Float] { Array(UnsafeBufferPointer(start: base, count: count)) }
 

@@ -18,6 +18,6 @@ struct RMSNorm {
   /// `dx += inverseRMS * (w·dy - x̂ mean(w·dy·x̂))`, where `x̂ = x * inverseRMS`.
   func backward(_ dy: Matrix, x: Matrix, inverseRMS: Vector, addingTo dx: Matrix, pool: ThreadPool) {
     VectorOperations.rmsNormBackward(
-      dy, x: x, weight: weight, inverseRMS: inverseRMS, into: dx, accumulate: true, pool: pool)
+      dy, x: x, weight: weight, inverseRMS: inverseRMS, addingTo: dx, pool: pool)
   }
 }

@@ -1,0 +1,120 @@
+import Adapters
+import Transformer
+
+/// Reproducible orders.
+enum Shuffle {
+  /// Fisher-Yates with SplitMix64.
+  static func permutation(_ count: Int, seed: UInt64) -> [Int] {
+    var order = Array(0..<count)
+    var generator = SplitMix64(seed: seed)
+    for index in stride(from: count - 1, to: 0, by: -1) {
+      order.swapAt(index, Int(generator.next() % UInt64(index + 1)))
+    }
+    return order
+  }
+}
+
+/// Rows of packed samples for one pass of the model.
+public struct Batch: Sendable {
+  /// `[rows * row length]`
+  public let tokens: [Int32]
+  /// The id that should follow each token, or `LanguageModelHead.ignoredLabel`.
+  public let labels: [Int32]
+  public let layout: SequenceLayout
+  /// Tokens, padding excluded.
+  public let tokenCount: Int
+  public let labelledTokenCount: Int
+
+  /// - Parameter rows: samples of each row, which together are not longer than `rowLength`
+  public init(rows: [[Sample]], rowLength: Int, paddingToken: Int32 = 0) {
+    var tokens: [Int32] = []
+    var labels: [Int32] = []
+    var segments: [Int] = []
+    var count = 0
+    tokens.reserveCapacity(rows.count * rowLength)
+    for (index, row) in rows.enumerated() {
+      for sample in row {
+        segments.append(tokens.count)
+        tokens += sample.tokens
+        labels += sample.labels.dropFirst()
+        labels.append(LanguageModelHead.ignoredLabel)
+        count += sample.tokens.count
+      }
+      let padding = (index + 1) * rowLength - tokens.count
+      if padding > 0 {
+        segments.append(tokens.count)
+        tokens += [Int32](repeating: paddingToken, count: padding)
+        labels += [Int32](repeating: LanguageModelHead.ignoredLabel, count: padding)
+      }
+    }
+    self.tokens = tokens
+    self.labels = labels
+    layout = SequenceLayout(rowLength: rowLength, segments: segments + [tokens.count])
+    tokenCount = count
+    labelledTokenCount = labels.reduce(0) { $1 == LanguageModelHead.ignoredLabel ? $0 : $0 + 1 }
+  }
+}
+
+/// Samples packed into rows, and the order in which the rows are trained on: a function of the seed alone.
+public struct BatchPlan: Sendable {
+  private let rows: [[Sample]]
+  /// Tokens of every row, padding included.
+  public let rowLength: Int
+  private let seed: UInt64
+  private let shuffles: Bool
+
+  /// - Parameters:
+  ///   - maximumLength: tokens of a row at most
+  ///   - shuffles: whether samples and rows are mixed; the order of the file otherwise
+  public init(_ data: TrainingData, maximumLength: Int, seed: UInt64, shuffles: Bool) {
+    let order = shuffles ? Shuffle.permutation(data.samples.count, seed: seed) : Array(data.samples.indices)
+    var rows: [[Sample]] = []
+    var room: [Int] = []
+    // First fit over the rows that were opened last: near the best packing, and fast for any number of samples.
+    let window = 64
+    for index in order {
+      let sample = data.samples[index]
+      let count = sample.tokens.count
+      if !data.isOnePerRow,
+        let fit = (max(0, rows.count - window)..<rows.count).first(where: { room[$0] >= count })
+      {
+        rows[fit].append(sample)
+        room[fit] -= count
+      } else {
+        rows.append([sample])
+        room.append(maximumLength - count)
+      }
+    }
+    self.rows = rows
+    rowLength = maximumLength - (room.min() ?? 0)
+    self.seed = seed
+    self.shuffles = shuffles
+  }
+
+  public var rowCount: Int { rows.count }
+
+  /// Optimiser steps of one pass over the data.
+  public func stepsPerEpoch(rowsPerStep: Int) -> Int { (rows.count + rowsPerStep - 1) / rowsPerStep }
+
+  /// The micro-batches of one optimiser step, counted from 0 over all epochs.
+  public func step(_ step: Int, microBatchSize: Int, accumulationSteps: Int) -> [Batch] {
+    let rowsPerStep = microBatchSize * accumulationSteps
+    let perEpoch = stepsPerEpoch(rowsPerStep: rowsPerStep)
+    let epoch = step / perEpoch
+    let order =
+      shuffles ? Shuffle.permutation(rows.count, seed: seed &+ UInt64(epoch + 1) &* 0x9E37) : Array(rows.indices)
+    let first = step % perEpoch * rowsPerStep
+    let chosen = Array(order[first..<min(first + rowsPerStep, rows.count)])
+    return batches(of: chosen, microBatchSize: microBatchSize)
+  }
+
+  /// All rows in order, for evaluation.
+  public func all(microBatchSize: Int) -> [Batch] { batches(of: Array(rows.indices), microBatchSize: microBatchSize) }
+
+  private func batches(of chosen: [Int], microBatchSize: Int) -> [Batch] {
+    stride(from: 0, to: chosen.count, by: microBatchSize).map { start in
+      Batch(
+        rows: chosen[start..<min(start + microBatchSize, chosen.count)].map { rows[$0] }, rowLength: rowLength)
+    }
+  }
+}

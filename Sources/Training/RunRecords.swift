@@ -1,0 +1,64 @@
+import Formats
+import Foundation
+
+/// `metrics.jsonl`: a line per optimiser step.
+public final class MetricsWriter {
+  private let path: String
+  private var file: UnsafeMutablePointer<FILE>?
+
+  /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
+  public init(path: String, keepingSteps: Int) throws {
+    self.path = path
+    var kept = ""
+    if keepingSteps > 0, let data = FileManager.default.contents(atPath: path) {
+      for line in String(decoding: data, as: UTF8.self).split(separator: "\n") {
+        guard let step = try? JSONValue.parse(String(line), file: path)["step"]?.intValue, step <= keepingSteps else {
+          continue
+        }
+        kept += line + "\n"
+      }
+    }
+    guard let file = fopen(path, "w") else {
+      throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno)))
+    }
+    self.file = file
+    try write(kept)
+  }
+
+  deinit { if let file { fclose(file) } }
+
+  public func append(_ report: StepReport, residentBytes: Int) throws {
+    try append([
+      ("step", .integer(report.step)), ("loss", .number(report.loss)),
+      ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
+      ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
+    ])
+  }
+
+  public func append(step: Int, evaluationLoss: Double) throws {
+    try append([("step", .integer(step)), ("eval_loss", .number(evaluationLoss))])
+  }
+
+  private func append(_ entries: [(String, JSONValue)]) throws {
+    try write(JSONValue.object(JSONObject(entries.map { ($0.0, $0.1) })).serialized() + "\n")
+  }
+
+  private func write(_ text: String) throws {
+    guard let file, fputs(text, file) >= 0, fflush(file) == 0 else {
+      throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno)))
+    }
+  }
+}
+
+/// SIGINT and SIGTERM ask a run to checkpoint and stop.
+public enum StopRequest {
+  private nonisolated(unsafe) static var received: sig_atomic_t = 0
+
+  /// Starts to listen.
+  public static func install() {
+    for number in [SIGINT, SIGTERM] { signal(number) { StopRequest.received = sig_atomic_t($0) } }
+  }
+
+  /// The signal that came, if one did.
+  public static var signalNumber: Int32? { received == 0 ? nil : Int32(received) }
+}

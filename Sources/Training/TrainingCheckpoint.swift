@@ -1,0 +1,119 @@
+import Adapters
+import CZlib
+import Formats
+import Foundation
+import Kernels
+
+/// A checkpoint that cannot be used.
+public struct CheckpointError: Error, CustomStringConvertible {
+  let path: String
+  let reason: String
+  public var description: String { "\(path): \(reason)" }
+}
+
+/// State of a run on disk: `checkpoint-STEP/` with the adapter as PEFT reads it, the optimiser's moments, and
+/// `trainer_state.json` with checksums. It appears complete or not at all.
+public struct TrainingCheckpoint {
+  /// Steps that were done.
+  public let step: Int
+  public let path: String
+  /// What the run was started with; another run's state is not taken up.
+  public let fingerprint: String
+
+  private static let momentsName = "optimizer.safetensors"
+  private static let stateName = "trainer_state.json"
+
+  /// Writes `checkpoint-STEP` into `directory`.
+  public static func save(
+    step: Int, memory: TrainingMemory, baseModel: String, fingerprint: String, in directory: String
+  ) throws {
+    let output = try AtomicOutput(path: "\(directory)/checkpoint-\(step)", force: true)
+    try output.createDirectory()
+    try memory.adapters.save(to: output.temporaryPath, baseModel: baseModel)
+    let writer = try SafetensorsWriter(
+      path: "\(output.temporaryPath)/\(momentsName)",
+      headerByteCount: SafetensorsWriter.headerByteCount(tensors: 3, longestName: 16))
+    for (name, vector) in [
+      ("parameters", memory.adapters.parameters), ("exp_avg", memory.firstMoment), ("exp_avg_sq", memory.secondMoment),
+    ] {
+      try writer.begin(.init(name: name, elementType: .f32, shape: [vector.count]))
+      try vector.withBytes { try writer.append($0) }
+    }
+    try writer.finish()
+    var sums = JSONObject()
+    for name in ["adapter_model.safetensors", "adapter_config.json", momentsName] {
+      sums[name] = .integer(Int(try checksum("\(output.temporaryPath)/\(name)")))
+    }
+    let state = JSONObject([
+      ("global_step", .integer(step)), ("fingerprint", .string(fingerprint)), ("crc32", .object(sums)),
+    ])
+    try OutputFile.write(
+      JSONValue.object(state).serialized(pretty: true) + "\n", to: "\(output.temporaryPath)/\(stateName)")
+    try output.commit()
+  }
+
+  /// The newest checkpoint in `directory` that is whole.
+  /// - Parameter report: gets a line about each that is not
+  public static func latest(in directory: String, report: (String) -> Void) -> TrainingCheckpoint? {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    let steps = names.compactMap { $0.hasPrefix("checkpoint-") ? Int($0.dropFirst("checkpoint-".count)) : nil }
+    for step in steps.sorted(by: >) {
+      let path = "\(directory)/checkpoint-\(step)"
+      do {
+        return try open(path)
+      } catch {
+        report("\(error); an older checkpoint is tried")
+      }
+    }
+    return nil
+  }
+
+  private static func open(_ path: String) throws -> TrainingCheckpoint {
+    let file = "\(path)/\(stateName)"
+    let json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file)
+    guard let step = json["global_step"]?.intValue, let fingerprint = json["fingerprint"]?.stringValue,
+      let sums = json["crc32"]?.objectValue
+    else { throw CheckpointError(path: file, reason: "global_step, fingerprint or crc32 is missing") }
+    for (name, value) in sums.entries {
+      guard try Int(checksum("\(path)/\(name)")) == value.intValue else {
+        throw CheckpointError(path: "\(path)/\(name)", reason: "its checksum is wrong; the file is damaged")
+      }
+    }
+    return TrainingCheckpoint(step: step, path: path, fingerprint: fingerprint)
+  }
+
+  /// Puts parameters and moments back.
+  public func restore(into memory: TrainingMemory) throws {
+    let file = try SafetensorsFile(path: "\(path)/\(Self.momentsName)")
+    for (name, vector) in [
+      ("parameters", memory.adapters.parameters), ("exp_avg", memory.firstMoment), ("exp_avg_sq", memory.secondMoment),
+    ] {
+      guard let tensor = file.tensor(name), tensor.elementType == .f32, tensor.shape == [vector.count] else {
+        throw CheckpointError(path: file.path, reason: "\(name) does not fit this adapter")
+      }
+      vector.withMutableElements { tensor.copyFloats(range: 0..<vector.count, into: $0) }
+    }
+  }
+
+  /// Removes all but the newest `limit` checkpoints.
+  public static func prune(in directory: String, keeping limit: Int) {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
+    let steps = names.compactMap { $0.hasPrefix("checkpoint-") ? Int($0.dropFirst("checkpoint-".count)) : nil }
+    for step in steps.sorted(by: >).dropFirst(limit) {
+      try? FileManager.default.removeItem(atPath: "\(directory)/checkpoint-\(step)")
+    }
+  }
+
+  private static func checksum(_ path: String) throws -> UInt32 {
+    let file = try MappedFile(path: path)
+    return UInt32(
+      truncatingIfNeeded: crc32_z(0, file.bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), file.byteCount))
+  }
+
+  /// CRC-32 of a list of tokens, for fingerprints.
+  static func checksum(_ tokens: [Int32]) -> UInt32 {
+    tokens.withUnsafeBytes {
+      UInt32(truncatingIfNeeded: crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count))
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import Adapters
+import Formats
+import Foundation
+import Kernels
+import Memory
+import Tokenization
+import Transformer
+import WeightStore
+
+/// What a run says while it goes on.
+public protocol TrainingObserver: AnyObject {
+  /// A line for people.
+  func note(_ line: String)
+  /// A step was done.
+  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?)
+  /// An evaluation was done.
+  func evaluated(step: Int, loss: Double)
+}
+
+/// A whole run of `train`: data, plan, steps, checkpoints, records.
+public final class TrainingRun {
+  /// How a run ended.
+  public struct Outcome {
+    /// `summary.json`.
+    public let summary: JSONValue
+    /// The signal that stopped the run early, if one did.
+    public let signalNumber: Int32?
+  }
+
+  private let options: TrainingOptions
+  private let observer: any TrainingObserver
+  private let model: CausalLanguageModel
+  private let adapter: LowRankConfiguration
+  private let data: BatchPlan
+  private let evaluation: BatchPlan?
+  private let fingerprint: String
+  public let plan: TrainingPlan
+  private let memory: TrainingMemory
+
+  /// Reads the data and plans; nothing is written and no weight is read.
+  public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws {
+    self.options = options
+    self.observer = observer
+    let store = try WeightStore.open(modelDirectory)
+    model = try CausalLanguageModel(store: store)
+    let tokenizer = try Tokenizer.load(directory: modelDirectory)
+    let length = min(options.maximumLength, model.configuration.maximumPositions)
+    let reader = DataReader(
+      tokenizer: tokenizer, maximumLength: length, trainOnPrompt: options.trainOnPrompt,
+      skipBadLines: options.skipBadLines, vocabularySize: model.configuration.vocabularySize)
+    var train = try reader.read(files)
+    var held: TrainingData?
+    if !options.evaluationData.isEmpty {
+      held = try reader.read(options.evaluationData)
+    } else if options.evaluationShare > 0, train.samples.count > 1 {
+      (train, held) = train.split(options.evaluationShare, seed: options.seed)
+    }
+    if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
+    if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
+    data = BatchPlan(train, maximumLength: length, seed: options.seed, shuffles: options.shuffles)
+    evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.seed, shuffles: false) }
+    adapter = try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
+    let tokens = train.samples.flatMap(\.tokens)
+    fingerprint = options.fingerprint + " data=\(tokens.count):\(TrainingCheckpoint.checksum(tokens))"
+    let planner = TrainingPlanner(
+      model: model, adapter: adapter, precision: options.precision, pool: ThreadPool(threadCount: options.threads),
+      microBatchSize: options.microBatchSize, accumulationSteps: options.accumulationSteps,
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), processByteCount: ProcessMemory.residentBytes)
+    (plan, memory) = try planner.plan(budget: options.maximumMemory)
+  }
+
+  /// Trains. The output folder gets the adapter only at the end.
+  public func run() throws -> Outcome {
+    let output = options.output
+    let adapterFile = "\(output)/adapter_model.safetensors"
+    if !options.resume, !options.force, FileManager.default.fileExists(atPath: adapterFile) {
+      throw FileError.alreadyExists(file: adapterFile)
+    }
+    try memory.arena.commit()
+    memory.workspace.prepare()
+    if let directory = options.initialAdapter {
+      try memory.adapters.load(from: directory)
+    } else {
+      memory.adapters.initialize(seed: options.seed)
+    }
+    let trainer = Trainer(
+      model: model, memory: memory, optimizer: AdamW(weightDecay: options.weightDecay),
+      maximumGradientNorm: options.maximumGradientNorm, seed: options.seed)
+    if let file = options.gradientFile {
+      return try dumpGradients(to: file, trainer: trainer)
+    }
+    do {
+      try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
+    } catch {
+      throw FileError.cannotWrite(file: output, reason: "cannot create the folder")
+    }
+    let rowsPerStep = memory.choice.microBatchSize * memory.choice.accumulationSteps
+    let steps = options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: rowsPerStep)
+    let warmup = options.warmupSteps ?? Int((options.warmupRatio * Double(steps)).rounded(.up))
+    let schedule = LearningRateSchedule(
+      kind: options.schedule, peak: options.learningRate, warmupSteps: warmup, totalSteps: steps)
+    let first = try resume(totalSteps: steps)
+    let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
+    StopRequest.install()
+    var losses: [Double] = []
+    var speeds: [Double] = []
+    var evaluationLoss: Double?
+    var step = first
+    while step < steps, StopRequest.signalNumber == nil {
+      let batches = data.step(
+        step, microBatchSize: memory.choice.microBatchSize, accumulationSteps: memory.choice.accumulationSteps)
+      let report = trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
+      step += 1
+      let resident = ProcessMemory.residentBytes
+      try metrics.append(report, residentBytes: resident)
+      losses.append(report.loss)
+      speeds.append(report.tokensPerSecond)
+      observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
+      if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
+        evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
+      }
+      if options.saveSteps > 0, step % options.saveSteps == 0, step < steps { try checkpoint(step) }
+    }
+    if options.evaluationSteps == 0, evaluation != nil, StopRequest.signalNumber == nil {
+      evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
+    }
+    let signalNumber = step < steps ? StopRequest.signalNumber : nil
+    if signalNumber != nil {
+      try checkpoint(step)
+      observer.note("stopped after step \(step); --resume goes on from there")
+    } else {
+      try saveAdapter()
+    }
+    let summary = try writeSummary(steps: step, losses: losses, speeds: speeds, evaluationLoss: evaluationLoss)
+    return Outcome(summary: summary, signalNumber: signalNumber)
+  }
+
+  private func evaluate(_ trainer: Trainer, step: Int, metrics: MetricsWriter) throws -> Double? {
+    guard let evaluation else { return nil }
+    let loss = trainer.evaluate(evaluation.all(microBatchSize: memory.choice.microBatchSize)).loss
+    try metrics.append(step: step, evaluationLoss: loss)
+    observer.evaluated(step: step, loss: loss)
+    return loss
+  }
+
+  private func checkpoint(_ step: Int) throws {
+    try TrainingCheckpoint.save(
+      step: step, memory: memory, baseModel: model.store.directory, fingerprint: fingerprint, in: options.output)
+    TrainingCheckpoint.prune(in: options.output, keeping: options.saveLimit)
+  }
+
+  /// - Returns: steps that are done already.
+  private func resume(totalSteps: Int) throws -> Int {
+    guard options.resume else { return 0 }
+    guard let checkpoint = TrainingCheckpoint.latest(in: options.output, report: { observer.note("warning: \($0)") }) else {
+      observer.note("no checkpoint in \(options.output); training starts at step 0")
+      return 0
+    }
+    guard checkpoint.fingerprint == fingerprint else {
+      let old = Set(checkpoint.fingerprint.split(separator: " "))
+      let differing = fingerprint.split(separator: " ").filter { !old.contains($0) }
+      throw CheckpointError(
+        path: checkpoint.path,
+        reason: "was written with other data or options; now there is \(differing.joined(separator: ", "))")
+    }
+    try checkpoint.restore(into: memory)
+    observer.note("resumed after step \(checkpoint.step)")
+    return checkpoint.step
+  }
+
+  /// Each file appears complete: written beside, then renamed.
+  private func saveAdapter() throws {
+    let staging = try AtomicOutput(path: "\(options.output)/.adapter", force: true)
+    try staging.createDirectory()
+    try memory.adapters.save(to: staging.temporaryPath, baseModel: model.store.directory)
+    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+      guard rename("\(staging.temporaryPath)/\(name)", "\(options.output)/\(name)") == 0 else {
+        throw FileError.cannotWrite(file: "\(options.output)/\(name)", reason: String(cString: strerror(errno)))
+      }
+    }
+  }
+
+  private func writeSummary(
+    steps: Int, losses: [Double], speeds: [Double], evaluationLoss: Double?
+  ) throws -> JSONValue {
+    let sorted = speeds.sorted()
+    let summary = JSONValue.object(
+      JSONObject([
+        ("steps", .integer(steps)),
+        ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
+        ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
+        ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
+        ("first_loss", losses.first.map { .number($0) } ?? .null),
+        ("last_loss", losses.last.map { .number($0) } ?? .null),
+        ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),
+        ("plan", plan.json),
+      ]))
+    let output = try AtomicOutput(path: "\(options.output)/summary.json", force: true)
+    try OutputFile.write(summary.serialized(pretty: true) + "\n", to: output.temporaryPath)
+    try output.commit()
+    return summary
+  }
+
+  private func dumpGradients(to path: String, trainer: Trainer) throws -> Outcome {
+    let batches = data.step(
+      0, microBatchSize: memory.choice.microBatchSize, accumulationSteps: memory.choice.accumulationSteps)
+    let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
+    let loss = trainer.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
+    let output = try AtomicOutput(path: path, force: options.force)
+    try LowRankAdapterSet.write(memory.adapters.namedGradients, to: output.temporaryPath)
+    try output.commit()
+    return Outcome(
+      summary: .object(JSONObject([("loss", .number(loss)), ("gradients", .string(path))])), signalNumber: nil)
+  }
+}
