@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Kernels
 import Tokenization
 
 /// A tensor of a model in full precision, by rows.
@@ -9,8 +10,7 @@ public struct SourceTensor: Sendable {
   public let shape: [Int]
   public var rows: Int { shape.count == 1 ? 1 : shape[0] }
   public var columns: Int { shape[shape.count - 1] }
-  /// Fills `target` with the rows of the range.
-  let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
+  private let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
   /// Lets go of what reading brought into memory.
   let release: @Sendable () -> Void
 
@@ -23,6 +23,9 @@ public struct SourceTensor: Sendable {
     self.read = read
     self.release = release
   }
+
+  /// Fills `target` with the rows of the range.
+  public func fill(_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) { read(rows, target) }
 }
 
 /// A model as a place to read weights from: a safetensors file or folder, or a GGUF file.
@@ -96,6 +99,30 @@ public struct ModelSource: Sendable {
           stored.copyFloats(range: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
         },
         release: { stored.file.dropPages(offset: stored.byteOffset, count: stored.byteCount) })
+    }
+  }
+
+  /// A store as a source: its weights decoded to floats again.
+  public static func open(store: WeightStore) throws -> ModelSource {
+    let file = "\(store.directory)/config.json"
+    var json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file).objectValue ?? JSONObject()
+    json["quantization_config"] = nil
+    return ModelSource(
+      path: store.directory, configurationJSON: .object(json), configuration: store.configuration,
+      companions: companions(in: store.directory)
+    ) { name in
+      guard let shape = store.shape(of: name), name.hasSuffix(".weight"), shape.count == 2 else {
+        let values = try store.vector(name)
+        return SourceTensor(
+          name: name, shape: [values.count], read: { _, target in _ = target.update(fromContentsOf: values) })
+      }
+      let matrix = try store.matrix(String(name.dropLast(".weight".count)), rows: shape[0], columns: shape[1])
+      return SourceTensor(
+        name: name, shape: shape,
+        read: { rows, target in
+          guard let base = target.baseAddress else { return }
+          matrix.decode(rows: rows, into: Matrix(base, rows: rows.count, columns: shape[1]))
+        })
     }
   }
 

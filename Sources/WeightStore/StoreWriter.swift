@@ -55,7 +55,7 @@ final class StoreWriter {
   /// Norms and biases keep fp32.
   func writeVector(_ tensor: SourceTensor) throws {
     var values = [Float](repeating: 0, count: tensor.columns)
-    values.withUnsafeMutableBufferPointer { tensor.read(0..<1, $0) }
+    values.withUnsafeMutableBufferPointer { tensor.fill(0..<1, $0) }
     try writer.write(tensor.name, .f32, shape: tensor.shape, values)
     add(tensor, format: "f32", byteCount: values.count * 4, squaredError: 0, squares: 1)
   }
@@ -102,7 +102,7 @@ final class StoreWriter {
         pool.run((range.count + tile - 1) / tile) { task, _ in
           let rows = range.lowerBound + task * tile..<min(range.lowerBound + (task + 1) * tile, range.upperBound)
           let offset = (rows.lowerBound - range.lowerBound) * columns
-          tensor.read(rows, UnsafeMutableBufferPointer(rebasing: target.buffer[offset..<offset + rows.count * columns]))
+          tensor.fill(rows, UnsafeMutableBufferPointer(rebasing: target.buffer[offset..<offset + rows.count * columns]))
         }
         try body(range, UnsafeBufferPointer(part))
       }

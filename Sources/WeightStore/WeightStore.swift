@@ -73,6 +73,20 @@ public final class WeightStore: Sendable {
     try checkpoint.requiredTensor(name, shape: [count]).floats()
   }
 
+  /// A norm or a bias of whatever length.
+  func vector(_ name: String) throws -> [Float] { try checkpoint.requiredTensor(name).floats() }
+
+  /// The shape that a tensor has when decoded; `nil` if there is none of the name.
+  func shape(of name: String) -> [Int]? {
+    if let packed = checkpoint.tensor("\(name)_packed") {
+      return [packed.shape[0], packed.shape[packed.shape.count - 1] * 8]
+    }
+    if let state = checkpoint.tensor("\(name).quant_state.bitsandbytes__nf4") {
+      return (try? JSONValue.parse(state.bytes, file: name))?["shape"]?.arrayValue?.compactMap(\.intValue)
+    }
+    return checkpoint.tensor(name)?.shape
+  }
+
   /// A matrix by its name without `.weight`, whatever its layout.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
     let full = "\(name).weight"

@@ -1,0 +1,93 @@
+import Formats
+import Foundation
+import Kernels
+import Memory
+import Tokenization
+import Training
+import Transformer
+
+/// How well a model does on some data.
+public struct EvaluationResult: Sendable {
+  /// Mean cross-entropy per labelled token.
+  public let loss: Double
+  public var perplexity: Double { exp(loss) }
+  /// Labelled tokens.
+  public let tokens: Int
+  /// Share of the answers that greedy generation gave to the letter, white space around them aside.
+  public var exactMatch: Double?
+  public var questions: Int?
+
+  public var json: JSONValue {
+    var object = JSONObject([
+      ("loss", .number(loss)), ("perplexity", .number(perplexity)), ("tokens", .integer(tokens)),
+    ])
+    if let exactMatch, let questions {
+      object["exact_match"] = .number(exactMatch)
+      object["questions"] = .integer(questions)
+    }
+    return .object(object)
+  }
+}
+
+/// Measures loss and exact matches.
+public struct Evaluator {
+  private let loaded: LoadedModel
+  private let batchSize: Int
+
+  public init(_ loaded: LoadedModel, batchSize: Int = 4) {
+    self.loaded = loaded
+    self.batchSize = batchSize
+  }
+
+  /// Mean loss over the labelled tokens of `data`.
+  public func loss(_ data: TrainingData, maximumLength: Int) throws -> EvaluationResult {
+    let plan = BatchPlan(data, maximumLength: maximumLength, seed: 0, shuffles: false)
+    let made = try loaded.makeWorkspace(
+      tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
+    var sum = 0.0
+    var count = 0
+    for batch in plan.all(microBatchSize: batchSize) where batch.labelledTokenCount > 0 {
+      sum += loaded.model.loss(
+        tokens: batch.tokens, labels: batch.labels, layout: batch.layout, workspace: made.workspace, pass: made.pass)
+      count += batch.labelledTokenCount
+    }
+    return EvaluationResult(loss: sum / Double(max(count, 1)), tokens: count)
+  }
+
+  /// Answers every question and counts those that agree with the known answer.
+  /// - Parameter observe: gets question, wanted and given answer
+  public func exactMatch(
+    _ questions: [PromptAnswer], maximumTokens: Int, observe: (PromptAnswer, String) -> Void = { _, _ in }
+  ) throws -> Double {
+    guard let longest = questions.map(\.promptTokens.count).max() else { return 0 }
+    let generator = try TextGenerator(loaded, capacity: longest + maximumTokens)
+    var matches = 0
+    for question in questions {
+      let wanted = question.answer.trimmingCharacters(in: .whitespacesAndNewlines)
+      let answer = try generator.generate(
+        prompt: question.promptTokens, maximumTokens: maximumTokens, sampling: SamplingOptions()
+      ).text.trimmingCharacters(in: .whitespacesAndNewlines)
+      if answer == wanted { matches += 1 }
+      observe(question, answer)
+    }
+    return Double(matches) / Double(questions.count)
+  }
+
+  /// Writes the logits after every token of `data` as one F32 tensor `logits`, `[tokens, vocabulary]`: for comparisons.
+  public func dumpLogits(_ data: TrainingData, maximumLength: Int, to path: String) throws {
+    let vocabulary = loaded.model.configuration.vocabularySize
+    let count = data.samples.reduce(0) { $0 + $1.tokens.count }
+    let made = try loaded.makeWorkspace(
+      tokens: maximumLength, positions: maximumLength, headRows: 64, purpose: .evaluation)
+    let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
+    try writer.begin(.init(name: "logits", elementType: .f32, shape: [count, vocabulary]))
+    for sample in data.samples {
+      let batch = Batch(rows: [[sample]], rowLength: sample.tokens.count)
+      try loaded.model.logits(tokens: batch.tokens, layout: batch.layout, workspace: made.workspace, pass: made.pass) {
+        rows, logits in
+        for row in 0..<rows.count { try logits.row(row).withBytes { try writer.append($0) } }
+      }
+    }
+    try writer.finish()
+  }
+}

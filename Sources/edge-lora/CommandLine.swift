@@ -1,0 +1,116 @@
+import Training
+
+/// A command: its name, what it takes, and what it does.
+struct Command: Sendable {
+  let name: String
+  let summary: String
+  /// What stands behind the name: `SOURCE`, ...
+  let positional: [String]
+  let options: [OptionDeclaration]
+  let run: @Sendable (Arguments) throws -> Int32
+
+  /// The text of `--help`.
+  var help: String {
+    var lines = ["usage: edge-lora \(name) \(positional.joined(separator: " ")) [options]", "", summary, "", "options:"]
+    for option in options + [.init("help", nil, "print this")] {
+      let dashes = option.name.count == 1 ? "-" : "--"
+      let left = "  \(dashes)\(option.name)\(option.placeholder.map { " " + $0 } ?? "")"
+      let fallback = option.fallback.map { " (default: \($0))" } ?? ""
+      lines.append(left + String(repeating: " ", count: max(1, 36 - left.count)) + option.help + fallback)
+    }
+    return lines.joined(separator: "\n")
+  }
+}
+
+/// Words that the command line does not allow; exit code 2.
+struct UsageError: Error, CustomStringConvertible {
+  let description: String
+}
+
+/// A command's words, sorted.
+struct Arguments {
+  private(set) var positional: [String] = []
+  private(set) var values: [String: [String]] = [:]
+
+  /// - Throws: `UsageError`
+  init(_ words: [String], for command: Command) throws {
+    var rest = words[...]
+    while let word = rest.popFirst() {
+      guard word.hasPrefix("-"), word != "-" else {
+        positional.append(word)
+        continue
+      }
+      let body = word.drop { $0 == "-" }
+      let equals = body.firstIndex(of: "=")
+      let name = String(body[..<(equals ?? body.endIndex)])
+      guard let option = command.options.first(where: { $0.name == name || ($0.name == "output" && name == "o") }) else {
+        throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options.map(\.name)))
+      }
+      guard option.placeholder != nil else {
+        if equals != nil { throw UsageError(description: "--\(name) takes no value") }
+        values[option.name] = values[option.name] ?? []
+        continue
+      }
+      if let equals {
+        values[option.name, default: []].append(String(body[body.index(after: equals)...]))
+        continue
+      }
+      guard let value = rest.popFirst(), value == "-" || !value.hasPrefix("--") else {
+        throw UsageError(description: "\(word) needs a value (\(option.placeholder ?? ""))")
+      }
+      values[option.name, default: []].append(value)
+      while option.isList, let next = rest.first, next == "-" || !next.hasPrefix("-") {
+        values[option.name, default: []].append(next)
+        rest = rest.dropFirst()
+      }
+    }
+    guard positional.count <= command.positional.count else {
+      throw UsageError(description: "unexpected word \(positional[command.positional.count])")
+    }
+  }
+
+  /// Values for options that the command line does not set.
+  mutating func addDefaults(_ more: [String: [String]]) {
+    values.merge(more) { mine, _ in mine }
+  }
+
+  func text(_ name: String) -> String? { values[name]?.last }
+  func flag(_ name: String) -> Bool { values[name] != nil }
+
+  func required(_ name: String) throws -> String {
+    guard let value = text(name) else { throw UsageError(description: "--\(name) is needed") }
+    return value
+  }
+
+  func number<T: LosslessStringConvertible & Comparable>(_ name: String, default fallback: T, in range: ClosedRange<T>) throws -> T {
+    guard let text = text(name) else { return fallback }
+    guard let value = T(text), range.contains(value) else {
+      throw UsageError(description: "--\(name) \(text): expected a number from \(range.lowerBound) to \(range.upperBound)")
+    }
+    return value
+  }
+
+  func threads() throws -> Int? { flag("threads") ? try number("threads", default: 1, in: 1...256) : nil }
+
+  /// `; did you mean --x?` for the nearest name, if one is near.
+  static func suggestion(_ name: String, _ names: [String]) -> String {
+    let nearest = names.map { ($0, distance(name, $0)) }.min { $0.1 < $1.1 }
+    guard let nearest, nearest.1 <= max(2, name.count / 3) else { return "" }
+    return "; did you mean --\(nearest.0)?"
+  }
+
+  private static func distance(_ a: String, _ b: String) -> Int {
+    let b = Array(b)
+    var row = Array(0...b.count)
+    for (i, x) in a.enumerated() {
+      var previous = row[0]
+      row[0] = i + 1
+      for j in 0..<b.count {
+        let cost = min(row[j + 1] + 1, row[j] + 1, previous + (x == b[j] ? 0 : 1))
+        previous = row[j + 1]
+        row[j + 1] = cost
+      }
+    }
+    return row[b.count]
+  }
+}

@@ -1,0 +1,87 @@
+import Foundation
+import Memory
+import Training
+
+/// Output for people, and for the programs that read standard output.
+enum Console {
+  private nonisolated(unsafe) static var hasOpenLine = false
+  private nonisolated(unsafe) static var lastDrawing = 0.0
+  /// Whether standard error is a terminal, where a bar can be drawn.
+  static let isTerminal = isatty(2) == 1
+
+  static func print(_ text: String) {
+    finishLine()
+    write(text + "\n", to: 1)
+  }
+
+  /// Text as it comes, for streams.
+  static func printPart(_ text: String) { write(text, to: 1) }
+
+  static func error(_ text: String) {
+    finishLine()
+    write(text + "\n", to: 2)
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+      if count <= 0 { return }
+      bytes = bytes.dropFirst(count)
+    }
+  }
+
+  /// Draws a bar over the last one, at most ten times a second.
+  static func progress(done: Int, of all: Int, _ text: String) {
+    guard isTerminal else { return }
+    let now = ProcessInfo.processInfo.systemUptime
+    guard done == all || now - lastDrawing > 0.1 else { return }
+    lastDrawing = now
+    let width = 24
+    let filled = all > 0 ? width * done / all : width
+    let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
+    write("\r\u{1B}[K[\(bar)] \(done)/\(all) \(text)", to: 2)
+    hasOpenLine = true
+  }
+
+  static func finishLine() {
+    if hasOpenLine { write("\n", to: 2) }
+    hasOpenLine = false
+  }
+
+  /// A number with so many decimals, whatever the locale.
+  static func decimal(_ value: Double, _ places: Int) -> String {
+    String(format: "%.\(places)f", value)
+  }
+}
+
+/// Shows a training run: a bar on a terminal, plain lines elsewhere.
+final class TrainingConsole: TrainingObserver {
+  private let logSteps: Int
+  private let start = ProcessInfo.processInfo.systemUptime
+  private var firstStep: Int?
+
+  init(logSteps: Int) { self.logSteps = logSteps }
+
+  func note(_ line: String) { Console.error(line) }
+
+  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
+    let done = report.step - (firstStep ?? report.step - 1)
+    if firstStep == nil { firstStep = report.step - 1 }
+    let elapsed = ProcessInfo.processInfo.systemUptime - start
+    let left = Int(elapsed / Double(max(done, 1)) * Double(steps - report.step))
+    let memory = ByteCount.text(residentBytes) + (budget.map { " of " + ByteCount.text($0) } ?? "")
+    let text =
+      "loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)  "
+      + "\(left / 60):\(left % 60 < 10 ? "0" : "")\(left % 60) left"
+    if Console.isTerminal {
+      Console.progress(done: report.step, of: steps, text)
+    } else if report.step % logSteps == 0 || report.step == steps {
+      Console.error("step \(report.step)/\(steps)  \(text)")
+    }
+  }
+
+  func evaluated(step: Int, loss: Double) {
+    Console.error("step \(step)  evaluation loss \(Console.decimal(loss, 4))")
+  }
+}

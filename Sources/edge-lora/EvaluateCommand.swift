@@ -1,0 +1,89 @@
+import Deployment
+import Formats
+import Foundation
+import Memory
+import Training
+import Transformer
+
+/// Options of the commands that use a model without training it.
+enum ModelOptions {
+  static let declarations: [OptionDeclaration] = [
+    .init("model", "DIR", "store or model folder"),
+    .init("adapter", "DIR", "PEFT adapter folder"),
+    .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
+    .init("threads", "N", "worker threads (default: one per processor)"),
+  ]
+
+  static func load(_ arguments: Arguments) throws -> LoadedModel {
+    let name = arguments.text("precision") ?? "int8"
+    guard let precision = Precision(rawValue: name) else {
+      throw UsageError(description: "--precision \(name): expected int8 or f32")
+    }
+    return try LoadedModel(
+      directory: try arguments.required("model"), adapter: arguments.text("adapter"), precision: precision,
+      threads: try arguments.threads())
+  }
+
+  static func data(
+    _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false
+  ) throws -> TrainingData {
+    try DataReader(
+      tokenizer: loaded.tokenizer, maximumLength: min(maximumLength, loaded.model.configuration.maximumPositions),
+      trainOnPrompt: trainOnPrompt, skipBadLines: false,
+      vocabularySize: loaded.model.configuration.vocabularySize
+    ).read(files)
+  }
+}
+
+let evaluateCommand = Command(
+  name: "evaluate", summary: "measure loss, perplexity and exact matches", positional: [],
+  options: ModelOptions.declarations + [
+    .init("data", "FILE...", isList: true, "data as for train"),
+    .init("max-length", "N", default: "512", "tokens of a row"),
+    .init("exact-match", nil, "answer the questions of prompt/answer data and compare"),
+    .init("max-new-tokens", "N", default: "128", "tokens of an answer at most"),
+    .init("show", nil, "print each question with its wanted and given answer"),
+    .init("train-on-prompt", nil, "count the loss of prompts too"),
+    .init("dump-logits", "FILE", "write the logits of every token, for comparisons"),
+    .init("json", nil, "print JSON"),
+  ]
+) { arguments in
+  let loaded = try ModelOptions.load(arguments)
+  guard let files = arguments.values["data"], !files.isEmpty else { throw UsageError(description: "--data is needed") }
+  let length = try arguments.number("max-length", default: 512, in: 8...131_072)
+  let data = try ModelOptions.data(
+    files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"))
+  let evaluator = Evaluator(loaded)
+  if let path = arguments.text("dump-logits") {
+    let output = try AtomicOutput(path: path, force: true)
+    try evaluator.dumpLogits(data, maximumLength: length, to: output.temporaryPath)
+    try output.commit()
+  }
+  var result = try evaluator.loss(data, maximumLength: length)
+  if arguments.flag("exact-match") {
+    guard !data.questions.isEmpty else {
+      throw DataError.badLine(file: files[0], line: 1, reason: "--exact-match needs prompt/answer data")
+    }
+    var done = 0
+    result.exactMatch = try evaluator.exactMatch(
+      data.questions, maximumTokens: try arguments.number("max-new-tokens", default: 128, in: 1...100_000)
+    ) { question, answer in
+      done += 1
+      Console.progress(done: done, of: data.questions.count, "questions")
+      if arguments.flag("show") {
+        Console.error("prompt: \(question.prompt)\nwanted: \(question.answer)\ngiven:  \(answer)\n")
+      }
+    }
+    result.questions = data.questions.count
+  }
+  if arguments.flag("json") {
+    Console.print(result.json.serialized(pretty: true))
+  } else {
+    Console.print(
+      "loss \(Console.decimal(result.loss, 4))  perplexity \(Console.decimal(result.perplexity, 2))  \(result.tokens) tokens")
+    if let match = result.exactMatch, let questions = result.questions {
+      Console.print("exact match \(Console.decimal(match * 100, 1)) % of \(questions)")
+    }
+  }
+  return ExitCode.success
+}

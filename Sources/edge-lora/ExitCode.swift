@@ -1,0 +1,39 @@
+import Adapters
+import Deployment
+import Formats
+import Kernels
+import Memory
+import Tokenization
+import Training
+import WeightStore
+
+/// Exit codes, after `sysexits.h` where it has one.
+enum ExitCode {
+  static let success: Int32 = 0
+  static let failure: Int32 = 1
+  static let usage: Int32 = 2
+  static let badData: Int32 = 65
+  static let missingInput: Int32 = 66
+  static let cannotCreate: Int32 = 73
+  static let inputOutput: Int32 = 74
+  static let outOfBudget: Int32 = 77
+
+  static func of(_ error: any Error) -> Int32 {
+    switch error {
+    case is UsageError, is OptionError, is InstructionSet.Unavailable: usage
+    case let error as FileError:
+      switch error {
+      case .cannotOpen, .isDirectory: missingInput
+      case .cannotWrite, .alreadyExists: cannotCreate
+      case .cannotMap: inputOutput
+      }
+    case is PlanError: outOfBudget
+    case is Arena.Failure: outOfBudget
+    case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError, is DataError,
+      is TokenizerError, is TemplateError, is ModelConfiguration.Invalid, is WeightStore.Invalid, is ModelSource.Unsuitable,
+      is CheckpointError, is GenerationError:
+      badData
+    default: failure
+    }
+  }
+}

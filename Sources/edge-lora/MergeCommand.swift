@@ -1,0 +1,61 @@
+import Deployment
+import Kernels
+import Training
+import WeightStore
+
+let mergeCommand = Command(
+  name: "merge", summary: "add an adapter to its base and store the sum", positional: [],
+  options: [
+    .init("model", "DIR", "store or model folder"),
+    .init("adapter", "DIR", "PEFT adapter folder"),
+    .init("output", "DIR", "the merged model (also -o)"),
+    .init("format", "KIND", default: "int8", "int8, nf4, int4 or f16"),
+    .init("double-quant", nil, "nf4: block maxima in 8 bits"),
+    .init("group-size", "N", default: "64", "int4: columns that share a scale"),
+    .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+    .init("check", "FILE", "compare the loss on this data before and after"),
+    .init("max-loss-increase", "PERCENT", default: "2", "fail if the loss on --check grows by more"),
+    .init("max-length", "N", default: "512", "tokens of a row of --check"),
+    .init("threads", "N", "worker threads (default: one per processor)"),
+    .init("force", nil, "replace an output that exists"),
+  ]
+) { arguments in
+  let model = try arguments.required("model")
+  let adapter = try arguments.required("adapter")
+  let output = try arguments.required("output")
+  let format = try StoreOptions.format(arguments, default: "int8")
+  let limit = try arguments.number("max-loss-increase", default: 2.0, in: 0...1e6)
+  let length = try arguments.number("max-length", default: 512, in: 8...131_072)
+  let threads = try arguments.threads()
+
+  func loss(directory: String, adapter: String?, file: String) throws -> Double {
+    let loaded = try LoadedModel(directory: directory, adapter: adapter, precision: .int8, threads: threads)
+    return try Evaluator(loaded).loss(
+      try ModelOptions.data([file], loaded, maximumLength: length), maximumLength: length
+    ).loss
+  }
+
+  let check = arguments.text("check")
+  let before = try check.map { try loss(directory: model, adapter: adapter, file: $0) }
+  let merger = Merger(
+    quantizer: Quantizer(
+      format: format, int8Embeddings: try StoreOptions.int8Embeddings(arguments), force: arguments.flag("force"),
+      pool: ThreadPool(threadCount: threads)))
+  let report = try merger.merge(
+    modelDirectory: model, adapter: adapter, to: output,
+    check: { directory in
+      guard let check, let before else { return }
+      let after = try loss(directory: directory, adapter: nil, file: check)
+      let increase = (after / before - 1) * 100
+      let text =
+        "loss before \(Console.decimal(before, 4)), after \(Console.decimal(after, 4)) "
+        + "(\(increase >= 0 ? "+" : "")\(Console.decimal(increase, 2)) %)"
+      guard increase <= limit else {
+        throw MergeError(description: "\(text): more than --max-loss-increase \(limit); nothing was written")
+      }
+      Console.print(text)
+    }, progress: { done, all in Console.progress(done: done, of: all, "tensors") })
+  Console.print(StoreOptions.table(report))
+  Console.print("wrote \(output)")
+  return ExitCode.success
+}

@@ -1,0 +1,78 @@
+import Foundation
+import Kernels
+import Memory
+import Training
+import WeightStore
+
+/// Options that say how weights are stored; `quantize` and `merge` share them.
+enum StoreOptions {
+  static func format(_ arguments: Arguments, default fallback: String) throws -> StoreFormat {
+    let name = arguments.text("format") ?? fallback
+    let groupSize = try arguments.number("group-size", default: 64, in: 32...128)
+    guard [32, 64, 128].contains(groupSize) else {
+      throw UsageError(description: "--group-size \(groupSize): expected 32, 64 or 128")
+    }
+    if arguments.flag("group-size"), name != "int4" { throw UsageError(description: "--group-size goes with int4") }
+    if arguments.flag("double-quant"), name != "nf4" { throw UsageError(description: "--double-quant goes with nf4") }
+    switch name {
+    case "nf4": return .nf4(doubleQuantization: arguments.flag("double-quant"))
+    case "int8": return .int8
+    case "int4": return .int4(groupSize: groupSize)
+    case "f16": return .f16
+    default: throw UsageError(description: "--format \(name): expected nf4, int8, int4 or f16")
+    }
+  }
+
+  static func int8Embeddings(_ arguments: Arguments) throws -> Bool {
+    switch arguments.text("embeddings") ?? "f16" {
+    case "f16": return false
+    case "int8": return true
+    case let other: throw UsageError(description: "--embeddings \(other): expected f16 or int8")
+    }
+  }
+
+  static func table(_ report: QuantizationReport) -> String {
+    func pad(_ text: String, _ width: Int) -> String {
+      text + String(repeating: " ", count: max(1, width - text.count))
+    }
+    let head = pad("kind", 26) + pad("format", 8) + pad("tensors", 9) + pad("bytes", 13) + pad("bits", 8) + "mean error   worst"
+    let lines = report.lines.map { line in
+      pad(line.kind, 26) + pad(line.format, 8) + pad("\(line.tensors)", 9) + pad("\(line.byteCount)", 13)
+        + pad(Console.decimal(line.bitsPerWeight, 2), 8) + pad(Console.decimal(line.meanError, 5), 13)
+        + Console.decimal(line.worstError, 5)
+    }
+    return ([head] + lines + ["sum \(ByteCount.text(report.byteCount))"]).joined(separator: "\n")
+  }
+}
+
+let quantizeCommand = Command(
+  name: "quantize", summary: "turn a checkpoint into a 4-bit or 8-bit store", positional: ["SOURCE"],
+  options: [
+    .init("output", "DIR", "the store (also -o; default: SOURCE's name and the format)"),
+    .init("format", "KIND", default: "nf4", "nf4, int8, int4 or f16"),
+    .init("double-quant", nil, "nf4: block maxima in 8 bits"),
+    .init("group-size", "N", default: "64", "int4: columns that share a scale, 32, 64 or 128"),
+    .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+    .init("threads", "N", "worker threads (default: one per processor)"),
+    .init("force", nil, "replace an output that exists"),
+  ]
+) { arguments in
+  guard let path = arguments.positional.first else {
+    throw UsageError(description: "name a .safetensors file, a model folder or a .gguf file")
+  }
+  let format = try StoreOptions.format(arguments, default: "nf4")
+  let embeddings = try StoreOptions.int8Embeddings(arguments)
+  let source = try ModelSource.open(path)
+  var stem = (path as NSString).lastPathComponent
+  for suffix in [".safetensors", ".gguf", ".index.json"] where stem.hasSuffix(suffix) { stem.removeLast(suffix.count) }
+  let output = arguments.text("output") ?? "\(stem)-\(format.name)"
+  let quantizer = Quantizer(
+    format: format, int8Embeddings: embeddings, force: arguments.flag("force"),
+    pool: ThreadPool(threadCount: try arguments.threads()))
+  let report = try quantizer.write(source, to: output) { done, all in
+    Console.progress(done: done, of: all, "tensors")
+  }
+  Console.print(StoreOptions.table(report))
+  Console.print("wrote \(output)")
+  return ExitCode.success
+}

@@ -1,0 +1,113 @@
+import Formats
+import Foundation
+import Memory
+import Training
+
+/// What `train` and `plan` share: options from the settings file, the model and the data.
+enum TrainingSetup {
+  static let settingsName = "edge-lora.json"
+
+  /// Options from flags and, behind them, from `edge-lora.json`.
+  static func options(_ arguments: Arguments) throws -> TrainingOptions {
+    var arguments = arguments
+    if FileManager.default.fileExists(atPath: settingsName) { arguments.addDefaults(try settings()) }
+    return try TrainingOptions(arguments.values)
+  }
+
+  private static func settings() throws -> [String: [String]] {
+    let json = try JSONValue.parse(try MappedFile(path: settingsName).bytes, file: settingsName)
+    guard let object = json.objectValue else {
+      throw UsageError(description: "\(settingsName): expected an object of options")
+    }
+    var values: [String: [String]] = [:]
+    for (key, value) in object.entries {
+      let name = key.replacingOccurrences(of: "_", with: "-")
+      guard let option = TrainingOptions.declarations.first(where: { $0.name == name }) else {
+        throw UsageError(
+          description: "\(settingsName): unknown option \(key)"
+            + Arguments.suggestion(name, TrainingOptions.declarations.map(\.name)))
+      }
+      switch value {
+      case .bool(let isOn) where option.placeholder == nil: if isOn { values[name] = [] }
+      case .array(let list) where option.isList: values[name] = list.compactMap(\.stringValue)
+      case .string(let text) where option.placeholder != nil: values[name] = [text]
+      case .integer, .number: values[name] = [value.serialized()]
+      default: throw UsageError(description: "\(settingsName): \(key) does not take \(value.serialized())")
+      }
+    }
+    return values
+  }
+
+  /// The model that is named, or the only one here.
+  static func model(_ options: TrainingOptions) throws -> String {
+    if let model = options.model { return model }
+    let here = FileManager.default
+    let names = ((try? here.contentsOfDirectory(atPath: ".")) ?? []).sorted()
+    let folders = (["."] + names).filter { name in
+      here.fileExists(atPath: "\(name)/config.json")
+        && (here.fileExists(atPath: "\(name)/model.safetensors")
+          || here.fileExists(atPath: "\(name)/model.safetensors.index.json"))
+    }
+    guard folders.count == 1 else {
+      throw UsageError(
+        description: folders.isEmpty
+          ? "no model here; name one with --model, or make one with edge-lora quantize"
+          : "several models here (\(folders.joined(separator: ", "))); name one with --model")
+    }
+    return folders[0]
+  }
+
+  /// The data that is named, or `train.jsonl` or `train.txt`.
+  static func data(_ options: TrainingOptions) throws -> [String] {
+    if !options.data.isEmpty { return options.data }
+    let found = ["train.jsonl", "train.txt"].filter { FileManager.default.fileExists(atPath: $0) }
+    guard found.count == 1 else {
+      throw UsageError(
+        description: found.isEmpty
+          ? "no train.jsonl or train.txt here; name the data with --data"
+          : "both train.jsonl and train.txt are here; name one with --data")
+    }
+    return found
+  }
+
+  static func run(_ options: TrainingOptions) throws -> TrainingRun {
+    let model = try model(options)
+    return try TrainingRun(
+      options: options, modelDirectory: model, files: try data(options),
+      observer: TrainingConsole(logSteps: options.logSteps))
+  }
+}
+
+let trainCommand = Command(
+  name: "train", summary: "train a LoRA adapter on a frozen store", positional: [],
+  options: TrainingOptions.declarations
+) { arguments in
+  let options = try TrainingSetup.options(arguments)
+  let run = try TrainingSetup.run(options)
+  Console.error(run.plan.table)
+  let outcome = try run.run()
+  Console.finishLine()
+  if options.json {
+    Console.print(outcome.summary.serialized(pretty: true))
+  } else if let last = outcome.summary["last_loss"]?.doubleValue {
+    let peak = outcome.summary["measured_peak_bytes"]?.intValue ?? 0
+    Console.print(
+      "last loss \(Console.decimal(last, 4)), "
+        + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s, peak \(ByteCount.text(peak)) "
+        + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
+    if outcome.signalNumber == nil { Console.print("wrote \(options.output)/adapter_model.safetensors") }
+  } else {
+    Console.print(outcome.summary.serialized())
+  }
+  return outcome.signalNumber.map { 128 + $0 } ?? ExitCode.success
+}
+
+let planCommand = Command(
+  name: "plan", summary: "show what training would use, without training", positional: [],
+  options: TrainingOptions.declarations
+) { arguments in
+  let options = try TrainingSetup.options(arguments)
+  let run = try TrainingSetup.run(options)
+  Console.print(options.json ? run.plan.json.serialized(pretty: true) : run.plan.table)
+  return ExitCode.success
+}
