@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+"""Logits of transformers in float32 on the dequantised weights of a store.
+
+Writes one tensor `logits.N` [tokens, vocabulary] for each line N (from 0) of the JSONL file, and prints the mean loss.
+"""
+import argparse
+
+import torch
+from safetensors.torch import save_file
+
+import store
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", help="model directory: nf4, int8, int4 or floating point")
+    parser.add_argument("tokens", help="JSONL file with input_ids")
+    parser.add_argument("output", help="safetensors file to write")
+    parser.add_argument("--adapter", help="PEFT adapter folder to put on the model")
+    options = parser.parse_args()
+    model = (store.load_with_adapter(options.store, options.adapter) if options.adapter
+             else store.load_model(options.store)).eval()
+    blocks = store.read_blocks(options.tokens)
+    with torch.no_grad():
+        logits = {f"logits.{number}": model(input_ids=ids[None]).logits[0].contiguous()
+                  for number, (ids, _) in enumerate(blocks)}
+        loss, count = store.mean_loss(model, blocks)
+    save_file(logits, options.output)
+    print(f"{len(logits)} sequences, {count} predicted tokens, loss {loss.item():.6f}")
+
+
+if __name__ == "__main__":
+    main()
