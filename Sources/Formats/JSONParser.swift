@@ -16,6 +16,12 @@ extension JSONValue {
     return try parser.document()
   }
 
+  /// Parses the document in a file.
+  public static func parse(contentsOf path: String) throws -> JSONValue {
+    let file = try MappedFile(path: path)
+    return try withExtendedLifetime(file) { try parse(file.bytes, file: path) }
+  }
+
   /// Parses a whole document (RFC 8259).
   public static func parse(_ text: String, file: String) throws -> JSONValue {
     var text = text

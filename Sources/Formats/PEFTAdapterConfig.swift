@@ -36,7 +36,7 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
 
   public static func load(directory: String) throws -> PEFTAdapterConfig {
     let path = "\(directory)/\(name)"
-    let json = try JSONValue.parse(try MappedFile(path: path).bytes, file: path)
+    let json = try JSONValue.parse(contentsOf: path)
     func refuse(_ reason: String) -> Unsupported { Unsupported(file: path, reason: reason) }
     let method = json["peft_type"]?.stringValue ?? "missing"
     guard method == "LORA" else { throw refuse("peft_type is \(method), expected LORA") }

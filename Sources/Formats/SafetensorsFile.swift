@@ -60,6 +60,7 @@ public final class SafetensorsFile: Sendable {
   public init(path: String) throws {
     self.path = path
     let file = try MappedFile(path: path)
+    defer { withExtendedLifetime(file) {} }
     guard file.byteCount >= 10 else { throw SafetensorsError.truncated(file: path, byteCount: file.byteCount) }
     let claimed = UInt64(littleEndian: file.bytes.loadUnaligned(as: UInt64.self))
     guard claimed <= Self.longestHeader, claimed <= UInt64(file.byteCount - 8) else {
@@ -197,7 +198,7 @@ public final class Checkpoint: Sendable {
 
   private static func openIndex(_ path: String) throws -> Checkpoint {
     let directory = (path as NSString).deletingLastPathComponent
-    let index = try JSONValue.parse(try MappedFile(path: path).bytes, file: path)
+    let index = try JSONValue.parse(contentsOf: path)
     guard let map = index["weight_map"]?.objectValue else {
       throw SafetensorsError.badIndex(file: path, reason: "has no weight_map")
     }

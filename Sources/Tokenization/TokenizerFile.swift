@@ -12,12 +12,12 @@ extension Tokenizer {
   /// Reads `tokenizer.json` and, for the chat template and the special tokens, `tokenizer_config.json`.
   public static func load(directory: String) throws -> Tokenizer {
     let path = "\(directory)/tokenizer.json"
-    let json = try JSONValue.parse(try MappedFile(path: path).bytes, file: path)
+    let json = try JSONValue.parse(contentsOf: path)
     let pipeline = try TokenizerReader(file: path).pipeline(json)
     let configurationPath = "\(directory)/tokenizer_config.json"
     var configuration = JSONValue.null
     if FileManager.default.fileExists(atPath: configurationPath) {
-      configuration = try JSONValue.parse(try MappedFile(path: configurationPath).bytes, file: configurationPath)
+      configuration = try JSONValue.parse(contentsOf: configurationPath)
     }
     func id(_ key: String) -> Int32? {
       let name = configuration[key]?.stringValue ?? configuration[key]?["content"]?.stringValue

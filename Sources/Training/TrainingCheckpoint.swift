@@ -70,7 +70,7 @@ public struct TrainingCheckpoint {
 
   private static func open(_ path: String) throws -> TrainingCheckpoint {
     let file = "\(path)/\(stateName)"
-    let json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file)
+    let json = try JSONValue.parse(contentsOf: file)
     guard let step = json["global_step"]?.intValue, let fingerprint = json["fingerprint"]?.stringValue,
       let sums = json["crc32"]?.objectValue
     else { throw CheckpointError(path: file, reason: "global_step, fingerprint or crc32 is missing") }
@@ -106,8 +106,10 @@ public struct TrainingCheckpoint {
 
   private static func checksum(_ path: String) throws -> UInt32 {
     let file = try MappedFile(path: path)
-    return UInt32(
-      truncatingIfNeeded: crc32_z(0, file.bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), file.byteCount))
+    return withExtendedLifetime(file) {
+      UInt32(
+        truncatingIfNeeded: crc32_z(0, file.bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), file.byteCount))
+    }
   }
 
   /// CRC-32 of a list of tokens, for fingerprints.

@@ -103,6 +103,7 @@ public struct DataReader {
 
   private func addText(_ path: String, to data: inout TrainingData) throws {
     let file = try MappedFile(path: path)
+    defer { withExtendedLifetime(file) {} }
     guard let text = String(validating: file.bytes, as: UTF8.self) else {
       throw DataError.badLine(file: path, line: 1, reason: "not UTF-8 text")
     }
@@ -118,6 +119,7 @@ public struct DataReader {
 
   private func addLines(_ path: String, to data: inout TrainingData) throws {
     let file = try MappedFile(path: path)
+    defer { withExtendedLifetime(file) {} }
     let newline = UInt8(ascii: "\n")
     var start = 0
     var number = 0

@@ -40,7 +40,7 @@ public struct ModelConfiguration: Sendable, Equatable {
   /// Reads `config.json` in `directory`.
   public static func load(directory: String) throws -> ModelConfiguration {
     let path = "\(directory)/config.json"
-    return try ModelConfiguration(json: try JSONValue.parse(try MappedFile(path: path).bytes, file: path), file: path)
+    return try ModelConfiguration(json: try JSONValue.parse(contentsOf: path), file: path)
   }
 
   /// - Parameter file: the name that errors carry

@@ -76,7 +76,7 @@ public struct ModelSource: Sendable {
     let checkpoint = try Checkpoint.open(path)
     let directory = checkpoint.directory.isEmpty ? "." : checkpoint.directory
     let file = "\(directory)/config.json"
-    let json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file)
+    let json = try JSONValue.parse(contentsOf: file)
     if let quantization = json["quantization_config"], quantization != .null {
       throw Unsuitable(
         path: path,
@@ -105,7 +105,7 @@ public struct ModelSource: Sendable {
   /// A store as a source: its weights decoded to floats again.
   public static func open(store: WeightStore) throws -> ModelSource {
     let file = "\(store.directory)/config.json"
-    var json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file).objectValue ?? JSONObject()
+    var json = try JSONValue.parse(contentsOf: file).objectValue ?? JSONObject()
     json["quantization_config"] = nil
     return ModelSource(
       path: store.directory, configurationJSON: .object(json), configuration: store.configuration,

@@ -50,7 +50,13 @@ final class StoreWriter {
     self.pool = pool
   }
 
-  func finish() throws { try writer.finish() }
+  func finish() throws {
+    for tensor in trailing { try writer.write(tensor.name, .u8, shape: [tensor.bytes.count], tensor.bytes) }
+    try writer.finish()
+  }
+
+  /// Byte tensors of any length go to the end of the file, so that all others stay aligned.
+  private var trailing: [(name: String, bytes: [UInt8])] = []
 
   /// Norms and biases keep fp32.
   func writeVector(_ tensor: SourceTensor) throws {
@@ -243,7 +249,7 @@ final class StoreWriter {
     var byteCount = count / 2 + 64
     if doubleQuantization {
       let nested = NF4Codec.quantizeAbsmax(absmax)
-      try writer.write("\(tensor.name).absmax", .u8, shape: [nested.codes.count], nested.codes)
+      trailing.append(("\(tensor.name).absmax", nested.codes))
       try writer.write("\(tensor.name).nested_absmax", .f32, shape: [nested.absmax.count], nested.absmax)
       try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NF4Codec.dynamicMap)
       state["nested_blocksize"] = .integer(NF4Codec.nestedBlockSize)
@@ -256,7 +262,7 @@ final class StoreWriter {
     }
     try writer.write("\(tensor.name).quant_map", .f32, shape: [16], NF4Codec.codebook)
     let text = Array(JSONValue.object(state).serialized().utf8)
-    try writer.write("\(tensor.name).quant_state.bitsandbytes__nf4", .u8, shape: [text.count], text)
+    trailing.append(("\(tensor.name).quant_state.bitsandbytes__nf4", text))
     add(
       tensor, format: "nf4", byteCount: byteCount + text.count, squaredError: sums.error, squares: sums.squares)
   }

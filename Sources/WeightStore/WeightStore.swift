@@ -25,7 +25,7 @@ public final class WeightStore: Sendable {
   public static func open(_ directory: String) throws -> WeightStore {
     let checkpoint = try Checkpoint.open(directory)
     let path = "\(directory)/config.json"
-    let json = try JSONValue.parse(try MappedFile(path: path).bytes, file: path)
+    let json = try JSONValue.parse(contentsOf: path)
     if let quantization = json["quantization_config"], quantization != .null {
       let method = quantization["quant_method"]?.stringValue ?? "missing"
       switch method {

@@ -37,7 +37,7 @@ let inspectCommand = Command(
     }
     let file = "\(checkpoint.directory.isEmpty ? "." : checkpoint.directory)/config.json"
     if FileManager.default.fileExists(atPath: file) {
-      let json = try JSONValue.parse(try MappedFile(path: file).bytes, file: file)
+      let json = try JSONValue.parse(contentsOf: file)
       for key in ["architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"] {
         if let value = json[key] { facts.append((key, value.serialized())) }
       }

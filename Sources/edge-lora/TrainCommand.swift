@@ -15,7 +15,7 @@ enum TrainingSetup {
   }
 
   private static func settings() throws -> [String: [String]] {
-    let json = try JSONValue.parse(try MappedFile(path: settingsName).bytes, file: settingsName)
+    let json = try JSONValue.parse(contentsOf: settingsName)
     guard let object = json.objectValue else {
       throw UsageError(description: "\(settingsName): expected an object of options")
     }

@@ -2,7 +2,7 @@
 """Loss and gradient of every LoRA tensor by PyTorch autograd, in float32 on the dequantised weights of a store.
 
 The loss is the mean over all predicted tokens of all lines. The safetensors file holds the gradients under the names
-that PEFT's adapter files use, and the loss as `loss`.
+that PEFT's adapter files use; the loss is printed.
 """
 import argparse
 
@@ -22,9 +22,8 @@ def main():
     loss, count = store.mean_loss(model, store.read_blocks(options.tokens))
     loss.backward()
     gradients = store.adapter_tensors(model, of=lambda parameter: parameter.grad)
-    gradients["loss"] = loss.detach().reshape(1)
     save_file(gradients, options.output)
-    print(f"loss {loss.item():.6f} over {count} tokens, {len(gradients) - 1} gradients")
+    print(f"loss {loss.item():.6f} over {count} tokens, {len(gradients)} gradients")
 
 
 if __name__ == "__main__":
