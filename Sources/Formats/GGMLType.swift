@@ -109,7 +109,9 @@ extension UnsafeRawBufferPointer {
   }
 
   /// Element `i` of 32: the low nibbles hold the first 16, the high ones the rest.
-  fileprivate func nibble(_ offset: Int, _ i: Int) -> Int { Int(i < 16 ? self[offset + i] & 15 : self[offset + i - 16] >> 4) }
+  fileprivate func nibble(_ offset: Int, _ i: Int) -> Int {
+    Int(i < 16 ? self[offset + i] & 15 : self[offset + i - 16] >> 4)
+  }
 
   fileprivate func fifthBit(_ offset: Int, _ i: Int) -> Int { Int(self[offset + i / 8] >> (i % 8) & 1) << 4 }
 }

@@ -118,7 +118,8 @@ public final class GGUFFile: Sendable {
         byteCount: header.byteCount)
     }
     let sorted = tensors.sorted { $0.byteOffset < $1.byteOffset }
-    for (first, second) in zip(sorted, sorted.dropFirst()) where first.byteOffset + first.byteCount > second.byteOffset {
+    for (first, second) in zip(sorted, sorted.dropFirst()) where first.byteOffset + first.byteCount > second.byteOffset
+    {
       throw GGUFError.badValue(file: path, place: "tensor \(second.name)", reason: "overlaps \(first.name)")
     }
     self.metadata = metadata

@@ -41,7 +41,9 @@ let inspectCommand = Command(
       for key in ["architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"] {
         if let value = json[key] { facts.append((key, value.serialized())) }
       }
-      if let method = json["quantization_config"]?["quant_method"]?.stringValue { facts.append(("quantization", method)) }
+      if let method = json["quantization_config"]?["quant_method"]?.stringValue {
+        facts.append(("quantization", method))
+      }
     }
   }
   let sum = rows.reduce(0) { $0 + $1.byteCount }
