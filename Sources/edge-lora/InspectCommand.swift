@@ -12,7 +12,7 @@ let inspectCommand = Command(
   var facts: [(String, String)] = []
   if path.lowercased().hasSuffix(".gguf") {
     let file = try GGUFFile(path: path)
-    rows = file.tensors.map { ($0.name, "\($0.type)".uppercased(), $0.shape, $0.byteCount) }
+    rows = file.tensors.map { ($0.name, $0.type.name, $0.shape, $0.byteCount) }
     for key in file.metadataKeys {
       switch file.metadata[key] {
       case .array(let values): facts.append((key, "\(values.count) values"))

@@ -12,7 +12,9 @@ private struct Generator {
 }
 
 private func kernelTables() -> [UnsafePointer<el_int8_kernels>] {
-  ["portable", "avx2", "avx512vnni", "neon", "dotprod"].compactMap { el_int8_kernels_named($0) }
+  ["portable", "avx2", "avx512vnni", "neon", "dotprod"].compactMap { name in
+    name.withCString { el_int8_kernels_named($0) }
+  }
 }
 
 @Test(arguments: [(17, 192, 64), (1, 64, 64), (5, 96, 32), (33, 576, 64), (7, 8192 + 64, 64)])
