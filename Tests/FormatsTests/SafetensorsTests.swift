@@ -4,7 +4,7 @@ import Testing
 
 private func temporary(_ bytes: [UInt8]) -> String {
   let path = NSTemporaryDirectory() + "edge-lora-\(UUID().uuidString).safetensors"
-  FileManager.default.createFile(atPath: path, contents: Data(bytes))
+  _ = FileManager.default.createFile(atPath: path, contents: Data(bytes))
   return path
 }
 
