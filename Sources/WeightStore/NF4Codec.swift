@@ -77,10 +77,10 @@ public enum NF4Codec {
     for exponent in 0..<7 {
       let count = (1 << exponent) + 1
       let step: Float = (1 - 0.1) / Float(count - 1)
-      // from both ends towards the middle, as torch.linspace rounds
+      // from both ends towards the middle with one rounding, as torch.linspace has it
       let boundaries: [Float] = (0..<count).map { (index: Int) -> Float in
-        if index < count / 2 { return 0.1 + step * Float(index) }
-        return 1 - step * Float(count - 1 - index)
+        if index < count / 2 { return Float(0.1).addingProduct(step, Float(index)) }
+        return Float(1).addingProduct(-step, Float(count - 1 - index))
       }
       let scale = Float(pow(10, Double(exponent - 6)))
       for (low, high) in zip(boundaries, boundaries.dropFirst()) {
