@@ -62,8 +62,9 @@ public enum NF4Codec {
       let block = values[start..<min(start + nestedBlockSize, values.count)].map { $0 - offset }
       let largest = block.reduce(0) { max($0, abs($1)) }
       absmax.append(largest)
+      let inverse = largest > 0 ? 1 / largest : 0
       for (index, value) in block.enumerated() {
-        codes[start + index] = nearestDynamicCode(largest > 0 ? value / largest : 0)
+        codes[start + index] = nearestDynamicCode(value * inverse)
       }
     }
     return NestedAbsmax(codes: codes, absmax: absmax, offset: offset)
