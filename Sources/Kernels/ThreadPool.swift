@@ -5,13 +5,44 @@ import Synchronization
 ///
 /// A loop is a number of tasks; workers take tasks in order from a shared counter. The split into tasks is the
 /// caller's and never depends on the thread count, so a result does not either.
-public final class ThreadPool: @unchecked Sendable {
-  // @unchecked: `job`, `generation` and `stopping` change only while `condition` is locked.
-
+public final class ThreadPool: Sendable {
   /// What one loop is: runs task `task` on worker `worker` (`0 ..< threadCount`).
   public typealias Body = (_ task: Int, _ worker: Int) -> Void
 
   public let threadCount: Int
+  private let crew: WorkCrew
+
+  /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that is online.
+  public init(threadCount: Int? = nil) {
+    self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
+    crew = WorkCrew(helperCount: self.threadCount - 1)
+    for worker in 1..<self.threadCount {
+      let thread = Thread { [crew] in crew.work(as: worker) }
+      thread.name = "edge-lora-\(worker)"
+      thread.stackSize = 1 << 20
+      thread.start()
+    }
+  }
+
+  deinit { crew.stop() }
+
+  /// Runs `body` for every task in `0 ..< taskCount` and returns when all are done. Not re-entrant.
+  public func run(_ taskCount: Int, _ body: Body) {
+    if threadCount == 1 || taskCount <= 1 {
+      for task in 0..<taskCount { body(task, 0) }
+      return
+    }
+    withoutActuallyEscaping(body) { escaping in
+      withUnsafePointer(to: escaping) { crew.run(taskCount, $0) }
+    }
+  }
+}
+
+/// What the workers of a pool share; it lives until the last of them has left, which may be after the pool has gone.
+private final class WorkCrew: @unchecked Sendable {
+  // @unchecked: `job`, `taskCount` and `stopping` change only while `condition` is locked.
+
+  private let helperCount: Int
   private let condition = NSCondition()
   private let finished = NSCondition()
   private let nextTask = Atomic<Int>(0)
@@ -21,40 +52,30 @@ public final class ThreadPool: @unchecked Sendable {
   private var job: UnsafeRawPointer?
   private var stopping = false
 
-  /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that is online.
-  public init(threadCount: Int? = nil) {
-    self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
-    for worker in 1..<max(self.threadCount, 1) {
-      let thread = Thread { [unowned self] in self.work(as: worker) }
-      thread.name = "edge-lora-\(worker)"
-      thread.stackSize = 1 << 20
-      thread.start()
-    }
+  init(helperCount: Int) { self.helperCount = helperCount }
+
+  func run(_ taskCount: Int, _ body: UnsafePointer<ThreadPool.Body>) {
+    condition.lock()
+    job = UnsafeRawPointer(body)
+    self.taskCount = taskCount
+    nextTask.store(0, ordering: .relaxed)
+    busyWorkers.store(helperCount, ordering: .relaxed)
+    generation.wrappingAdd(1, ordering: .releasing)
+    condition.broadcast()
+    condition.unlock()
+    takeTasks(body.pointee, worker: 0)
+    waitForWorkers()
   }
 
-  /// Runs `body` for every task in `0 ..< taskCount` and returns when all are done. Not re-entrant.
-  public func run(_ taskCount: Int, _ body: Body) {
-    if threadCount == 1 || taskCount <= 1 {
-      for task in 0..<taskCount { body(task, 0) }
-      return
-    }
-    withoutActuallyEscaping(body) { escaping in
-      withUnsafePointer(to: escaping) { pointer in
-        condition.lock()
-        job = UnsafeRawPointer(pointer)
-        self.taskCount = taskCount
-        nextTask.store(0, ordering: .relaxed)
-        busyWorkers.store(threadCount - 1, ordering: .relaxed)
-        generation.wrappingAdd(1, ordering: .releasing)
-        condition.broadcast()
-        condition.unlock()
-        takeTasks(pointer.pointee, worker: 0)
-        waitForWorkers()
-      }
-    }
+  func stop() {
+    condition.lock()
+    stopping = true
+    generation.wrappingAdd(1, ordering: .releasing)
+    condition.broadcast()
+    condition.unlock()
   }
 
-  private func takeTasks(_ body: Body, worker: Int) {
+  private func takeTasks(_ body: ThreadPool.Body, worker: Int) {
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
       if task >= taskCount { return }
@@ -71,17 +92,17 @@ public final class ThreadPool: @unchecked Sendable {
     finished.unlock()
   }
 
-  private func work(as worker: Int) {
+  func work(as worker: Int) {
     var seen = 0
     while true {
       for _ in 0..<spinCount where generation.load(ordering: .acquiring) == seen { spinHint() }
       condition.lock()
-      while generation.load(ordering: .acquiring) == seen && !stopping { condition.wait() }
+      while generation.load(ordering: .acquiring) == seen { condition.wait() }
       seen = generation.load(ordering: .acquiring)
-      let pointer = job
+      let pointer = stopping ? nil : job
       condition.unlock()
-      guard let pointer else { continue }
-      takeTasks(pointer.assumingMemoryBound(to: Body.self).pointee, worker: worker)
+      guard let pointer else { return }
+      takeTasks(pointer.assumingMemoryBound(to: ThreadPool.Body.self).pointee, worker: worker)
       if busyWorkers.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         finished.lock()
         finished.signal()
