@@ -9,7 +9,8 @@ enum GGUFConfiguration {
     guard let architecture = architectures[name] else {
       throw ModelConfiguration.Invalid(
         file: file.path,
-        reason: "architecture \(name) is not supported; supported are \(architectures.keys.sorted().joined(separator: ", "))")
+        reason:
+          "architecture \(name) is not supported; supported are \(architectures.keys.sorted().joined(separator: ", "))")
     }
     func value(_ key: String) throws -> GGUFValue {
       guard let value = file.metadata["\(name).\(key)"] else {
@@ -37,7 +38,8 @@ enum GGUFConfiguration {
     }
     if file.tensor("rope_freqs.weight") != nil {
       throw ModelConfiguration.Invalid(
-        file: file.path, reason: "rope_freqs.weight (Llama 3 scaling) is not supported in GGUF; use the safetensors model")
+        file: file.path,
+        reason: "rope_freqs.weight (Llama 3 scaling) is not supported in GGUF; use the safetensors model")
     }
     var json = JSONObject([
       ("architectures", .array([.string(architecture)])),
@@ -46,7 +48,10 @@ enum GGUFConfiguration {
       ("intermediate_size", try integer("feed_forward_length")),
       ("num_hidden_layers", try integer("block_count")),
       ("num_attention_heads", heads),
-      ("num_key_value_heads", file.metadata["\(name).attention.head_count_kv"] == nil ? heads : try integer("attention.head_count_kv")),
+      (
+        "num_key_value_heads",
+        file.metadata["\(name).attention.head_count_kv"] == nil ? heads : try integer("attention.head_count_kv")
+      ),
       ("vocab_size", .integer(embedding.rows)),
       ("max_position_embeddings", try integer("context_length")),
       ("rms_norm_eps", .number(try value("attention.layer_norm_rms_epsilon").doubleValue ?? 1e-6)),
@@ -76,7 +81,8 @@ enum GGUFConfiguration {
     guard parts.count >= 5, parts[0] == "model", parts[1] == "layers", let last = parts.last else { return nil }
     let names = [
       "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k",
-      "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down",
+      "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
+      "down_proj": "ffn_down",
     ]
     return names[String(parts[parts.count - 2])].map { "blk.\(parts[2]).\($0).\(last)" }
   }

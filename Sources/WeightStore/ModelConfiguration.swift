@@ -120,7 +120,9 @@ public struct ModelConfiguration: Sendable, Equatable {
         originalMaximumPositions: Int(try ropeNumber("original_max_position_embeddings")))
     case let other: throw refuse("rope type \(other) is not supported; supported are default, linear, llama3")
     }
-    func ids(_ key: String) -> [Int] { json[key]?.intValue.map { [$0] } ?? json[key]?.arrayValue?.compactMap(\.intValue) ?? [] }
+    func ids(_ key: String) -> [Int] {
+      json[key]?.intValue.map { [$0] } ?? json[key]?.arrayValue?.compactMap(\.intValue) ?? []
+    }
     bosTokenID = ids("bos_token_id").first
     eosTokenIDs = ids("eos_token_id")
   }

@@ -39,10 +39,14 @@ public struct Quantizer {
     for (index, name) in names.enumerated() {
       progress(index, names.count)
       let tensor = try source.tensor(name.text, shape: name.shape)
-      switch name.role {
-      case .vector: try writer.writeVector(tensor)
-      case .embedding: try writer.writeEmbedding(tensor)
-      case .linear: try writer.writeLinear(try transform(tensor))
+      do {
+        switch name.role {
+        case .vector: try writer.writeVector(tensor)
+        case .embedding: try writer.writeEmbedding(tensor)
+        case .linear: try writer.writeLinear(try transform(tensor))
+        }
+      } catch let error as StoreWriter.NotFinite {
+        throw ModelSource.Unsuitable(path: source.path, reason: error.reason)
       }
     }
     try writer.finish()

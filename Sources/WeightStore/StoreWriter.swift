@@ -58,10 +58,13 @@ final class StoreWriter {
   /// Byte tensors of any length go to the end of the file, so that all others stay aligned.
   private var trailing: [(name: String, bytes: [UInt8])] = []
 
-  /// Norms and biases keep fp32.
+  /// Norms and biases are kept in fp32.
   func writeVector(_ tensor: SourceTensor) throws {
     var values = [Float](repeating: 0, count: tensor.columns)
     values.withUnsafeMutableBufferPointer { tensor.fill(0..<1, $0) }
+    if let place = values.firstIndex(where: { !$0.isFinite }) {
+      throw NotFinite(tensor: tensor.name, row: place, stored: nil)
+    }
     try writer.write(tensor.name, .f32, shape: tensor.shape, values)
     add(tensor, format: "f32", byteCount: values.count * 4, squaredError: 0, squares: 1)
   }
@@ -91,10 +94,23 @@ final class StoreWriter {
       error: squares > 0 ? (squaredError / squares).squareRoot() : 0)
   }
 
-  /// Runs `body` over chunks of rows.
+  /// A weight without a usable value.
+  struct NotFinite: Error {
+    let tensor: String
+    let row: Int
+    /// What it would have become, if the source itself is finite.
+    let stored: String?
+
+    var reason: String {
+      stored.map { "tensor \(tensor), row \(row) has a value too large for \($0)" }
+        ?? "tensor \(tensor), row \(row) holds a value that is not finite; the checkpoint is damaged"
+    }
+  }
+
+  /// Runs `body` over chunks of rows; each lets go of the source's memory, so that a tensor may be of any size.
   private func forEachChunk(
     _ tensor: SourceTensor, _ body: (_ rows: Range<Int>, _ values: UnsafeBufferPointer<Float>) throws -> Void
-  ) rethrows {
+  ) throws {
     // Whole multiples of 64 rows: blocks of 64 elements never straddle two chunks.
     let rows = max(64, Self.chunkElements / tensor.columns / 64 * 64)
     var values = [Float](repeating: 0, count: min(rows, tensor.rows) * tensor.columns)
@@ -105,32 +121,61 @@ final class StoreWriter {
         let columns = tensor.columns
         let tile = 16
         let target = SharedBuffer(part)
-        pool.run((range.count + tile - 1) / tile) { task, _ in
-          let rows = range.lowerBound + task * tile..<min(range.lowerBound + (task + 1) * tile, range.upperBound)
-          let offset = (rows.lowerBound - range.lowerBound) * columns
-          tensor.fill(rows, UnsafeMutableBufferPointer(rebasing: target.buffer[offset..<offset + rows.count * columns]))
+        let tasks = (range.count + tile - 1) / tile
+        var damaged = [Int?](repeating: nil, count: tasks)
+        damaged.withUnsafeMutableBufferPointer { damaged in
+          let damaged = SharedBuffer(damaged)
+          pool.run(tasks) { task, _ in
+            let rows = range.lowerBound + task * tile..<min(range.lowerBound + (task + 1) * tile, range.upperBound)
+            let offset = (rows.lowerBound - range.lowerBound) * columns
+            let values = UnsafeMutableBufferPointer(
+              rebasing: target.buffer[offset..<offset + rows.count * columns])
+            tensor.fill(rows, values)
+            damaged.buffer[task] = values.firstIndex { !$0.isFinite }.map { rows.lowerBound + $0 / columns }
+          }
+        }
+        if let row = damaged.lazy.compactMap({ $0 }).first {
+          throw NotFinite(tensor: tensor.name, row: row, stored: nil)
         }
         try body(range, UnsafeBufferPointer(part))
       }
+      tensor.release()
     }
-    tensor.release()
   }
 
+  /// 16-bit floats: bfloat16 where the source has that, so that nothing is lost, else half precision.
   private func writeHalf(_ tensor: SourceTensor) throws {
-    try writer.begin(.init(name: tensor.name, elementType: .f16, shape: tensor.shape))
-    var error = 0.0
-    var squares = 0.0
-    try forEachChunk(tensor) { _, values in
+    let isBrain = tensor.elementType == .bf16
+    try writer.begin(.init(name: tensor.name, elementType: isBrain ? .bf16 : .f16, shape: tensor.shape))
+    var sums = ErrorSums()
+    try forEachChunk(tensor) { rows, values in
+      let columns = tensor.columns
       var bits = [UInt16](repeating: 0, count: values.count)
-      for (index, value) in values.enumerated() {
-        bits[index] = HalfPrecision.bits(value)
-        let difference = Double(value - HalfPrecision.float(bits[index]))
-        error += difference * difference
-        squares += Double(value) * Double(value)
+      let input = SharedBuffer(UnsafeMutableBufferPointer(mutating: values))
+      let chunk = bits.withUnsafeMutableBufferPointer { bits in
+        let bits = SharedBuffer(bits)
+        return parallelRows(rows.count) { row in
+          let range = row * columns..<(row + 1) * columns
+          for index in range {
+            bits.buffer[index] =
+              isBrain ? HalfPrecision.brainBits(input.buffer[index]) : HalfPrecision.bits(input.buffer[index])
+          }
+          return ErrorSums(UnsafeBufferPointer(rebasing: input.buffer[range])) {
+            let stored = bits.buffer[range.lowerBound + $0]
+            return isBrain ? Float(bitPattern: UInt32(stored) << 16) : HalfPrecision.float(stored)
+          }
+        }
       }
+      // An element that overflows has an infinite error.
+      if !chunk.error.isFinite {
+        throw NotFinite(tensor: tensor.name, row: rows.lowerBound, stored: isBrain ? "BF16" : "F16")
+      }
+      sums += chunk
       try writer.append(bits)
     }
-    add(tensor, format: "f16", byteCount: tensor.rows * tensor.columns * 2, squaredError: error, squares: squares)
+    add(
+      tensor, format: isBrain ? "bf16" : "f16", byteCount: tensor.rows * tensor.columns * 2, squaredError: sums.error,
+      squares: sums.squares)
   }
 
   private func writeInt8(_ tensor: SourceTensor) throws {
@@ -243,16 +288,17 @@ final class StoreWriter {
       absmax += chunkAbsmax
     }
     var state = JSONObject([
-      ("quant_type", .string("nf4")), ("blocksize", .integer(NF4Codec.blockSize)), ("dtype", .string("float16")),
+      ("quant_type", .string("nf4")), ("blocksize", .integer(NF4Codec.blockSize)),
+      ("dtype", .string(Self.typeName(tensor.elementType))),
       ("shape", .array(tensor.shape.map { .integer($0) })),
     ])
     var byteCount = count / 2 + 64
     if doubleQuantization {
-      let nested = NF4Codec.quantizeAbsmax(absmax)
+      let nested = NestedAbsmax(absmax)
       trailing.append(("\(tensor.name).absmax", nested.codes))
       try writer.write("\(tensor.name).nested_absmax", .f32, shape: [nested.absmax.count], nested.absmax)
-      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NF4Codec.dynamicMap)
-      state["nested_blocksize"] = .integer(NF4Codec.nestedBlockSize)
+      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NestedAbsmax.map)
+      state["nested_blocksize"] = .integer(NestedAbsmax.blockSize)
       state["nested_dtype"] = .string("float32")
       state["nested_offset"] = .number(Double(nested.offset))
       byteCount += nested.codes.count + nested.absmax.count * 4 + 1024
@@ -265,6 +311,15 @@ final class StoreWriter {
     trailing.append(("\(tensor.name).quant_state.bitsandbytes__nf4", text))
     add(
       tensor, format: "nf4", byteCount: byteCount + text.count, squaredError: sums.error, squares: sums.squares)
+  }
+
+  /// What PyTorch calls the type that a weight had: bitsandbytes decodes to it.
+  private static func typeName(_ type: ElementType) -> String {
+    switch type {
+    case .bf16: "bfloat16"
+    case .f32: "float32"
+    default: "float16"
+    }
   }
 
   /// Runs `body` for every row in parallel and adds up what it returns in order.

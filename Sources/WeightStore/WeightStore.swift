@@ -76,6 +76,15 @@ public final class WeightStore: Sendable {
   /// A norm or a bias of whatever length.
   func vector(_ name: String) throws -> [Float] { try checkpoint.requiredTensor(name).floats() }
 
+  /// Drops the pages of a tensor's codes; they come back from the file when touched.
+  func dropPages(of name: String) {
+    for key in [name, "\(name)_packed"] {
+      if let tensor = checkpoint.tensor(key) {
+        tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
+      }
+    }
+  }
+
   /// The shape that a tensor has when decoded; `nil` if there is none of the name.
   func shape(of name: String) -> [Int]? {
     if let packed = checkpoint.tensor("\(name)_packed") {
@@ -150,7 +159,8 @@ public final class WeightStore: Sendable {
     case .u8:
       let nestedBlockSize = json["nested_blocksize"]?.intValue ?? 0
       guard nestedBlockSize > 0, let offset = json["nested_offset"]?.doubleValue else {
-        throw Invalid(directory: directory, reason: "tensor \(state.name): nested_blocksize or nested_offset is missing")
+        throw Invalid(
+          directory: directory, reason: "tensor \(state.name): nested_blocksize or nested_offset is missing")
       }
       let nested = try checkpoint.requiredTensor(
         "\(name).nested_absmax", shape: [(blocks + nestedBlockSize - 1) / nestedBlockSize])
@@ -160,7 +170,8 @@ public final class WeightStore: Sendable {
         offset: Float(offset))
     default:
       throw Invalid(
-        directory: directory, reason: "tensor \(absmax.name) has type \(absmax.elementType.rawValue), expected F32 or U8")
+        directory: directory,
+        reason: "tensor \(absmax.name) has type \(absmax.elementType.rawValue), expected F32 or U8")
     }
     return StoredMatrix(
       rows: rows, columns: columns,
@@ -191,7 +202,8 @@ public final class WeightStore: Sendable {
     guard let base = tensor.bytes.baseAddress, Int(bitPattern: base) % MemoryLayout<T>.alignment == 0 else {
       throw Invalid(
         directory: directory,
-        reason: "tensor \(tensor.name) is empty or not aligned to \(MemoryLayout<T>.alignment) bytes; save the model again")
+        reason:
+          "tensor \(tensor.name) is empty or not aligned to \(MemoryLayout<T>.alignment) bytes; save the model again")
     }
     return base.assumingMemoryBound(to: T.self)
   }
