@@ -33,9 +33,11 @@ public struct Quantizer {
     let target = try AtomicOutput(path: output, force: force)
     try target.createDirectory()
     let names = Self.tensorNames(configuration)
+    // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
+    let isBrain = try source.tensor(names[0].text, shape: names[0].shape).elementType == .bf16
     let writer = try StoreWriter(
       path: "\(target.temporaryPath)/model.safetensors", tensorCount: names.count, format: format,
-      int8Embeddings: int8Embeddings, pool: pool)
+      int8Embeddings: int8Embeddings, isBrain: isBrain, pool: pool)
     for (index, name) in names.enumerated() {
       progress(index, names.count)
       let tensor = try source.tensor(name.text, shape: name.shape)

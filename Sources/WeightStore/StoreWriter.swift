@@ -36,17 +36,22 @@ final class StoreWriter {
   private let writer: SafetensorsWriter
   private let format: StoreFormat
   private let int8Embeddings: Bool
+  private let isBrain: Bool
   private let pool: ThreadPool
   private(set) var report = QuantizationReport()
   /// Floats of one chunk: small beside the memory that quantising may take.
   private static let chunkElements = 1 << 21
 
-  init(path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, pool: ThreadPool) throws {
+  /// - Parameter isBrain: whether unquantised tensors are bfloat16, not half precision
+  init(
+    path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, isBrain: Bool, pool: ThreadPool
+  ) throws {
     writer = try SafetensorsWriter(
       path: path,
       headerByteCount: SafetensorsWriter.headerByteCount(tensors: tensorCount * 6, longestName: 100))
     self.format = format
     self.int8Embeddings = int8Embeddings
+    self.isBrain = isBrain
     self.pool = pool
   }
 
@@ -58,16 +63,9 @@ final class StoreWriter {
   /// Byte tensors of any length go to the end of the file, so that all others stay aligned.
   private var trailing: [(name: String, bytes: [UInt8])] = []
 
-  /// Norms and biases are kept in fp32.
-  func writeVector(_ tensor: SourceTensor) throws {
-    var values = [Float](repeating: 0, count: tensor.columns)
-    values.withUnsafeMutableBufferPointer { tensor.fill(0..<1, $0) }
-    if let place = values.firstIndex(where: { !$0.isFinite }) {
-      throw NotFinite(tensor: tensor.name, row: place, stored: nil)
-    }
-    try writer.write(tensor.name, .f32, shape: tensor.shape, values)
-    add(tensor, format: "f32", byteCount: values.count * 4, squaredError: 0, squares: 1)
-  }
+  /// Norms and biases: in the type of the embedding, because transformers gives a bitsandbytes checkpoint's tensors the
+  /// types they have in the file, and fp32 norms before a half-precision head do not run.
+  func writeVector(_ tensor: SourceTensor) throws { try writeHalf(tensor) }
 
   /// The embedding or the vocabulary head.
   func writeEmbedding(_ tensor: SourceTensor) throws {
@@ -143,9 +141,9 @@ final class StoreWriter {
     }
   }
 
-  /// 16-bit floats: bfloat16 where the source has that, so that nothing is lost, else half precision.
+  /// 16-bit floats.
   private func writeHalf(_ tensor: SourceTensor) throws {
-    let isBrain = tensor.elementType == .bf16
+    let isBrain = isBrain
     try writer.begin(.init(name: tensor.name, elementType: isBrain ? .bf16 : .f16, shape: tensor.shape))
     var sums = ErrorSums()
     try forEachChunk(tensor) { rows, values in
