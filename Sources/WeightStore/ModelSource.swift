@@ -55,7 +55,7 @@ public struct ModelSource: Sendable {
   public let configuration: ModelConfiguration
   /// Texts to write beside the weights, by file name.
   public let companions: [(name: String, text: String)]
-  private let lookUp: @Sendable (String) throws -> SourceTensor
+  let lookUp: @Sendable (String) throws -> SourceTensor
 
   /// What cannot be quantised.
   public struct Unsuitable: Error, CustomStringConvertible {
