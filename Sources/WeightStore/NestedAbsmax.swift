@@ -72,7 +72,7 @@ package struct NestedAbsmax {
 
   /// The mean with the sum in PyTorch's order on one thread: 8 vector lanes times 4 rows, each a cascade of partial
   /// sums over four levels. (From 32,768 values on PyTorch's own sum depends on its number of threads.)
-  static func mean(_ values: [Float]) -> Float {
+  package static func mean(_ values: [Float]) -> Float {
     let lanes = 8
     let rows = 4
     let width = lanes * rows
