@@ -71,7 +71,8 @@ public struct LowRankConfiguration: Sendable, Equatable {
   public var useRSLoRA: Bool
 
   public init(
-    rank: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: TargetModules = .names(["q_proj", "v_proj"]),
+    rank: Int = 8, alpha: Double = 16, dropout: Double = 0,
+    targetModules: TargetModules = .names(["q_proj", "v_proj"]),
     useRSLoRA: Bool = false
   ) {
     self.rank = rank

@@ -55,7 +55,8 @@ extension SourceTensor {
         base.fill(rows, target)
         for (place, row) in rows.enumerated() {
           delta.add(
-            row: row, to: UnsafeMutableBufferPointer(rebasing: target[place * base.columns..<(place + 1) * base.columns]))
+            row: row,
+            to: UnsafeMutableBufferPointer(rebasing: target[place * base.columns..<(place + 1) * base.columns]))
         }
       })
   }

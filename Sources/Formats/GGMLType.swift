@@ -2,22 +2,28 @@
 public enum GGMLType: UInt32, Sendable, CaseIterable {
   case f32 = 0
   case f16 = 1
-  case q4_0 = 2
-  case q4_1 = 3
-  case q5_0 = 6
-  case q5_1 = 7
-  case q8_0 = 8
-  case q4_K = 12
-  case q5_K = 13
-  case q6_K = 14
+  case q40 = 2
+  case q41 = 3
+  case q50 = 6
+  case q51 = 7
+  case q80 = 8
+  case q4K = 12
+  case q5K = 13
+  case q6K = 14
   case bf16 = 30
+
+  /// GGML's name: `Q4_1`, `Q6_K`, ...
+  public var name: String {
+    let text = "\(self)".uppercased()
+    return text.hasPrefix("Q") ? "\(text.prefix(2))_\(text.suffix(1))" : text
+  }
 
   /// Elements of a block.
   public var blockSize: Int {
     switch self {
     case .f32, .f16, .bf16: 1
-    case .q4_0, .q4_1, .q5_0, .q5_1, .q8_0: 32
-    case .q4_K, .q5_K, .q6_K: 256
+    case .q40, .q41, .q50, .q51, .q80: 32
+    case .q4K, .q5K, .q6K: 256
     }
   }
 
@@ -26,14 +32,14 @@ public enum GGMLType: UInt32, Sendable, CaseIterable {
     switch self {
     case .f32: 4
     case .f16, .bf16: 2
-    case .q4_0: 18
-    case .q4_1: 20
-    case .q5_0: 22
-    case .q5_1: 24
-    case .q8_0: 34
-    case .q4_K: 144
-    case .q5_K: 176
-    case .q6_K: 210
+    case .q40: 18
+    case .q41: 20
+    case .q50: 22
+    case .q51: 24
+    case .q80: 34
+    case .q4K: 144
+    case .q5K: 176
+    case .q6K: 210
     }
   }
 
@@ -49,14 +55,14 @@ public enum GGMLType: UInt32, Sendable, CaseIterable {
       case .f32: out[0] = Float(bitPattern: UInt32(littleEndian: block.loadUnaligned(as: UInt32.self)))
       case .f16: out[0] = block.half(0)
       case .bf16: out[0] = Float(bitPattern: UInt32(UInt16(littleEndian: block.loadUnaligned(as: UInt16.self))) << 16)
-      case .q8_0: for i in 0..<32 { out[i] = Float(Int8(bitPattern: block[2 + i])) * block.half(0) }
-      case .q4_0: for i in 0..<32 { out[i] = block.half(0) * Float(block.nibble(2, i) - 8) }
-      case .q4_1: for i in 0..<32 { out[i] = block.half(0) * Float(block.nibble(4, i)) + block.half(2) }
-      case .q5_0: for i in 0..<32 { out[i] = block.half(0) * Float((block.nibble(6, i) | block.fifthBit(2, i)) - 16) }
-      case .q5_1:
+      case .q80: for i in 0..<32 { out[i] = Float(Int8(bitPattern: block[2 + i])) * block.half(0) }
+      case .q40: for i in 0..<32 { out[i] = block.half(0) * Float(block.nibble(2, i) - 8) }
+      case .q41: for i in 0..<32 { out[i] = block.half(0) * Float(block.nibble(4, i)) + block.half(2) }
+      case .q50: for i in 0..<32 { out[i] = block.half(0) * Float((block.nibble(6, i) | block.fifthBit(2, i)) - 16) }
+      case .q51:
         for i in 0..<32 { out[i] = block.half(0) * Float(block.nibble(8, i) | block.fifthBit(4, i)) + block.half(2) }
-      case .q4_K, .q5_K: Self.dequantizeWithMinima(block, fiveBits: self == .q5_K, into: out)
-      case .q6_K: Self.dequantizeSixBits(block, into: out)
+      case .q4K, .q5K: Self.dequantizeWithMinima(block, fiveBits: self == .q5K, into: out)
+      case .q6K: Self.dequantizeSixBits(block, into: out)
       }
     }
   }
@@ -109,7 +115,9 @@ extension UnsafeRawBufferPointer {
   }
 
   /// Element `i` of 32: the low nibbles hold the first 16, the high ones the rest.
-  fileprivate func nibble(_ offset: Int, _ i: Int) -> Int { Int(i < 16 ? self[offset + i] & 15 : self[offset + i - 16] >> 4) }
+  fileprivate func nibble(_ offset: Int, _ i: Int) -> Int {
+    Int(i < 16 ? self[offset + i] & 15 : self[offset + i - 16] >> 4)
+  }
 
   fileprivate func fifthBit(_ offset: Int, _ i: Int) -> Int { Int(self[offset + i / 8] >> (i % 8) & 1) << 4 }
 }

@@ -118,7 +118,8 @@ public final class GGUFFile: Sendable {
         byteCount: header.byteCount)
     }
     let sorted = tensors.sorted { $0.byteOffset < $1.byteOffset }
-    for (first, second) in zip(sorted, sorted.dropFirst()) where first.byteOffset + first.byteCount > second.byteOffset {
+    for (first, second) in zip(sorted, sorted.dropFirst()) where first.byteOffset + first.byteCount > second.byteOffset
+    {
       throw GGUFError.badValue(file: path, place: "tensor \(second.name)", reason: "overlaps \(first.name)")
     }
     self.metadata = metadata
@@ -225,7 +226,7 @@ public final class GGUFFile: Sendable {
       let code: UInt32 = try read(place)
       guard let type = GGMLType(rawValue: code) else {
         throw failure(
-          "type number \(code) is not supported (\(GGMLType.allCases.map { "\($0)" }.joined(separator: ", ")))")
+          "type number \(code) is not supported (\(GGMLType.allCases.map(\.name).joined(separator: ", ")))")
       }
       guard shape[shape.count - 1] % type.blockSize == 0 else {
         throw failure("rows of \(shape[shape.count - 1]) are no multiple of the block of \(type.blockSize)")

@@ -55,7 +55,6 @@ public final class OutputFile {
     posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
   }
 
-
   /// Writes what is left and waits until it is on the disk.
   public func finish() throws {
     try flush()

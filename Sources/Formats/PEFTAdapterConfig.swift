@@ -52,7 +52,9 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
       if let entries = json[key]?.objectValue?.entries, !entries.isEmpty { throw refuse("\(key) is not supported") }
     }
     guard let rank = json["r"]?.intValue, rank >= 1, rank <= 4096 else { throw refuse("r is not a rank (1 to 4096)") }
-    guard let alpha = json["lora_alpha"]?.doubleValue, alpha.isFinite else { throw refuse("lora_alpha is not a number") }
+    guard let alpha = json["lora_alpha"]?.doubleValue, alpha.isFinite else {
+      throw refuse("lora_alpha is not a number")
+    }
     let targets: TargetModules
     if let pattern = json["target_modules"]?.stringValue {
       targets = .pattern(pattern)

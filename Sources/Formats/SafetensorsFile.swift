@@ -120,7 +120,8 @@ public final class SafetensorsFile: Sendable {
     func failure(_ reason: String) -> SafetensorsError { .badTensor(file: file.path, tensor: name, reason: reason) }
     guard let typeName = value["dtype"]?.stringValue else { throw failure("has no dtype") }
     guard let type = ElementType(rawValue: typeName) else {
-      throw failure("dtype \(typeName) is not supported (\(ElementType.allCases.map(\.rawValue).joined(separator: ", ")))")
+      throw failure(
+        "dtype \(typeName) is not supported (\(ElementType.allCases.map(\.rawValue).joined(separator: ", ")))")
     }
     guard let dimensions = value["shape"]?.arrayValue else { throw failure("has no shape") }
     var byteCount = type.byteCount

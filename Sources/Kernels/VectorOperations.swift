@@ -49,7 +49,8 @@ public enum VectorOperations {
   public static func siluGateBackward(_ dh: Matrix, gate: Matrix, up: Matrix, pool: ThreadPool) {
     let kernels = kernels
     forEachRow(gate.rows, pool: pool) { row in
-      kernels.silu_gate_backward(gate.columns, dh.base + row * dh.stride, gate.base + row * gate.stride, up.base + row * up.stride)
+      kernels.silu_gate_backward(
+        gate.columns, dh.base + row * dh.stride, gate.base + row * gate.stride, up.base + row * up.stride)
     }
   }
 
@@ -62,7 +63,9 @@ public enum VectorOperations {
   /// `y += x`
   public static func add(_ x: Matrix, to y: Matrix, pool: ThreadPool) {
     let kernels = kernels
-    forEachRow(y.rows, pool: pool) { row in kernels.add_scaled(y.columns, 1, x.base + row * x.stride, y.base + row * y.stride) }
+    forEachRow(y.rows, pool: pool) { row in
+      kernels.add_scaled(y.columns, 1, x.base + row * x.stride, y.base + row * y.stride)
+    }
   }
 
   /// `y += scale * x`

@@ -61,7 +61,9 @@ enum PreTokenizer: Sendable {
           result.append(replaced)
         }
       case .prefixSpace:
-        result.append(index == 0 && word.first.map { ScalarCategory.of($0) & ScalarCategory.space == 0 } ?? false ? [0x20] + word : word)
+        result.append(
+          index == 0 && word.first.map { ScalarCategory.of($0) & ScalarCategory.space == 0 } ?? false
+            ? [0x20] + word : word)
       }
     }
     return result

@@ -244,7 +244,9 @@ struct ScalarPattern: Sendable {
       if scalar == "\\" { return try escape() }
       if scalar == "." { return Class(negated: true, ranges: [0x0A...0x0A]) }
       if scalar == "[" { return try bracket() }
-      if "*+?{}".unicodeScalars.contains(scalar) { throw Unsupported(reason: "'\(scalar)' without something to repeat") }
+      if "*+?{}".unicodeScalars.contains(scalar) {
+        throw Unsupported(reason: "'\(scalar)' without something to repeat")
+      }
       return Class(ranges: [scalar.value...scalar.value], foldsCase: foldsCase)
     }
 

@@ -75,7 +75,11 @@ public final class Tokenizer: Sendable {
         bytes += Array(token.utf8)
       } else if pipeline.isByteLevel {
         for scalar in token.unicodeScalars {
-          if let byte = ByteAlphabet.bytes[scalar.value] { bytes.append(byte) } else { bytes += Array(String(scalar).utf8) }
+          if let byte = ByteAlphabet.bytes[scalar.value] {
+            bytes.append(byte)
+          } else {
+            bytes += Array(String(scalar).utf8)
+          }
         }
       } else if let byte = pipeline.byteOf[id] {
         bytes.append(byte)
@@ -98,7 +102,11 @@ private struct ShortWord: Hashable {
     var halves: (UInt64, UInt64) = (0, UInt64(word.count) << 56)
     for (index, scalar) in word.enumerated() {
       if scalar > 0xFF { return nil }
-      if index < 8 { halves.0 |= UInt64(scalar) << (8 * UInt64(index)) } else { halves.1 |= UInt64(scalar) << (8 * UInt64(index - 8)) }
+      if index < 8 {
+        halves.0 |= UInt64(scalar) << (8 * UInt64(index))
+      } else {
+        halves.1 |= UInt64(scalar) << (8 * UInt64(index - 8))
+      }
     }
     (first, second) = halves
   }

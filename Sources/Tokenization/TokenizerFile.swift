@@ -108,7 +108,9 @@ struct TokenizerReader {
     }
     if model["byte_fallback"]?.boolValue == true {
       let complete = fallback.compactMap { $0 }
-      guard complete.count == 256 else { throw refuse("byte_fallback is set, but not all of <0x00> ... <0xFF> are tokens") }
+      guard complete.count == 256 else {
+        throw refuse("byte_fallback is set, but not all of <0x00> ... <0xFF> are tokens")
+      }
       pipeline.byteFallback = complete
       for (byte, id) in complete.enumerated() { pipeline.byteOf[id] = UInt8(byte) }
     }
@@ -130,7 +132,8 @@ struct TokenizerReader {
         throw refuse("merge \(rank) is not a pair")
       }
       guard let a = pipeline.ids[left], let b = pipeline.ids[right], let c = pipeline.ids[left + right] else {
-        throw refuse("merge \(rank) (\(left.prefix(20)) \(right.prefix(20))) names a token that is not in the vocabulary")
+        throw refuse(
+          "merge \(rank) (\(left.prefix(20)) \(right.prefix(20))) names a token that is not in the vocabulary")
       }
       let key = BytePairModel.key(a, b)
       if merges[key] == nil { merges[key] = UInt64(rank) << 32 | UInt64(c) }
@@ -221,7 +224,8 @@ struct TokenizerReader {
         if part["Sequence"] != nil {
           isAfter = true
         } else if let name = part["SpecialToken"]?["id"]?.stringValue {
-          let ids = json["special_tokens"]?[name]?["ids"]?.arrayValue?.compactMap { $0.intValue.map { Int32($0) } } ?? []
+          let ids =
+            json["special_tokens"]?[name]?["ids"]?.arrayValue?.compactMap { $0.intValue.map { Int32($0) } } ?? []
           if isAfter { pipeline.suffix += ids } else { pipeline.prefix += ids }
         }
       }

@@ -8,6 +8,11 @@ public struct Sample: Sendable, Equatable {
   public var tokens: [Int32]
   /// `labels[i]` says whether token `i` is to be learnt: the token itself, or `LanguageModelHead.ignoredLabel`.
   public var labels: [Int32]
+
+  public init(tokens: [Int32], labels: [Int32]) {
+    self.tokens = tokens
+    self.labels = labels
+  }
 }
 
 /// A question whose answer is known.

@@ -13,7 +13,9 @@ public struct OptionDeclaration: Sendable {
   /// Whether several values may follow.
   public let isList: Bool
 
-  public init(_ name: String, _ placeholder: String?, default fallback: String? = nil, isList: Bool = false, _ help: String) {
+  public init(
+    _ name: String, _ placeholder: String?, default fallback: String? = nil, isList: Bool = false, _ help: String
+  ) {
     self.name = name
     self.placeholder = placeholder
     self.fallback = fallback
@@ -66,7 +68,9 @@ public struct TrainingOptions: Sendable {
 
   public static let declarations: [OptionDeclaration] = [
     .init("model", "DIR", "store or model folder (default: the only one here)"),
-    .init("data", "FILE...", isList: true, ".txt, .jsonl or .json files, - for standard input (default: train.jsonl or train.txt)"),
+    .init(
+      "data", "FILE...", isList: true,
+      ".txt, .jsonl or .json files, - for standard input (default: train.jsonl or train.txt)"),
     .init("output", "DIR", default: "adapter", "folder for the adapter, checkpoints and records"),
     .init("max-mem", "SIZE", "memory of the whole process, such as 512M or 4G (default: no limit)"),
     .init("rank", "N", default: "8", "rank of the adapters"),
@@ -109,7 +113,9 @@ public struct TrainingOptions: Sendable {
     func text(_ name: String) -> String? {
       values[name]?.last ?? Self.declarations.first { $0.name == name }?.fallback
     }
-    func number<T: LosslessStringConvertible & Comparable>(_ name: String, _ type: T.Type, _ least: T, _ most: T) throws -> T? {
+    func number<T: LosslessStringConvertible & Comparable>(_ name: String, _ type: T.Type, _ least: T, _ most: T) throws
+      -> T?
+    {
       guard let text = text(name) else { return nil }
       guard let value = T(text), value >= least, value <= most else {
         throw OptionError("--\(name) \(text): expected a number from \(least) to \(most)")
@@ -121,7 +127,8 @@ public struct TrainingOptions: Sendable {
       return value
     }
     func flag(_ name: String) -> Bool { values[name] != nil }
-    func kind<T: RawRepresentable & CaseIterable>(_ name: String, _ type: T.Type) throws -> T where T.RawValue == String {
+    func kind<T: RawRepresentable & CaseIterable>(_ name: String, _ type: T.Type) throws -> T
+    where T.RawValue == String {
       let text = text(name) ?? ""
       guard let value = T(rawValue: text) else {
         throw OptionError("--\(name) \(text): expected \(T.allCases.map(\.rawValue).joined(separator: ", "))")

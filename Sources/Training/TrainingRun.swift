@@ -38,7 +38,8 @@ public final class TrainingRun {
   private let memory: TrainingMemory
 
   /// Reads the data and plans; nothing is written and no weight is read.
-  public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws {
+  public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
+  {
     self.options = options
     self.observer = observer
     let store = try WeightStore.open(modelDirectory)
@@ -152,7 +153,8 @@ public final class TrainingRun {
   /// - Returns: steps that are done already.
   private func resume(totalSteps: Int) throws -> Int {
     guard options.resume else { return 0 }
-    guard let checkpoint = TrainingCheckpoint.latest(in: options.output, report: { observer.note("warning: \($0)") }) else {
+    guard let checkpoint = TrainingCheckpoint.latest(in: options.output, report: { observer.note("warning: \($0)") })
+    else {
       observer.note("no checkpoint in \(options.output); training starts at step 0")
       return 0
     }

@@ -105,8 +105,10 @@ public final class ComputeEngine {
       ReferenceProduct.forward(x.values, weight, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
       return
     }
-    if quantized.block != weight.reductionBlock, let again = prepare(
-      x.values, for: weight, rowsPerSequence: x.rowsPerSequence).quantized
+    if quantized.block != weight.reductionBlock,
+      let again = prepare(
+        x.values, for: weight, rowsPerSequence: x.rowsPerSequence
+      ).quantized
     {
       quantized = again
     }

@@ -44,5 +44,7 @@ public final class KeyValueCache {
   public var length: Int { layers[0].length }
 
   /// Forgets everything; the memory stays.
-  public func removeAll() { layers.forEach { $0.removeAll() } }
+  public func removeAll() {
+    for layer in layers { layer.removeAll() }
+  }
 }

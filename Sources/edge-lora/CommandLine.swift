@@ -11,7 +11,9 @@ struct Command: Sendable {
 
   /// The text of `--help`.
   var help: String {
-    var lines = ["usage: edge-lora \(name) \(positional.joined(separator: " ")) [options]", "", summary, "", "options:"]
+    var lines = [
+      "usage: edge-lora \(name) \(positional.joined(separator: " ")) [options]", "", summary, "", "options:",
+    ]
     for option in options + [.init("help", nil, "print this")] {
       let dashes = option.name.count == 1 ? "-" : "--"
       let left = "  \(dashes)\(option.name)\(option.placeholder.map { " " + $0 } ?? "")"
@@ -43,7 +45,8 @@ struct Arguments {
       let body = word.drop { $0 == "-" }
       let equals = body.firstIndex(of: "=")
       let name = String(body[..<(equals ?? body.endIndex)])
-      guard let option = command.options.first(where: { $0.name == name || ($0.name == "output" && name == "o") }) else {
+      guard let option = command.options.first(where: { $0.name == name || ($0.name == "output" && name == "o") })
+      else {
         throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options.map(\.name)))
       }
       guard option.placeholder != nil else {
@@ -82,10 +85,13 @@ struct Arguments {
     return value
   }
 
-  func number<T: LosslessStringConvertible & Comparable>(_ name: String, default fallback: T, in range: ClosedRange<T>) throws -> T {
+  func number<T: LosslessStringConvertible & Comparable>(_ name: String, default fallback: T, in range: ClosedRange<T>)
+    throws -> T
+  {
     guard let text = text(name) else { return fallback }
     guard let value = T(text), range.contains(value) else {
-      throw UsageError(description: "--\(name) \(text): expected a number from \(range.lowerBound) to \(range.upperBound)")
+      throw UsageError(
+        description: "--\(name) \(text): expected a number from \(range.lowerBound) to \(range.upperBound)")
     }
     return value
   }

@@ -80,7 +80,8 @@ let evaluateCommand = Command(
     Console.print(result.json.serialized(pretty: true))
   } else {
     Console.print(
-      "loss \(Console.decimal(result.loss, 4))  perplexity \(Console.decimal(result.perplexity, 2))  \(result.tokens) tokens")
+      "loss \(Console.decimal(result.loss, 4))  perplexity \(Console.decimal(result.perplexity, 2))  \(result.tokens) tokens"
+    )
     if let match = result.exactMatch, let questions = result.questions {
       Console.print("exact match \(Console.decimal(match * 100, 1)) % of \(questions)")
     }

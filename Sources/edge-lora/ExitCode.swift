@@ -29,8 +29,10 @@ enum ExitCode {
       }
     case is PlanError: outOfBudget
     case is Arena.Failure: outOfBudget
-    case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError, is DataError,
-      is TokenizerError, is TemplateError, is ModelConfiguration.Invalid, is WeightStore.Invalid, is ModelSource.Unsuitable,
+    case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
+      is DataError,
+      is TokenizerError, is TemplateError, is ModelConfiguration.Invalid, is WeightStore.Invalid,
+      is ModelSource.Unsuitable,
       is CheckpointError, is GenerationError:
       badData
     default: failure

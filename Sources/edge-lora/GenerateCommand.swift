@@ -17,7 +17,8 @@ let generateCommand = Command(
   let maximum = try arguments.number("max-new-tokens", default: 128, in: 1...1_000_000)
   let sampling = SamplingOptions(
     temperature: try arguments.number("temperature", default: 0, in: 0...100),
-    topP: try arguments.number("top-p", default: 1, in: 0...1), topK: try arguments.number("top-k", default: 0, in: 0...1_000_000),
+    topP: try arguments.number("top-p", default: 1, in: 0...1),
+    topK: try arguments.number("top-k", default: 0, in: 0...1_000_000),
     seed: try arguments.number("seed", default: 42, in: 0...UInt64.max))
   let loaded = try ModelOptions.load(arguments)
   if arguments.flag("chat"), loaded.tokenizer.chatTemplate == nil {

@@ -12,7 +12,7 @@ let inspectCommand = Command(
   var facts: [(String, String)] = []
   if path.lowercased().hasSuffix(".gguf") {
     let file = try GGUFFile(path: path)
-    rows = file.tensors.map { ($0.name, "\($0.type)".uppercased(), $0.shape, $0.byteCount) }
+    rows = file.tensors.map { ($0.name, $0.type.name, $0.shape, $0.byteCount) }
     for key in file.metadataKeys {
       switch file.metadata[key] {
       case .array(let values): facts.append((key, "\(values.count) values"))
@@ -41,7 +41,9 @@ let inspectCommand = Command(
       for key in ["architectures", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"] {
         if let value = json[key] { facts.append((key, value.serialized())) }
       }
-      if let method = json["quantization_config"]?["quant_method"]?.stringValue { facts.append(("quantization", method)) }
+      if let method = json["quantization_config"]?["quant_method"]?.stringValue {
+        facts.append(("quantization", method))
+      }
     }
   }
   let sum = rows.reduce(0) { $0 + $1.byteCount }

@@ -35,7 +35,8 @@ enum StoreOptions {
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(1, width - text.count))
     }
-    let head = pad("kind", 26) + pad("format", 8) + pad("tensors", 9) + pad("bytes", 13) + pad("bits", 8) + "mean error   worst"
+    let head =
+      pad("kind", 26) + pad("format", 8) + pad("tensors", 9) + pad("bytes", 13) + pad("bits", 8) + "mean error   worst"
     let lines = report.lines.map { line in
       pad(line.kind, 26) + pad(line.format, 8) + pad("\(line.tensors)", 9) + pad("\(line.byteCount)", 13)
         + pad(Console.decimal(line.bitsPerWeight, 2), 8) + pad(Console.decimal(line.meanError, 5), 13)

@@ -1,0 +1,81 @@
+import Formats
+import Foundation
+import Testing
+
+private func temporary(_ bytes: [UInt8]) -> String {
+  let path = NSTemporaryDirectory() + "edge-lora-\(UUID().uuidString).safetensors"
+  _ = FileManager.default.createFile(atPath: path, contents: Data(bytes))
+  return path
+}
+
+private func file(_ header: String, data: Int) -> [UInt8] {
+  withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian) { Array($0) } + Array(header.utf8)
+    + [UInt8](repeating: 1, count: data)
+}
+
+private let valid =
+  #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[4],"data_offsets":[8,12]}}"#
+
+@Test func aValidFileIsRead() throws {
+  let safetensors = try SafetensorsFile(path: temporary(file(valid, data: 12)))
+  #expect(safetensors.tensorNames == ["a", "b"])
+  #expect(safetensors.tensor("a")?.shape == [2])
+}
+
+@Test func everyTruncationIsRefused() {
+  let bytes = file(valid, data: 12)
+  for count in 0..<bytes.count {
+    #expect(throws: (any Error).self) { try SafetensorsFile(path: temporary(Array(bytes[..<count]))) }
+  }
+}
+
+@Test(arguments: [
+  (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}}"#, 8),
+  (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12),
+  (#"{"a":{"dtype":"F33","shape":[2],"data_offsets":[0,8]}}"#, 8),
+  (#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
+  (#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, 8),
+  (#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, 8),
+  ("not json", 8),
+])
+func aMalformedHeaderIsRefused(header: String, data: Int) {
+  #expect(throws: SafetensorsError.self) { try SafetensorsFile(path: temporary(file(header, data: data))) }
+}
+
+@Test func aHeaderLongerThanTheFileIsRefused() {
+  #expect(throws: SafetensorsError.self) {
+    try SafetensorsFile(path: temporary([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1, 2, 3]))
+  }
+}
+
+@Test func whatIsWrittenIsReadBack() throws {
+  let path = temporary([])
+  let writer = try SafetensorsWriter(
+    path: path, headerByteCount: SafetensorsWriter.headerByteCount(tensors: 2, longestName: 8))
+  try writer.write("x", .f32, shape: [2, 2], [1, 2, 3, 4] as [Float])
+  try writer.write("y", .u8, shape: [3], [7, 8, 9] as [UInt8])
+  try writer.finish()
+  let read = try SafetensorsFile(path: path)
+  #expect(read.tensor("x")?.floats() == [1, 2, 3, 4])
+  #expect(read.tensor("y")?.floats() == [7, 8, 9])
+}
+
+@Test func halfPrecisionRoundTrips() {
+  for bits in UInt16.min...UInt16.max where bits & 0x7C00 != 0x7C00 {
+    #expect(HalfPrecision.bits(HalfPrecision.float(bits)) == bits)
+  }
+}
+
+@Test(arguments: ["", "{", "[1,]", "{\"a\" 1}", "\"\\x\"", "01", "1 2", "nul", "\"\u{1}\""])
+func malformedJSONIsRefused(text: String) {
+  #expect(throws: JSONError.self) { try JSONValue.parse(text, file: "test") }
+}
+
+@Test func jsonKeepsOrderAndEscapes() throws {
+  let text = #"{"z":1,"a":[true,null,"ü\n😀"],"m":-1.5e3}"#
+  let value = try JSONValue.parse(text, file: "test")
+  #expect(value.objectValue?.keys == ["z", "a", "m"])
+  #expect(value["m"]?.doubleValue == -1500)
+  #expect(try JSONValue.parse(value.serialized(), file: "test") == value)
+  #expect(try JSONValue.parse(#""😀""#, file: "test") == .string("😀"))
+}
