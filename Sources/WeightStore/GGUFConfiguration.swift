@@ -1,4 +1,5 @@
 import Formats
+import Foundation
 
 /// `config.json` and tensor names of a model that comes as GGUF.
 enum GGUFConfiguration {
@@ -36,10 +37,11 @@ enum GGUFConfiguration {
     } else {
       rope["rope_type"] = .string("default")
     }
-    if file.tensor("rope_freqs.weight") != nil {
-      throw ModelConfiguration.Invalid(
-        file: file.path,
-        reason: "rope_freqs.weight (Llama 3 scaling) is not supported in GGUF; use the safetensors model")
+    if let factors = file.tensor("rope_freqs.weight") {
+      for (key, value) in try llama3Scaling(factors, of: file, theta: rope["rope_theta"]?.doubleValue ?? 10_000).entries
+      {
+        rope[key] = value
+      }
     }
     var json = JSONObject([
       ("architectures", .array([.string(architecture)])),
@@ -67,6 +69,36 @@ enum GGUFConfiguration {
       if let id = file.metadata["tokenizer.ggml.\(source)_token_id"]?.intValue { json[key] = .integer(id) }
     }
     return .object(json)
+  }
+
+  /// The parameters of Llama 3's rotary scaling that give the factors in the file, by which llama.cpp divides each
+  /// frequency. GGUF holds the factors only; every released Llama 3 model has the same parameters but for `factor`,
+  /// the largest of them, so they are tried and checked.
+  private static func llama3Scaling(_ tensor: GGUFTensor, of file: GGUFFile, theta: Double) throws -> JSONObject {
+    func refuse(_ reason: String) -> ModelConfiguration.Invalid {
+      ModelConfiguration.Invalid(file: file.path, reason: "rope_freqs.weight \(reason); use the safetensors model")
+    }
+    let count = tensor.columns
+    guard tensor.rows == 1, (4...512).contains(count) else { throw refuse("has shape \(tensor.shape)") }
+    var factors = [Float](repeating: 0, count: count)
+    factors.withUnsafeMutableBufferPointer { file.dequantize(tensor, rows: 0..<1, into: $0) }
+    let factor = Double(factors.max() ?? 1)
+    let low = 1.0
+    let high = 4.0
+    let original = 8192.0
+    guard factor.isFinite, factor >= 1 else { throw refuse("holds \(factor)") }
+    for (index, found) in factors.enumerated() {
+      let wavelength = 2 * Double.pi * pow(theta, Double(index) / Double(count))
+      let smooth = min(max((original / wavelength - low) / (high - low), 0), 1)
+      let expected = 1 / ((1 - smooth) / factor + smooth)
+      guard abs(Double(found) - expected) <= 1e-4 * expected else {
+        throw refuse("is not Llama 3's rotary scaling (factor \(index) is \(found), expected \(expected))")
+      }
+    }
+    return JSONObject([
+      ("rope_type", .string("llama3")), ("factor", .number(factor)), ("low_freq_factor", .number(low)),
+      ("high_freq_factor", .number(high)), ("original_max_position_embeddings", .integer(Int(original))),
+    ])
   }
 
   /// The GGUF name of a Hugging Face tensor name.

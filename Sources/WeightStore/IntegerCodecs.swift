@@ -1,9 +1,9 @@
 import Formats
 
 /// Symmetric integers with one scale per row, as compressed-tensors' `int-quantized` holds them.
-enum Int8Codec {
+package enum Int8Codec {
   /// - Returns: the row's scale; `codes` gets as many elements as `values`.
-  static func quantize(_ values: UnsafeBufferPointer<Float>, codes: UnsafeMutableBufferPointer<Int8>) -> Float {
+  package static func quantize(_ values: UnsafeBufferPointer<Float>, codes: UnsafeMutableBufferPointer<Int8>) -> Float {
     var largest: Float = 0
     for value in values { largest = max(largest, abs(value)) }
     let scale = largest / 127
@@ -16,12 +16,13 @@ enum Int8Codec {
 }
 
 /// Symmetric 4-bit integers with a half-precision scale per group, as compressed-tensors' `pack-quantized` holds them.
-enum Int4Codec {
+package enum Int4Codec {
   /// Quantises one group and returns the bits of its scale; `codes` are -8 ... 7.
   ///
   /// The scale is searched for the least squared error, because with 16 levels the largest element is rarely worth
   /// its full range.
-  static func quantize(_ values: UnsafeBufferPointer<Float>, codes: UnsafeMutableBufferPointer<Int8>) -> UInt16 {
+  package static func quantize(_ values: UnsafeBufferPointer<Float>, codes: UnsafeMutableBufferPointer<Int8>) -> UInt16
+  {
     var extreme: Float = 0
     for value in values where abs(value) > abs(extreme) { extreme = value }
     if extreme == 0 {

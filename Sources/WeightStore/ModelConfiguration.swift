@@ -64,11 +64,27 @@ public struct ModelConfiguration: Sendable, Equatable {
           + Architecture.allCases.map(\.rawValue).joined(separator: ", "))
     }
     self.architecture = architecture
+    func number(_ key: String, of object: JSONValue, in range: ClosedRange<Double>, default fallback: Double?) throws
+      -> Double
+    {
+      guard let value = object[key], value != .null else {
+        if let fallback { return fallback }
+        throw refuse("\(key) of the rope scaling is missing")
+      }
+      guard let number = value.doubleValue, range.contains(number) else {
+        throw refuse("\(key) is \(value.serialized()), expected a number in \(range)")
+      }
+      return number
+    }
     hiddenSize = try integer("hidden_size", 32...65_536)
     intermediateSize = try integer("intermediate_size", 32...262_144)
     layerCount = try integer("num_hidden_layers", 1...512)
     headCount = try integer("num_attention_heads", 1...1024)
     keyValueHeadCount = try integer("num_key_value_heads", 1...1024, default: headCount)
+    let hasHeadSize = json["head_dim"].map { $0 != .null } ?? false
+    guard hasHeadSize || hiddenSize % headCount == 0 else {
+      throw refuse("hidden_size \(hiddenSize) is not a multiple of num_attention_heads \(headCount)")
+    }
     headSize = try integer("head_dim", 8...1024, default: hiddenSize / headCount)
     vocabularySize = try integer("vocab_size", 2...300_000)
     maximumPositions = try integer("max_position_embeddings", 1...100_000_000, default: 2048)
@@ -97,27 +113,31 @@ public struct ModelConfiguration: Sendable, Equatable {
     }
     attentionBias = architecture == .qwen2
     tiedEmbeddings = json["tie_word_embeddings"]?.boolValue ?? false
-    let epsilon = json["rms_norm_eps"]?.doubleValue ?? 1e-6
-    guard epsilon > 0, epsilon < 1 else { throw refuse("rms_norm_eps is \(epsilon)") }
-    rmsNormEpsilon = Float(epsilon)
+    rmsNormEpsilon = Float(try number("rms_norm_eps", of: json, in: 1e-12...0.1, default: 1e-6))
 
-    let rope = json["rope_parameters"].flatMap { $0 == .null ? nil : $0 } ?? json["rope_scaling"] ?? .null
-    ropeTheta = rope["rope_theta"]?.doubleValue ?? json["rope_theta"]?.doubleValue ?? 10_000
-    guard ropeTheta > 1, ropeTheta.isFinite else { throw refuse("rope_theta is \(ropeTheta)") }
-    func ropeNumber(_ key: String) throws -> Double {
-      guard let value = rope[key]?.doubleValue, value.isFinite, value > 0 else {
-        throw refuse("rope scaling lacks a positive \(key)")
-      }
-      return value
+    let rope = [json["rope_parameters"], json["rope_scaling"]].compactMap { $0 }.first { $0 != .null } ?? .null
+    guard rope == .null || rope.objectValue != nil else {
+      throw refuse("rope_parameters is \(rope.serialized()), expected an object")
+    }
+    let thetaRange = 1.0...1e12
+    ropeTheta = try number(
+      "rope_theta", of: rope, in: thetaRange,
+      default: try number("rope_theta", of: json, in: thetaRange, default: 10_000))
+    for part in [rope, json] where try number("partial_rotary_factor", of: part, in: 0...1, default: 1) != 1 {
+      throw refuse("partial_rotary_factor below 1 is not supported")
     }
     switch rope["rope_type"]?.stringValue ?? rope["type"]?.stringValue ?? "default" {
     case "default": ropeScaling = .none
-    case "linear": ropeScaling = .linear(factor: try ropeNumber("factor"))
+    case "linear": ropeScaling = .linear(factor: try number("factor", of: rope, in: 1...1e6, default: nil))
     case "llama3":
+      let low = try number("low_freq_factor", of: rope, in: 1e-3...1e6, default: nil)
+      let high = try number("high_freq_factor", of: rope, in: 1e-3...1e6, default: nil)
+      guard low < high else { throw refuse("low_freq_factor \(low) is not below high_freq_factor \(high)") }
       ropeScaling = .llama3(
-        factor: try ropeNumber("factor"), lowFrequencyFactor: try ropeNumber("low_freq_factor"),
-        highFrequencyFactor: try ropeNumber("high_freq_factor"),
-        originalMaximumPositions: Int(try ropeNumber("original_max_position_embeddings")))
+        factor: try number("factor", of: rope, in: 1...1e6, default: nil), lowFrequencyFactor: low,
+        highFrequencyFactor: high,
+        originalMaximumPositions: Int(
+          try number("original_max_position_embeddings", of: rope, in: 1...1e8, default: nil)))
     case let other: throw refuse("rope type \(other) is not supported; supported are default, linear, llama3")
     }
     func ids(_ key: String) -> [Int] {

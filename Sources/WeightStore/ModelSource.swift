@@ -10,22 +10,40 @@ public struct SourceTensor: Sendable {
   public let shape: [Int]
   public var rows: Int { shape.count == 1 ? 1 : shape[0] }
   public var columns: Int { shape[shape.count - 1] }
+  /// What the elements are in the source, or what its configuration calls them where they are quantised: F16, BF16 or
+  /// F32. It decides how embeddings are kept, and what bitsandbytes decodes to.
+  public let elementType: ElementType
   private let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
   /// Lets go of what reading brought into memory.
-  let release: @Sendable () -> Void
+  public let release: @Sendable () -> Void
 
   public init(
-    name: String, shape: [Int], read: @escaping @Sendable (Range<Int>, UnsafeMutableBufferPointer<Float>) -> Void,
+    name: String, shape: [Int], elementType: ElementType = .f16,
+    read: @escaping @Sendable (Range<Int>, UnsafeMutableBufferPointer<Float>) -> Void,
     release: @escaping @Sendable () -> Void = {}
   ) {
     self.name = name
     self.shape = shape
+    self.elementType = elementType
     self.read = read
     self.release = release
   }
 
   /// Fills `target` with the rows of the range.
   public func fill(_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) { read(rows, target) }
+
+  /// The tensor with `change` applied to rows as they are read.
+  public func changing(
+    _ change: @escaping @Sendable (_ rows: Range<Int>, _ values: UnsafeMutableBufferPointer<Float>) -> Void
+  ) -> SourceTensor {
+    let read = read
+    return SourceTensor(
+      name: name, shape: shape, elementType: elementType,
+      read: { rows, target in
+        read(rows, target)
+        change(rows, target)
+      }, release: release)
+  }
 }
 
 /// A model as a place to read weights from: a safetensors file or folder, or a GGUF file.
@@ -37,7 +55,7 @@ public struct ModelSource: Sendable {
   public let configuration: ModelConfiguration
   /// Texts to write beside the weights, by file name.
   public let companions: [(name: String, text: String)]
-  private let lookUp: @Sendable (String) throws -> SourceTensor
+  let lookUp: @Sendable (String) throws -> SourceTensor
 
   /// What cannot be quantised.
   public struct Unsuitable: Error, CustomStringConvertible {
@@ -94,7 +112,7 @@ public struct ModelSource: Sendable {
       }
       let columns = stored.shape.last ?? 1
       return SourceTensor(
-        name: name, shape: stored.shape,
+        name: name, shape: stored.shape, elementType: stored.elementType,
         read: { rows, target in
           stored.copyFloats(range: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
         },
@@ -107,6 +125,12 @@ public struct ModelSource: Sendable {
     let file = "\(store.directory)/config.json"
     var json = try JSONValue.parse(contentsOf: file).objectValue ?? JSONObject()
     json["quantization_config"] = nil
+    let type: ElementType =
+      switch (json["dtype"] ?? json["torch_dtype"])?.stringValue {
+      case "bfloat16": .bf16
+      case "float32": .f32
+      default: .f16
+      }
     return ModelSource(
       path: store.directory, configurationJSON: .object(json), configuration: store.configuration,
       companions: companions(in: store.directory)
@@ -114,15 +138,16 @@ public struct ModelSource: Sendable {
       guard let shape = store.shape(of: name), name.hasSuffix(".weight"), shape.count == 2 else {
         let values = try store.vector(name)
         return SourceTensor(
-          name: name, shape: [values.count], read: { _, target in _ = target.update(fromContentsOf: values) })
+          name: name, shape: [values.count], elementType: type,
+          read: { _, target in _ = target.update(fromContentsOf: values) })
       }
       let matrix = try store.matrix(String(name.dropLast(".weight".count)), rows: shape[0], columns: shape[1])
       return SourceTensor(
-        name: name, shape: shape,
+        name: name, shape: shape, elementType: type,
         read: { rows, target in
           guard let base = target.baseAddress else { return }
           matrix.decode(rows: rows, into: Matrix(base, rows: rows.count, columns: shape[1]))
-        })
+        }, release: { store.dropPages(of: name) })
     }
   }
 

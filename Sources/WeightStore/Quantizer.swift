@@ -32,17 +32,23 @@ public struct Quantizer {
     try checkShapes(configuration, path: source.path)
     let target = try AtomicOutput(path: output, force: force)
     try target.createDirectory()
-    let names = Self.tensorNames(configuration)
+    let names = configuration.tensorNames
+    // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
+    let isBrain = try source.tensor(names[0].text, shape: names[0].shape).elementType == .bf16
     let writer = try StoreWriter(
       path: "\(target.temporaryPath)/model.safetensors", tensorCount: names.count, format: format,
-      int8Embeddings: int8Embeddings, pool: pool)
+      int8Embeddings: int8Embeddings, isBrain: isBrain, pool: pool)
     for (index, name) in names.enumerated() {
       progress(index, names.count)
       let tensor = try source.tensor(name.text, shape: name.shape)
-      switch name.role {
-      case .vector: try writer.writeVector(tensor)
-      case .embedding: try writer.writeEmbedding(tensor)
-      case .linear: try writer.writeLinear(try transform(tensor))
+      do {
+        switch name.role {
+        case .vector: try writer.writeVector(tensor)
+        case .embedding: try writer.writeEmbedding(tensor)
+        case .linear: try writer.writeLinear(try transform(tensor))
+        }
+      } catch let error as StoreWriter.NotFinite {
+        throw ModelSource.Unsuitable(path: source.path, reason: error.reason)
       }
     }
     try writer.finish()
@@ -67,42 +73,5 @@ public struct Quantizer {
       throw ModelSource.Unsuitable(
         path: path, reason: "int4 groups of \(groupSize) do not fill rows of \(size); give --group-size 32")
     }
-  }
-
-  private struct TensorName {
-    enum Role { case vector, embedding, linear }
-    let text: String
-    let shape: [Int]
-    let role: Role
-  }
-
-  private static func tensorNames(_ configuration: ModelConfiguration) -> [TensorName] {
-    let hidden = configuration.hiddenSize
-    let inner = configuration.intermediateSize
-    let queries = configuration.headCount * configuration.headSize
-    let keys = configuration.keyValueHeadCount * configuration.headSize
-    let vocabulary = [configuration.vocabularySize, hidden]
-    var names = [TensorName(text: "model.embed_tokens.weight", shape: vocabulary, role: .embedding)]
-    for layer in 0..<configuration.layerCount {
-      let stem = "model.layers.\(layer)"
-      func add(_ name: String, _ shape: [Int], _ role: TensorName.Role) {
-        names.append(TensorName(text: "\(stem).\(name)", shape: shape, role: role))
-      }
-      add("input_layernorm.weight", [hidden], .vector)
-      for (name, rows) in [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)] {
-        add("self_attn.\(name).weight", [rows, hidden], .linear)
-        if configuration.attentionBias { add("self_attn.\(name).bias", [rows], .vector) }
-      }
-      add("self_attn.o_proj.weight", [hidden, queries], .linear)
-      add("post_attention_layernorm.weight", [hidden], .vector)
-      add("mlp.gate_proj.weight", [inner, hidden], .linear)
-      add("mlp.up_proj.weight", [inner, hidden], .linear)
-      add("mlp.down_proj.weight", [hidden, inner], .linear)
-    }
-    names.append(TensorName(text: "model.norm.weight", shape: [hidden], role: .vector))
-    if !configuration.tiedEmbeddings {
-      names.append(TensorName(text: "lm_head.weight", shape: vocabulary, role: .embedding))
-    }
-    return names
   }
 }

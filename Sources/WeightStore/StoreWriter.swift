@@ -1,52 +1,27 @@
 import Formats
 import Kernels
 
-/// How far the stored weights of one kind of tensor are from the originals.
-public struct QuantizationReport: Sendable {
-  public struct Line: Sendable {
-    /// `q_proj`, `embed_tokens`, ...
-    public let kind: String
-    public let format: String
-    public var tensors = 0
-    public var elements = 0
-    public var byteCount = 0
-    /// Relative L2 error, summed over the tensors, and of the worst of them.
-    var errorSum = 0.0
-    public var worstError = 0.0
-    public var meanError: Double { errorSum / Double(max(tensors, 1)) }
-    public var bitsPerWeight: Double { Double(byteCount) * 8 / Double(max(elements, 1)) }
-  }
-
-  public internal(set) var lines: [Line] = []
-  public var byteCount: Int { lines.reduce(0) { $0 + $1.byteCount } }
-
-  mutating func add(kind: String, format: String, elements: Int, byteCount: Int, error: Double) {
-    let place = lines.firstIndex { $0.kind == kind } ?? lines.count
-    if place == lines.count { lines.append(Line(kind: kind, format: format)) }
-    lines[place].tensors += 1
-    lines[place].elements += elements
-    lines[place].byteCount += byteCount
-    lines[place].errorSum += error
-    lines[place].worstError = max(lines[place].worstError, error)
-  }
-}
-
 /// Writes the weights of a store tensor by tensor from rows of floats, a chunk of rows at a time.
 final class StoreWriter {
   private let writer: SafetensorsWriter
   private let format: StoreFormat
   private let int8Embeddings: Bool
+  private let isBrain: Bool
   private let pool: ThreadPool
   private(set) var report = QuantizationReport()
   /// Floats of one chunk: small beside the memory that quantising may take.
   private static let chunkElements = 1 << 21
 
-  init(path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, pool: ThreadPool) throws {
+  /// - Parameter isBrain: whether unquantised tensors are bfloat16, not half precision
+  init(
+    path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, isBrain: Bool, pool: ThreadPool
+  ) throws {
     writer = try SafetensorsWriter(
       path: path,
       headerByteCount: SafetensorsWriter.headerByteCount(tensors: tensorCount * 6, longestName: 100))
     self.format = format
     self.int8Embeddings = int8Embeddings
+    self.isBrain = isBrain
     self.pool = pool
   }
 
@@ -58,13 +33,9 @@ final class StoreWriter {
   /// Byte tensors of any length go to the end of the file, so that all others stay aligned.
   private var trailing: [(name: String, bytes: [UInt8])] = []
 
-  /// Norms and biases keep fp32.
-  func writeVector(_ tensor: SourceTensor) throws {
-    var values = [Float](repeating: 0, count: tensor.columns)
-    values.withUnsafeMutableBufferPointer { tensor.fill(0..<1, $0) }
-    try writer.write(tensor.name, .f32, shape: tensor.shape, values)
-    add(tensor, format: "f32", byteCount: values.count * 4, squaredError: 0, squares: 1)
-  }
+  /// Norms and biases: in the type of the embedding, because transformers gives a bitsandbytes checkpoint's tensors the
+  /// types they have in the file, and fp32 norms before a half-precision head do not run.
+  func writeVector(_ tensor: SourceTensor) throws { try writeHalf(tensor) }
 
   /// The embedding or the vocabulary head.
   func writeEmbedding(_ tensor: SourceTensor) throws {
@@ -91,10 +62,23 @@ final class StoreWriter {
       error: squares > 0 ? (squaredError / squares).squareRoot() : 0)
   }
 
-  /// Runs `body` over chunks of rows.
+  /// A weight without a usable value.
+  struct NotFinite: Error {
+    let tensor: String
+    let row: Int
+    /// What it would have become, if the source itself is finite.
+    let stored: String?
+
+    var reason: String {
+      stored.map { "tensor \(tensor), row \(row) has a value too large for \($0)" }
+        ?? "tensor \(tensor), row \(row) holds a value that is not finite; the checkpoint is damaged"
+    }
+  }
+
+  /// Runs `body` over chunks of rows; each lets go of the source's memory, so that a tensor may be of any size.
   private func forEachChunk(
     _ tensor: SourceTensor, _ body: (_ rows: Range<Int>, _ values: UnsafeBufferPointer<Float>) throws -> Void
-  ) rethrows {
+  ) throws {
     // Whole multiples of 64 rows: blocks of 64 elements never straddle two chunks.
     let rows = max(64, Self.chunkElements / tensor.columns / 64 * 64)
     var values = [Float](repeating: 0, count: min(rows, tensor.rows) * tensor.columns)
@@ -105,32 +89,61 @@ final class StoreWriter {
         let columns = tensor.columns
         let tile = 16
         let target = SharedBuffer(part)
-        pool.run((range.count + tile - 1) / tile) { task, _ in
-          let rows = range.lowerBound + task * tile..<min(range.lowerBound + (task + 1) * tile, range.upperBound)
-          let offset = (rows.lowerBound - range.lowerBound) * columns
-          tensor.fill(rows, UnsafeMutableBufferPointer(rebasing: target.buffer[offset..<offset + rows.count * columns]))
+        let tasks = (range.count + tile - 1) / tile
+        var damaged = [Int?](repeating: nil, count: tasks)
+        damaged.withUnsafeMutableBufferPointer { damaged in
+          let damaged = SharedBuffer(damaged)
+          pool.run(tasks) { task, _ in
+            let rows = range.lowerBound + task * tile..<min(range.lowerBound + (task + 1) * tile, range.upperBound)
+            let offset = (rows.lowerBound - range.lowerBound) * columns
+            let values = UnsafeMutableBufferPointer(
+              rebasing: target.buffer[offset..<offset + rows.count * columns])
+            tensor.fill(rows, values)
+            damaged.buffer[task] = values.firstIndex { !$0.isFinite }.map { rows.lowerBound + $0 / columns }
+          }
+        }
+        if let row = damaged.lazy.compactMap({ $0 }).first {
+          throw NotFinite(tensor: tensor.name, row: row, stored: nil)
         }
         try body(range, UnsafeBufferPointer(part))
       }
+      tensor.release()
     }
-    tensor.release()
   }
 
+  /// 16-bit floats.
   private func writeHalf(_ tensor: SourceTensor) throws {
-    try writer.begin(.init(name: tensor.name, elementType: .f16, shape: tensor.shape))
-    var error = 0.0
-    var squares = 0.0
-    try forEachChunk(tensor) { _, values in
+    let isBrain = isBrain
+    try writer.begin(.init(name: tensor.name, elementType: isBrain ? .bf16 : .f16, shape: tensor.shape))
+    var sums = ErrorSums()
+    try forEachChunk(tensor) { rows, values in
+      let columns = tensor.columns
       var bits = [UInt16](repeating: 0, count: values.count)
-      for (index, value) in values.enumerated() {
-        bits[index] = HalfPrecision.bits(value)
-        let difference = Double(value - HalfPrecision.float(bits[index]))
-        error += difference * difference
-        squares += Double(value) * Double(value)
+      let input = SharedBuffer(UnsafeMutableBufferPointer(mutating: values))
+      let chunk = bits.withUnsafeMutableBufferPointer { bits in
+        let bits = SharedBuffer(bits)
+        return parallelRows(rows.count) { row in
+          let range = row * columns..<(row + 1) * columns
+          for index in range {
+            bits.buffer[index] =
+              isBrain ? HalfPrecision.brainBits(input.buffer[index]) : HalfPrecision.bits(input.buffer[index])
+          }
+          return ErrorSums(UnsafeBufferPointer(rebasing: input.buffer[range])) {
+            let stored = bits.buffer[range.lowerBound + $0]
+            return isBrain ? Float(bitPattern: UInt32(stored) << 16) : HalfPrecision.float(stored)
+          }
+        }
       }
+      // An element that overflows has an infinite error.
+      if !chunk.error.isFinite {
+        throw NotFinite(tensor: tensor.name, row: rows.lowerBound, stored: isBrain ? "BF16" : "F16")
+      }
+      sums += chunk
       try writer.append(bits)
     }
-    add(tensor, format: "f16", byteCount: tensor.rows * tensor.columns * 2, squaredError: error, squares: squares)
+    add(
+      tensor, format: isBrain ? "bf16" : "f16", byteCount: tensor.rows * tensor.columns * 2, squaredError: sums.error,
+      squares: sums.squares)
   }
 
   private func writeInt8(_ tensor: SourceTensor) throws {
@@ -243,16 +256,17 @@ final class StoreWriter {
       absmax += chunkAbsmax
     }
     var state = JSONObject([
-      ("quant_type", .string("nf4")), ("blocksize", .integer(NF4Codec.blockSize)), ("dtype", .string("float16")),
+      ("quant_type", .string("nf4")), ("blocksize", .integer(NF4Codec.blockSize)),
+      ("dtype", .string(Self.typeName(tensor.elementType))),
       ("shape", .array(tensor.shape.map { .integer($0) })),
     ])
     var byteCount = count / 2 + 64
     if doubleQuantization {
-      let nested = NF4Codec.quantizeAbsmax(absmax)
+      let nested = NestedAbsmax(absmax)
       trailing.append(("\(tensor.name).absmax", nested.codes))
       try writer.write("\(tensor.name).nested_absmax", .f32, shape: [nested.absmax.count], nested.absmax)
-      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NF4Codec.dynamicMap)
-      state["nested_blocksize"] = .integer(NF4Codec.nestedBlockSize)
+      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NestedAbsmax.map)
+      state["nested_blocksize"] = .integer(NestedAbsmax.blockSize)
       state["nested_dtype"] = .string("float32")
       state["nested_offset"] = .number(Double(nested.offset))
       byteCount += nested.codes.count + nested.absmax.count * 4 + 1024
@@ -265,6 +279,15 @@ final class StoreWriter {
     trailing.append(("\(tensor.name).quant_state.bitsandbytes__nf4", text))
     add(
       tensor, format: "nf4", byteCount: byteCount + text.count, squaredError: sums.error, squares: sums.squares)
+  }
+
+  /// What PyTorch calls the type that a weight had: bitsandbytes decodes to it.
+  private static func typeName(_ type: ElementType) -> String {
+    switch type {
+    case .bf16: "bfloat16"
+    case .f32: "float32"
+    default: "float16"
+    }
   }
 
   /// Runs `body` for every row in parallel and adds up what it returns in order.

@@ -61,7 +61,7 @@ public final class WeightStore: Sendable {
     let stem = "model.layers.0.self_attn.q_proj.weight"
     if checkpoint.tensor("\(stem)_packed") != nil { return "int4" }
     switch checkpoint.tensor(stem)?.elementType {
-    case .u8: return "nf4"
+    case _ where checkpoint.tensor(Self.stateName(stem)) != nil: return "nf4"
     case .i8: return "int8"
     case .some(let type): return type.rawValue.lowercased()
     case nil: return "unknown"
@@ -76,23 +76,37 @@ public final class WeightStore: Sendable {
   /// A norm or a bias of whatever length.
   func vector(_ name: String) throws -> [Float] { try checkpoint.requiredTensor(name).floats() }
 
+  /// Drops the pages of a tensor's codes; they come back from the file when touched.
+  func dropPages(of name: String) {
+    for key in [name, "\(name)_packed"] {
+      if let tensor = checkpoint.tensor(key) {
+        tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
+      }
+    }
+  }
+
   /// The shape that a tensor has when decoded; `nil` if there is none of the name.
   func shape(of name: String) -> [Int]? {
     if let packed = checkpoint.tensor("\(name)_packed") {
       return [packed.shape[0], packed.shape[packed.shape.count - 1] * 8]
     }
-    if let state = checkpoint.tensor("\(name).quant_state.bitsandbytes__nf4") {
+    if let state = checkpoint.tensor(Self.stateName(name)) {
       return (try? JSONValue.parse(state.bytes, file: name))?["shape"]?.arrayValue?.compactMap(\.intValue)
     }
     return checkpoint.tensor(name)?.shape
   }
+
+  private static func stateName(_ name: String) -> String { "\(name).quant_state.bitsandbytes__nf4" }
 
   /// A matrix by its name without `.weight`, whatever its layout.
   public func matrix(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
     let full = "\(name).weight"
     if checkpoint.tensor("\(full)_packed") != nil { return try int4(full, rows: rows, columns: columns) }
     let tensor = try checkpoint.requiredTensor(full)
-    if tensor.elementType == .u8 { return try nf4(tensor, rows: rows, columns: columns) }
+    // The packed bytes may be called any type (`bnb_4bit_quant_storage`).
+    if tensor.elementType == .u8 || checkpoint.tensor(Self.stateName(full)) != nil {
+      return try nf4(tensor, rows: rows, columns: columns)
+    }
     let checked = try checkpoint.requiredTensor(full, shape: [rows, columns])
     let codes: StoredMatrix.Codes
     switch checked.elementType {
@@ -100,6 +114,7 @@ public final class WeightStore: Sendable {
     case .f16: codes = .f16(try pointer(checked))
     case .bf16: codes = .bf16(try pointer(checked))
     case .i8:
+      try checkSymmetric(full)
       let scale = try checkpoint.requiredTensor("\(full)_scale")
       guard scale.elementCount == rows else {
         throw SafetensorsError.wrongShape(
@@ -113,7 +128,21 @@ public final class WeightStore: Sendable {
     return StoredMatrix(rows: rows, columns: columns, codes: codes)
   }
 
+  /// Refuses what compressed-tensors may add to codes and scales.
+  private func checkSymmetric(_ name: String) throws {
+    if let order = checkpoint.tensor("\(name)_g_idx") {
+      throw Invalid(
+        directory: directory, reason: "tensor \(order.name): groups in activation order are not supported")
+    }
+    if let zero = checkpoint.tensor("\(name)_zero_point"), zero.bytes.contains(where: { $0 != 0 }) {
+      throw Invalid(
+        directory: directory,
+        reason: "tensor \(zero.name): asymmetric quantisation is not supported, expected symmetric")
+    }
+  }
+
   private func int4(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
+    try checkSymmetric(name)
     let packed = try checkpoint.requiredTensor("\(name)_packed", shape: [rows, columns / 8])
     let scale = try checkpoint.requiredTensor("\(name)_scale")
     let groups = scale.elementCount / max(rows, 1)
@@ -131,7 +160,11 @@ public final class WeightStore: Sendable {
 
   private func nf4(_ tensor: StoredTensor, rows: Int, columns: Int) throws -> StoredMatrix {
     let name = tensor.name
-    let state = try checkpoint.requiredTensor("\(name).quant_state.bitsandbytes__nf4")
+    if checkpoint.tensor("\(name).quant_state.bitsandbytes__fp4") != nil {
+      throw Invalid(
+        directory: directory, reason: "tensor \(name): bitsandbytes type fp4 is not supported, expected nf4")
+    }
+    let state = try checkpoint.requiredTensor(Self.stateName(name))
     let json = try JSONValue.parse(state.bytes, file: "\(directory): \(state.name)")
     let blockSize = json["blocksize"]?.intValue ?? 0
     let shape = json["shape"]?.arrayValue?.compactMap(\.intValue) ?? []
@@ -149,9 +182,10 @@ public final class WeightStore: Sendable {
     case .f32: maxima = .f32(try pointer(absmax))
     case .u8:
       let nestedBlockSize = json["nested_blocksize"]?.intValue ?? 0
-      guard nestedBlockSize > 0, let offset = json["nested_offset"]?.doubleValue else {
+      guard (1...1 << 20).contains(nestedBlockSize), let offset = json["nested_offset"]?.doubleValue else {
         throw Invalid(
-          directory: directory, reason: "tensor \(state.name): nested_blocksize or nested_offset is missing")
+          directory: directory,
+          reason: "tensor \(state.name): nested_blocksize or nested_offset is missing or out of range")
       }
       let nested = try checkpoint.requiredTensor(
         "\(name).nested_absmax", shape: [(blocks + nestedBlockSize - 1) / nestedBlockSize])

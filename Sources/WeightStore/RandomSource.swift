@@ -1,0 +1,50 @@
+import Formats
+import Foundation
+
+extension ModelSource {
+  /// A model of made-up weights: for benchmarks and tests at sizes that nobody wants to download.
+  ///
+  /// Every weight follows from the seed, its tensor's name and its place alone, so that a source of any size needs no
+  /// memory. Matrices are roughly normal with a deviation of `1 / sqrt(columns)`, norms are 1, biases small.
+  ///
+  /// - Parameters:
+  ///   - configurationJSON: `config.json`
+  ///   - companions: texts to write beside the weights (a tokenizer), by file name
+  /// - Throws: when the configuration is not supported
+  public static func random(
+    configurationJSON: JSONValue, seed: UInt64, companions: [(name: String, text: String)] = []
+  ) throws -> ModelSource {
+    let configuration = try ModelConfiguration(json: configurationJSON, file: "config.json")
+    let shapes = Dictionary(
+      uniqueKeysWithValues: configuration.tensorNames.map { ($0.text, $0.shape) })
+    return ModelSource(
+      path: "random weights", configurationJSON: configurationJSON, configuration: configuration,
+      companions: companions
+    ) { name in
+      guard let shape = shapes[name] else {
+        throw SafetensorsError.missingTensor(file: "random weights", tensor: name, similar: nil)
+      }
+      let columns = shape[shape.count - 1]
+      let scale: Float = shape.count == 1 ? (name.hasSuffix(".bias") ? 0.02 : 0) : 1 / Float(columns).squareRoot()
+      let mean: Float = shape.count == 1 && !name.hasSuffix(".bias") ? 1 : 0
+      let key = name.utf8.reduce(mixed(seed)) { mixed($0 ^ UInt64($1)) }
+      return SourceTensor(name: name, shape: shape) { rows, target in
+        for place in 0..<rows.count * columns {
+          let bits = mixed(key &+ UInt64(rows.lowerBound * columns + place))
+          // The sum of four uniform numbers has variance 1/3 and looks normal enough.
+          var sum: Float = -2
+          for part in 0..<4 { sum += Float(bits >> UInt64(16 * part) & 0xFFFF) / 65_536 }
+          target[place] = mean + scale * sum * 1.732
+        }
+      }
+    }
+  }
+
+  /// The output function of SplitMix64.
+  private static func mixed(_ value: UInt64) -> UInt64 {
+    var bits = value &+ 0x9E37_79B9_7F4A_7C15
+    bits = (bits ^ bits >> 30) &* 0xBF58_476D_1CE4_E5B9
+    bits = (bits ^ bits >> 27) &* 0x94D0_49BB_1331_11EB
+    return bits ^ bits >> 31
+  }
+}

@@ -1,0 +1,166 @@
+import Formats
+import Foundation
+import Kernels
+import Testing
+import WeightStore
+
+@Suite struct QuantizerTests {
+  static let formats: [StoreFormat] = [
+    .nf4(doubleQuantization: false), .nf4(doubleQuantization: true), .int8, .int4(groupSize: 32), .f16,
+  ]
+
+  private func source() throws -> ModelSource {
+    try ModelSource.random(
+      configurationJSON: try JSONValue.parse(tinyConfiguration, file: "config.json"), seed: 7,
+      companions: [("tokenizer.json", "{}")])
+  }
+
+  private func quantizer(_ format: StoreFormat, int8Embeddings: Bool = false, threads: Int = 2) -> Quantizer {
+    Quantizer(format: format, int8Embeddings: int8Embeddings, pool: immortalPool(threadCount: threads))
+  }
+
+  @Test(arguments: formats)
+  func aStoreDecodesToWhatTheReportPromises(format: StoreFormat) throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let source = try source()
+      let report = try quantizer(format).write(source, to: "\(folder)/store") { _, _ in }
+      let store = try WeightStore.open("\(folder)/store")
+      #expect(store.format == format.name)
+      #expect(store.configuration == source.configuration)
+      #expect(FileManager.default.fileExists(atPath: "\(folder)/store/tokenizer.json"))
+      let original = values(try source.tensor("model.layers.1.mlp.down_proj.weight", shape: [64, 128]))
+      let decoded = try values(store, "model.layers.1.mlp.down_proj", rows: 64, columns: 128)
+      let error = zip(original, decoded).reduce(0.0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }
+      let squares = original.reduce(0.0) { $0 + Double($1) * Double($1) }
+      let relative = (error / squares).squareRoot()
+      let line = try #require(report.lines.first { $0.kind == "down_proj" })
+      #expect(line.tensors == 2 && line.elements == 2 * 64 * 128)
+      #expect(relative <= line.worstError * 1.0001)
+      // Bounds: half a step of a uniform code against the deviation, with the largest of 128 near 3 deviations.
+      let bound: [String: Double] = ["nf4": 0.12, "int8": 0.012, "int4": 0.13, "f16": 5e-4]
+      #expect(relative < (bound[format.name] ?? 0))
+      #expect(line.worstError > 0)
+      let bias = try store.vector("model.layers.0.self_attn.k_proj.bias", count: 32)
+      #expect(bias.contains { $0 != 0 })
+      #expect(try store.vector("model.norm.weight", count: 64).allSatisfy { $0 == 1 })
+    }
+  }
+
+  @Test(arguments: formats)
+  func theBytesDoNotDependOnTheNumberOfThreads(format: StoreFormat) throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let source = try source()
+      for threads in [1, 3] {
+        _ = try quantizer(format, threads: threads).write(source, to: "\(folder)/\(threads)") { _, _ in }
+      }
+      let first = FileManager.default.contents(atPath: "\(folder)/1/model.safetensors")
+      #expect(first != nil && first == FileManager.default.contents(atPath: "\(folder)/3/model.safetensors"))
+    }
+  }
+
+  @Test func int8EmbeddingsAreReadBack() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let source = try source()
+      _ = try quantizer(.int8, int8Embeddings: true).write(source, to: "\(folder)/store") { _, _ in }
+      let original = values(try source.tensor("lm_head.weight", shape: [100, 64]))
+      let decoded = try values(try WeightStore.open("\(folder)/store"), "lm_head", rows: 100, columns: 64)
+      #expect(zip(original, decoded).allSatisfy { abs($0 - $1) < 0.003 })
+      #expect(zip(original, decoded).contains { $0 != $1 })
+    }
+  }
+
+  @Test func aStoreIsASourceOfItsOwnDecodedWeights() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      _ = try quantizer(.nf4(doubleQuantization: true)).write(try source(), to: "\(folder)/store") { _, _ in }
+      let store = try WeightStore.open("\(folder)/store")
+      let again = try ModelSource.open(store: store)
+      let changed = try again.tensor("model.layers.0.mlp.up_proj.weight", shape: [128, 64]).changing { _, values in
+        for index in values.indices { values[index] += 1 }
+      }
+      let decoded = try values(store, "model.layers.0.mlp.up_proj", rows: 128, columns: 64)
+      #expect(values(changed) == decoded.map { $0 + 1 })
+    }
+  }
+
+  @Test func bfloat16ModelsKeepTheirTypeAndValues() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let configuration = try source().configuration
+      try FileManager.default.createDirectory(atPath: "\(folder)/in", withIntermediateDirectories: true)
+      try tinyConfiguration.write(toFile: "\(folder)/in/config.json", atomically: true, encoding: .utf8)
+      _ = try quantizer(.f16).write(try source(), to: "\(folder)/half") { _, _ in }
+      let half = try SafetensorsFile(path: "\(folder)/half/model.safetensors")
+      let writer = try SafetensorsWriter(
+        path: "\(folder)/in/model.safetensors",
+        headerByteCount: SafetensorsWriter.headerByteCount(tensors: half.tensorNames.count, longestName: 100))
+      for name in half.tensorNames {
+        let tensor = try #require(half.tensor(name))
+        // 1e6 is beyond half precision.
+        let values = tensor.floats().enumerated().map { HalfPrecision.brainBits($0.offset == 3 ? 1e6 : $0.element) }
+        try writer.write(name, .bf16, shape: tensor.shape, values)
+      }
+      try writer.finish()
+      _ = try quantizer(.nf4(doubleQuantization: false)).write(
+        try ModelSource.open("\(folder)/in"), to: "\(folder)/store"
+      ) { _, _ in }
+      let before = try SafetensorsFile(path: "\(folder)/in/model.safetensors")
+      let after = try SafetensorsFile(path: "\(folder)/store/model.safetensors")
+      for name in ["model.embed_tokens.weight", "model.norm.weight", "model.layers.0.self_attn.q_proj.bias"] {
+        #expect(after.tensor(name)?.elementType == .bf16)
+        #expect(try bytes(#require(after.tensor(name))) == bytes(#require(before.tensor(name))))
+      }
+      let state = try #require(after.tensor("model.layers.0.mlp.up_proj.weight.quant_state.bitsandbytes__nf4"))
+      #expect(String(decoding: state.bytes, as: UTF8.self).contains(#""dtype": "bfloat16""#))
+      #expect(configuration == (try WeightStore.open("\(folder)/store").configuration))
+    }
+  }
+
+  @Test func aWeightThatIsNotFiniteIsRefusedByName() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let text = message {
+        _ = try quantizer(.int8).write(
+          try source(), to: "\(folder)/store",
+          transform: { tensor in
+            tensor.changing { rows, values in
+              if tensor.name.hasSuffix("1.mlp.up_proj.weight"), rows.contains(77) {
+                values[(77 - rows.lowerBound) * 64 + 5] = .infinity
+              }
+            }
+          }, progress: { _, _ in })
+      }
+      #expect(text.contains("model.layers.1.mlp.up_proj.weight, row 77 holds a value that is not finite"))
+      let left = try FileManager.default.contentsOfDirectory(atPath: folder)
+      #expect(left.isEmpty)
+    }
+  }
+
+  @Test func anOutputThatExistsIsKeptWithoutForce() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      _ = try quantizer(.f16).write(try source(), to: "\(folder)/store") { _, _ in }
+      #expect(
+        message { _ = try quantizer(.int8).write(try source(), to: "\(folder)/store") { _, _ in } }.contains("exists"))
+      #expect(try WeightStore.open("\(folder)/store").format == "f16")
+      var forced = quantizer(.int8)
+      forced.force = true
+      _ = try forced.write(try source(), to: "\(folder)/store") { _, _ in }
+      #expect(try WeightStore.open("\(folder)/store").format == "int8")
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["store"])
+    }
+  }
+
+  @Test func aStoreIsNotQuantisedAgain() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      _ = try quantizer(.int8).write(try source(), to: "\(folder)/store") { _, _ in }
+      #expect(
+        message { _ = try ModelSource.open("\(folder)/store") }.contains("is quantised already (compressed-tensors)"))
+    }
+  }
+
+  @Test func groupsThatDoNotFillTheRowsAreRefused() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let text = message {
+        _ = try quantizer(.int4(groupSize: 128)).write(try source(), to: "\(folder)/store") { _, _ in }
+      }
+      #expect(text.contains("int4 groups of 128 do not fill rows of 64"))
+    }
+  }
+}
