@@ -43,7 +43,9 @@ final class TemplateEvaluator {
         self.line = line
         let value = try evaluate(expression)
         if let member {
-          guard case .namespace(let space) = self.value(of: target) else { throw failure("\(target) is not a namespace") }
+          guard case .namespace(let space) = self.value(of: target) else {
+            throw failure("\(target) is not a namespace")
+          }
           space.values[member] = value
         } else {
           scopes[scopes.count - 1][target] = value
@@ -324,7 +326,9 @@ final class TemplateEvaluator {
       let formatter = DateFormatter()
       formatter.locale = Locale(identifier: "en_US_POSIX")
       var pattern = arguments.first?.text ?? "%d %b %Y"
-      for (from, to) in [("%d", "dd"), ("%b", "MMM"), ("%B", "MMMM"), ("%Y", "yyyy"), ("%m", "MM"), ("%H", "HH"), ("%M", "mm")] {
+      for (from, to) in [
+        ("%d", "dd"), ("%b", "MMM"), ("%B", "MMMM"), ("%Y", "yyyy"), ("%m", "MM"), ("%H", "HH"), ("%M", "mm"),
+      ] {
         pattern = pattern.replacingOccurrences(of: from, with: to)
       }
       formatter.dateFormat = pattern
@@ -425,7 +429,9 @@ final class TemplateEvaluator {
       let indent = (keywords["indent"] ?? arguments.first)?.double.map { Int($0) }
       return .string(TemplateText.json(value.json, indent: indent))
     case "map":
-      if let attribute = keywords["attribute"]?.text { return .list(try elements(of: value).map { $0.member(attribute) }) }
+      if let attribute = keywords["attribute"]?.text {
+        return .list(try elements(of: value).map { $0.member(attribute) })
+      }
       guard let filterName = arguments.first?.text else { throw failure("filter map needs an attribute or a filter") }
       return .list(try elements(of: value).map { try filter($0, filterName, Array(arguments.dropFirst()), [:]) })
     case "selectattr", "rejectattr":

@@ -80,7 +80,9 @@ struct TemplateParser {
       } else if kind != "{", !at("+", position + 2) {
         // blanks at the start of a line before a statement do not count
         var end = text.endIndex
-        while end > text.startIndex, [" ", "\t"].contains(text[text.index(before: end)]) { end = text.index(before: end) }
+        while end > text.startIndex, [" ", "\t"].contains(text[text.index(before: end)]) {
+          end = text.index(before: end)
+        }
         if end == text.startIndex ? (parts.isEmpty || swallowBreak) : text[text.index(before: end)] == "\n" {
           text.removeSubrange(end...)
         }
@@ -389,7 +391,8 @@ struct TemplateParser {
     case .symbol(let symbol) where operators.contains(symbol):
       position += 1
       return symbol
-    case .name("not") where operators.contains("not in") && position + 1 < tokens.count && tokens[position + 1] == .name("in"):
+    case .name("not")
+    where operators.contains("not in") && position + 1 < tokens.count && tokens[position + 1] == .name("in"):
       position += 2
       return "not in"
     case .name(let name) where operators.contains(name):

@@ -53,7 +53,9 @@ public enum TokenizerFromGGUF {
       parts = sentencePieceParts(addsSpace: key("add_space_prefix")?.boolValue ?? true)
     default: throw refuse("tokenizer model \(model) is not supported; supported are gpt2 and llama")
     }
-    if key("add_bos_token")?.boolValue ?? (model == "llama"), let bos = token("bos"), let id = key("bos_token_id")?.intValue {
+    if key("add_bos_token")?.boolValue ?? (model == "llama"), let bos = token("bos"),
+      let id = key("bos_token_id")?.intValue
+    {
       parts.append(("post_processor", startOfText(bos, id: id)))
     }
     let tokenizer = object(
@@ -64,14 +66,18 @@ public enum TokenizerFromGGUF {
             object([
               ("type", .string("BPE")), ("dropout", .null),
               ("unk_token", model == "llama" ? token("unknown").map { .string($0) } ?? .null : .null),
-              ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null), ("fuse_unk", .bool(model == "llama")),
-              ("byte_fallback", .bool(model == "llama")), ("ignore_merges", .bool(key("pre")?.stringValue == "llama-bpe")),
+              ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null),
+              ("fuse_unk", .bool(model == "llama")),
+              ("byte_fallback", .bool(model == "llama")),
+              ("ignore_merges", .bool(key("pre")?.stringValue == "llama-bpe")),
               ("vocab", .object(vocabulary)), ("merges", .array(merges)),
             ])
           )
         ])
     var configuration = JSONObject([("tokenizer_class", .string("PreTrainedTokenizerFast"))])
-    for (name, source) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")] {
+    for (name, source) in [
+      ("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding"),
+    ] {
       if let text = token(source) { configuration[name] = .string(text) }
     }
     configuration["clean_up_tokenization_spaces"] = .bool(false)
@@ -119,7 +125,9 @@ public enum TokenizerFromGGUF {
       object([("type", .string("Replace")), ("pattern", object([("String", .string(from))])), ("content", .string(to))])
     }
     let prepend = object([("type", .string("Prepend")), ("prepend", .string("\u{2581}"))])
-    let strip = object([("type", .string("Strip")), ("content", .string(" ")), ("start", .integer(1)), ("stop", .integer(0))])
+    let strip = object([
+      ("type", .string("Strip")), ("content", .string(" ")), ("start", .integer(1)), ("stop", .integer(0)),
+    ])
     let decoders =
       [
         replace("\u{2581}", " "), object([("type", .string("ByteFallback"))]), object([("type", .string("Fuse"))]),
