@@ -82,7 +82,7 @@ struct AddedTokenFinder: Sendable {
   }
 
   private func touchesWord(_ text: Bytes, _ range: Range<Int>, _ table: UnicodeTable) -> Bool {
-    func isWord(_ start: Int) -> Bool { table.entry(text.scalar(at: start).value).isWord }
+    func isWord(_ start: Int) -> Bool { table.isWord(text.scalar(at: start).value) }
     return range.lowerBound > 0 && isWord(text.scalarStart(before: range.lowerBound))
       || range.upperBound < text.count && isWord(range.upperBound)
   }

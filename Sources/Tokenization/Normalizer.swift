@@ -71,21 +71,17 @@ enum Normalizer: Sendable {
   // MARK: Unicode normalisation forms
 
   private static func normalize(_ text: inout [UInt8], _ form: Form, _ table: UnicodeTable) {
-    if form != .composed {
-      if text.allSatisfy({ $0 < 0x80 }) { return }
-      text = normalized(text[...], form)
-      return
-    }
     // Scalars below U+0300 are composed as they stand, and their first bytes are below CC.
-    guard text.contains(where: { $0 >= 0xCC }) else { return }
-    let ranges = text.withUnsafeBufferPointer { unsettled($0, table) }
+    let firstByte: UInt8 = form == .composed ? 0xCC : 0x80
+    guard text.contains(where: { $0 >= firstByte }) else { return }
+    let ranges = text.withUnsafeBufferPointer { parts(of: $0, touchedBy: form, table) }
     if ranges.isEmpty { return }
     var result: [UInt8] = []
     result.reserveCapacity(text.count)
     var position = 0
     for range in ranges {
       result += text[position..<range.lowerBound]
-      result += normalized(text[range], .composed)
+      result += normalized(text[range], form)
       position = range.upperBound
     }
     text = result + text[position...]
@@ -101,46 +97,32 @@ enum Normalizer: Sendable {
     }
   }
 
-  /// The parts of a text that composing may change: from the character before a mark (or a scalar with a canonical
-  /// equivalent) to the next that is settled.
-  private static func unsettled(_ text: Bytes, _ table: UnicodeTable) -> [Range<Int>] {
+  /// The parts of a text that normalising may change; scalars that the table calls untouched are in none of them.
+  ///
+  /// For composing, a part goes from the settled scalar before an unsettled one to the next settled one.
+  private static func parts(of text: Bytes, touchedBy form: Form, _ table: UnicodeTable) -> [Range<Int>] {
     var ranges: [Range<Int>] = []
     var position = 0
-    var previous = 0
+    /// Where the part starts that the next scalar would belong to; none after an untouched scalar.
+    var start: Int?
     while position < text.count {
-      if text[position] < 0xCC {
-        previous = position
-        position += text[position] < 0x80 ? 1 : 2
-        continue
-      }
       let (scalar, length) = text.scalar(at: position)
-      if mayChange(scalar, table) {
-        // Parts that nearly touch are one: a call for each would cost more than the text between.
-        if let last = ranges.last, last.upperBound + 24 >= previous {
+      let kind = table.entry(scalar).normalization
+      if kind == UnicodeEntry.Normalization.none {
+        start = nil
+      } else if form == .composed, kind == UnicodeEntry.Normalization.active {
+        start = position
+      } else {
+        let from = start ?? position
+        if let last = ranges.last, last.upperBound >= from {
           ranges[ranges.count - 1] = last.lowerBound..<position + length
         } else {
-          ranges.append(previous..<position + length)
+          ranges.append(from..<position + length)
         }
-      } else {
-        previous = position
+        start = from
       }
       position += length
     }
     return ranges
-  }
-
-  /// Scalars that are neither marks nor Hangul vowels and finals, but not composed: those with a canonical equivalent.
-  private static let replaced: [ClosedRange<UInt32>] = [
-    0x0374...0x0374, 0x037E...0x037E, 0x0387...0x0387, 0x0958...0x095F, 0x09DC...0x09DF, 0x0A33...0x0A36,
-    0x0A59...0x0A5E, 0x0B5C...0x0B5D, 0x0F43...0x0F69, 0x1100...0x11FF, 0x1F71...0x1FFD, 0x2000...0x2001,
-    0x2126...0x212B, 0x2329...0x232A, 0x2ADC...0x2ADC, 0xF900...0xFAFF, 0xFB1D...0xFB4E, 0x1D15E...0x1D1C0,
-    0x2F800...0x2FA1F,
-  ]
-
-  private static func mayChange(_ scalar: UInt32, _ table: UnicodeTable) -> Bool {
-    if table.entry(scalar).isMark { return true }
-    // Most text lies between the Indic scripts and the compatibility ideographs.
-    if scalar >= 0x2ADD, scalar < 0xF900 { return false }
-    return replaced.contains { $0.contains(scalar) }
   }
 }

@@ -5,6 +5,7 @@ struct RegexClass: Sendable {
     /// A bit per general category.
     case categories(UInt32)
     case space
+    case word
     case nested(RegexClass)
   }
 
@@ -37,6 +38,7 @@ struct RegexClass: Sendable {
       case .range(let range): if range.contains(scalar) { return true }
       case .categories(let set): if set >> UInt32(table.entry(scalar).category) & 1 != 0 { return true }
       case .space: if table.entry(scalar).isSpace { return true }
+      case .word: if table.isPatternWord(scalar) { return true }
       case .nested(let inner): if inner.contains(scalar, table) { return true }
       }
     }
@@ -84,12 +86,7 @@ struct RegexClass: Sendable {
   ]
 
   static let digits = RegexClass(items: [.categories(1 << UInt32(UnicodeTable.Category.Nd.rawValue))])
-  static let word = RegexClass(
-    items: [
-      .categories(
-        UnicodeTable.Category.allCases.filter { UnicodeEntry(bits: $0.rawValue).isWord }
-          .reduce(0) { $0 | 1 << UInt32($1.rawValue) })
-    ])
+  static let word = RegexClass(items: [.word])
   static let space = RegexClass(items: [.space])
   static let lineBreak = RegexClass(items: [.range(0x0A...0x0A)])
 

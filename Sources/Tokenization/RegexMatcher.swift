@@ -142,8 +142,8 @@ final class RegexMatcher {
   }
 
   private func isWordBoundary(_ text: Bytes, _ position: Int) -> Bool {
-    let before = position > 0 && table.entry(text.scalar(at: text.scalarStart(before: position)).value).isWord
-    let after = position < text.count && table.entry(text.scalar(at: position).value).isWord
+    let before = position > 0 && table.isPatternWord(text.scalar(at: text.scalarStart(before: position)).value)
+    let after = position < text.count && table.isPatternWord(text.scalar(at: position).value)
     return before != after
   }
 }

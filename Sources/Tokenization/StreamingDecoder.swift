@@ -40,9 +40,15 @@ public struct StreamingDecoder {
 
   private mutating func appendToWindow(_ id: Int32) -> String {
     window.append(id)
+    // Tokens of single bytes wait until they make characters.
+    var bytes: [UInt8] = []
+    for id in window[writtenCount...].reversed() {
+      guard let byte = tokenizer.fallbackByte(id) else { break }
+      bytes.insert(byte, at: 0)
+    }
+    if Self.openBytes(bytes) > 0 { return "" }
     let text = newText()
-    // A replacement character may be half of one that the next ids complete, but only up to four bytes.
-    if text.isEmpty || (text.unicodeScalars.last == "\u{FFFD}" && window.count - writtenCount < 4) { return "" }
+    if text.isEmpty { return "" }
     window.removeFirst(writtenCount)
     writtenCount = window.count
     return text

@@ -121,8 +121,7 @@ final class TextEncoder: @unchecked Sendable {
   private func cutWhitespace(_ text: Bytes, _ next: (Range<Int>) -> Void) {
     /// 0 for white space, 1 for word characters, 2 for the others.
     func kind(_ scalar: UInt32) -> Int {
-      let entry = table.entry(scalar)
-      return entry.isSpace ? 0 : entry.isWord ? 1 : 2
+      table.entry(scalar).isSpace ? 0 : table.isWord(scalar) ? 1 : 2
     }
     var start = 0
     var position = 0

@@ -20,6 +20,10 @@ struct TokenDecoder: Sendable {
     if steps.count == 1, case .byteLevel = steps[0] { true } else { false }
   }
 
+  var readsByteTokens: Bool {
+    steps.contains { if case .byteFallback = $0 { true } else { false } }
+  }
+
   /// The text of a row of tokens, as bytes that need not be UTF-8 throughout.
   func decode(_ tokens: [[UInt8]]) -> [UInt8] {
     var tokens = tokens

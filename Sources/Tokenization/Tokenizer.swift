@@ -68,6 +68,14 @@ public final class Tokenizer: Sendable {
     return String(decoding: result, as: UTF8.self)
   }
 
+  /// The byte that a token like `<0x0A>` stands for, if the decoder reads such tokens.
+  func fallbackByte(_ id: Int32) -> UInt8? {
+    guard pipeline.decoder.readsByteTokens, let token = pipeline.model.vocabulary.text(id), token.count == 6 else {
+      return nil
+    }
+    return TokenDecoder.byte(of: Array(token))
+  }
+
   /// The bytes that one token of a byte-level tokenizer stands for.
   func plainBytes(_ id: Int32) -> [UInt8] {
     guard let token = bytes(of: id) else { return [] }

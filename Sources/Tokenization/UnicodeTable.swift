@@ -24,11 +24,11 @@ extension UnsafeBufferPointer<UInt8> {
   @inline(__always) func part(_ range: Range<Int>) -> Bytes { Bytes(rebasing: self[range]) }
 }
 
-/// General categories of scalars, the same on every toolchain.
+/// Properties of scalars, the same on every toolchain.
 ///
-/// Memory: about 80 KB, made on first use and kept.
+/// Memory: about 100 KB, made on first use and kept.
 struct UnicodeTable: Sendable {
-  /// The order of the letters in `categoryRuns`.
+  /// General categories in the order of `UnicodeRuns.categories`.
   enum Category: UInt8, CaseIterable {
     case Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf
     case Co, Cs, Cn
@@ -42,24 +42,37 @@ struct UnicodeTable: Sendable {
 
   private init() {
     let scalarCount = 0x110000
+    var entries: [UInt8] = []
+    entries.reserveCapacity(scalarCount)
+    Self.forEachRun(UnicodeRuns.categories) { category, count in
+      let isSeparator = category >= Category.Zs.rawValue && category <= Category.Zp.rawValue
+      entries += repeatElement(isSeparator ? category | UnicodeEntry.space : category, count: count)
+    }
+    // White space that is not a separator by category: tab to carriage return, and next line.
+    for scalar in [0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85] { entries[scalar] |= UnicodeEntry.space }
+    var position = 0
+    Self.forEachRun(UnicodeRuns.normalization) { value, count in
+      if value > 0 { for scalar in position..<position + count { entries[scalar] |= value << 6 } }
+      position += count
+    }
+    precondition(entries.count == scalarCount && position == scalarCount, "the runs cover every scalar")
     let pageOf = UnsafeMutablePointer<UInt8>.allocate(capacity: scalarCount >> 8)
     var pages: [UInt8] = []
-    var known: [[UInt8]: UInt8] = [:]
-    var page: [UInt8] = []
-    page.reserveCapacity(256)
-    var filled = 0
-    func append(_ category: UInt8, _ count: Int) {
-      for _ in 0..<count {
-        page.append(category)
-        guard page.count == 256 else { continue }
-        let index = known[page] ?? UInt8(known.count)
-        if known.updateValue(index, forKey: page) == nil { pages += page }
-        pageOf[filled] = index
-        filled += 1
-        page.removeAll(keepingCapacity: true)
-      }
+    var known: [ArraySlice<UInt8>: UInt8] = [:]
+    for page in 0..<scalarCount >> 8 {
+      let content = entries[page << 8..<(page + 1) << 8]
+      let index = known[content] ?? UInt8(known.count)
+      if known.updateValue(index, forKey: content) == nil { pages += content }
+      pageOf[page] = index
     }
-    Self.categoryRuns.withUTF8Buffer { text in
+    let stored = UnsafeMutablePointer<UInt8>.allocate(capacity: pages.count)
+    stored.initialize(from: pages, count: pages.count)
+    self.pages = UnsafePointer(stored)
+    self.pageOf = UnsafePointer(pageOf)
+  }
+
+  private static func forEachRun(_ runs: StaticString, _ body: (UInt8, Int) -> Void) {
+    runs.withUTF8Buffer { text in
       var position = 0
       while position < text.count {
         let letter = text[position]
@@ -69,32 +82,33 @@ struct UnicodeTable: Sendable {
           count = count * 10 + Int(text[position] - 0x30)
           position += 1
         }
-        append(letter < 0x61 ? letter - 0x41 : letter - 0x61 + 26, max(count, 1))
+        body(letter < 0x61 ? letter - 0x41 : letter - 0x61 + 26, max(count, 1))
       }
     }
-    precondition(filled == scalarCount >> 8, "the runs cover every scalar")
-    let stored = UnsafeMutablePointer<UInt8>.allocate(capacity: pages.count)
-    for (index, category) in pages.enumerated() { stored[index] = category | (Self.isSpace(category) ? 0x20 : 0) }
-    // White space that is not a separator by category: tab to carriage return, and next line.
-    for scalar in [0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x85] { stored[scalar] |= 0x20 }
-    self.pages = UnsafePointer(stored)
-    self.pageOf = UnsafePointer(pageOf)
   }
 
-  private static func isSpace(_ category: UInt8) -> Bool {
-    category >= Category.Zs.rawValue && category <= Category.Zp.rawValue
-  }
-
-  /// The category in the low five bits, white space as bit 5.
   @inline(__always) func entry(_ scalar: UInt32) -> UnicodeEntry {
     UnicodeEntry(bits: pages[Int(pageOf[Int(scalar >> 8)]) << 8 | Int(scalar & 0xFF)])
   }
 }
 
-/// What is known of a scalar.
+/// What is known of a scalar: the category in the low five bits, white space as bit 5, normalisation above.
 struct UnicodeEntry {
+  /// What normalising may do.
+  enum Normalization {
+    /// Nothing touches the scalar, nor joins what stands around it to it.
+    static let none: UInt8 = 0
+    /// It may be part of something composed, or has a decomposition.
+    static let active: UInt8 = 1
+    /// Composing may change it or join it to what stands before.
+    static let unsettled: UInt8 = 2
+  }
+
+  static let space: UInt8 = 0x20
+
   let bits: UInt8
 
+  @inline(__always) var normalization: UInt8 { bits >> 6 }
   @inline(__always) var category: UInt8 { bits & 0x1F }
   /// `\p{L}`
   @inline(__always) var isLetter: Bool { category <= 4 }
@@ -105,10 +119,30 @@ struct UnicodeEntry {
   /// `\p{P}`
   @inline(__always) var isPunctuation: Bool { category >= 11 && category <= 17 }
   /// `\s`
-  @inline(__always) var isSpace: Bool { bits & 0x20 != 0 }
+  @inline(__always) var isSpace: Bool { bits & Self.space != 0 }
   /// Neither white space nor letter nor number.
-  @inline(__always) var isOther: Bool { bits >= 5 && !isNumber && !isSpace }
+  @inline(__always) var isOther: Bool { category >= 5 && !isNumber && !isSpace }
+}
 
-  /// `\w`: letters, marks, decimal and letter numbers, connectors.
-  var isWord: Bool { category <= 9 || category == UnicodeTable.Category.Pc.rawValue }
+extension UnicodeTable {
+  /// Letters in circles and squares, symbols by category: they count as alphabetic.
+  private static let alphabeticSymbols: [ClosedRange<UInt32>] = [
+    0x24B6...0x24E9, 0x1F130...0x1F149, 0x1F150...0x1F169, 0x1F170...0x1F189,
+  ]
+
+  /// `\w` as Unicode recommends: alphabetic, marks, decimal numbers, connectors, joiners.
+  func isWord(_ scalar: UInt32) -> Bool {
+    let category = entry(scalar).category
+    return category <= 9 || category == Category.Pc.rawValue || scalar == 0x200C || scalar == 0x200D
+      || Self.alphabeticSymbols.contains { $0.contains(scalar) }
+  }
+
+  /// `\w` within patterns, where joiners are not words, but the small numbers of Latin-1 are.
+  func isPatternWord(_ scalar: UInt32) -> Bool {
+    switch scalar {
+    case 0x200C, 0x200D: false
+    case 0xB2, 0xB3, 0xB9, 0xBC...0xBE: true
+    default: isWord(scalar)
+    }
+  }
 }

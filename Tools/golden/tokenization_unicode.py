@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes Sources/Tokenization/UnicodeCategoryRuns.swift: the general category of every scalar, as the regular
-expressions of the `tokenizers` package see it. The Swift standard library follows the Unicode version of its
-toolchain, so a table of our own is what makes encoding the same everywhere.
+"""Writes Sources/Tokenization/UnicodeRuns.swift: the general category of every scalar, as the regular expressions of
+the `tokenizers` package see it, and what its normalizers do with it (they know an older Unicode). The Swift standard
+library follows the Unicode version of its toolchain, so tables of our own are what makes encoding the same everywhere.
 
 usage: tokenization_unicode.py [REPOSITORY]          needs: tokenizers
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import tokenizers
-from tokenizers import Regex, pre_tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
 
 CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cs Cn".split()
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcd"
@@ -29,6 +29,31 @@ def general_categories():
     return found
 
 
+def normalization_classes():
+    """0: no normalizer touches the scalar or what stands around it. 1: it may be part of something composed, or has a
+    decomposition. 2: composing may change it or join it to what stands before."""
+    forms = {name: getattr(normalizers, name)().normalize_str for name in ("NFC", "NFD", "NFKD")}
+    classes = [0] * 0x110000
+    for code in range(0x110000):
+        if 0xD800 <= code < 0xE000:
+            continue
+        scalar = chr(code)
+        parts = forms["NFD"](scalar)
+        if parts != scalar:
+            for index, part in enumerate(parts):
+                classes[ord(part)] = max(classes[ord(part)], 2 if index else 1)
+            classes[code] = max(classes[code], 1)
+        if forms["NFKD"](scalar) != scalar:
+            classes[code] = max(classes[code], 1)
+            for part in forms["NFKD"](scalar):
+                classes[ord(part)] = max(classes[ord(part)], 1)
+        # A scalar with a combining class changes places with a mark of a greater one before it, or a lesser one after.
+        moves = any(forms["NFD"](text) != text for text in (f"a\u0315{scalar}", f"a{scalar}\u0334"))
+        if forms["NFC"](scalar) != scalar or (parts == scalar and moves):
+            classes[code] = 2
+    return classes
+
+
 def runs(values):
     """Run lengths: a letter for the category, then the length unless it is 1."""
     text, start = [], 0
@@ -40,25 +65,34 @@ def runs(values):
     return "".join(text)
 
 
-def main():
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
-    text = runs(general_categories())
+def constant(name, comment, values):
+    text = runs(values)
     lines = [text[i : i + 110] for i in range(0, len(text), 110)]
-    out = [
-        "// Made by Tools/golden/tokenization_unicode.py: do not edit.",
-        "",
-        "extension UnicodeTable {",
-        "  /// The general categories of all scalars in order, as runs: a letter for the category (A is the first of",
-        "  /// `Category`), then how many scalars have it (1 if no number follows).",
-        f"  /// Source: the patterns of the tokenizers package, version {tokenizers.__version__}.",
-        '  static let categoryRuns: StaticString = """',
+    return [
+        *[f"  /// {line}" for line in comment],
+        f'  static let {name}: StaticString = """',
         *[f"    {line}\\" for line in lines[:-1]],
         f"    {lines[-1]}",
         '    """',
+    ]
+
+
+def main():
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    out = [
+        "// Made by Tools/golden/tokenization_unicode.py: do not edit.",
+        "",
+        "/// Properties of all scalars in order, as runs: a letter for the value (A is 0), then how many scalars have it",
+        "/// (1 if no number follows).",
+        f"/// Source: the tokenizers package, version {tokenizers.__version__}.",
+        "enum UnicodeRuns {",
+        *constant("categories", ["Values of `UnicodeTable.Category`."], general_categories()),
+        "",
+        *constant("normalization", ["Values of `UnicodeEntry.Normalization`."], normalization_classes()),
         "}",
         "",
     ]
-    (root / "Sources/Tokenization/UnicodeCategoryRuns.swift").write_text("\n".join(out))
+    (root / "Sources/Tokenization/UnicodeRuns.swift").write_text("\n".join(out))
 
 
 main()
