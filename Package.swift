@@ -28,7 +28,8 @@ let package = Package(
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"]),
-    .testTarget(name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"]),
+    .testTarget(
+      name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"], resources: [.copy("Golden")]),
     .testTarget(
       name: "TrainingTests", dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats"]),
   ],

@@ -1,115 +1,189 @@
-/// Byte-pair encoding: neighbouring symbols are merged, the pair with the lowest rank first.
+/// Byte-pair encoding: a word is taken as a row of small tokens, and neighbours are merged, best pair first, until no
+/// pair is left that the merges know.
 ///
-/// Source: Sennrich et al. 2015, arXiv 1508.07909, with the details of the `tokenizers` library.
+/// Source: Sennrich, Haddow & Birch 2016, arXiv 1508.07909; details as in the `tokenizers` library.
 struct BytePairModel: Sendable {
-  private let merges: [UInt64: UInt64]  // pair of ids -> rank << 32 | id of the merged token
+  let vocabulary: Vocabulary
+  let merges: MergeTable
+  /// What a character becomes that is no token; `nil` drops it.
+  let unknownID: Int32?
+  /// Whether neighbouring unknown characters are one unknown token.
+  let fusesUnknown: Bool
+  /// The tokens `<0x00>` ... `<0xFF>`, if unknown characters are written in bytes; -1 where one is missing.
+  let byteFallback: [Int32]?
+  /// Whether a word that is a token is not split at all.
+  let ignoresMerges: Bool
+  /// The tokens of single bytes, if words are given as bytes and not as characters of `ByteAlphabet`.
+  let byteTokens: [Int32]?
+  /// A character at whose start a word may be cut, as no merge reaches across; `nil` if there is none.
+  let seam: [UInt8]?
 
-  init(merges: [UInt64: UInt64]) { self.merges = merges }
-
-  static func key(_ left: Int32, _ right: Int32) -> UInt64 {
-    UInt64(UInt32(bitPattern: left)) << 32 | UInt64(UInt32(bitPattern: right))
+  /// Appends the tokens of `word`.
+  func encode(_ word: Bytes, _ scratch: inout MergeScratch, into output: inout [Int32]) {
+    if ignoresMerges, let id = wholeWord(word) {
+      output.append(id)
+      return
+    }
+    scratch.ids.removeAll(keepingCapacity: true)
+    if let byteTokens {
+      for byte in word { scratch.ids.append(byteTokens[Int(byte)]) }
+    } else {
+      appendCharacters(word, to: &scratch.ids)
+    }
+    if scratch.ids.count > 1 {
+      if scratch.ids.count <= MergeScratch.shortWord { mergeShort(&scratch) } else { mergeLong(&scratch) }
+    }
+    output += scratch.ids
   }
 
-  /// Merges symbols until no pair is known.
-  func merge(_ symbols: inout [Int32]) {
-    if symbols.count > 48 { mergeLong(&symbols) } else { mergeShort(&symbols) }
+  private func wholeWord(_ word: Bytes) -> Int32? {
+    if byteTokens == nil { return vocabulary.id(word) }
+    return ByteAlphabet.characters(of: word).withUnsafeBufferPointer { vocabulary.id($0) }
   }
 
-  private func mergeShort(_ symbols: inout [Int32]) {
-    while symbols.count > 1 {
-      var best = UInt64.max
-      var place = 0
-      for index in 0..<symbols.count - 1 {
-        if let merge = merges[Self.key(symbols[index], symbols[index + 1])], merge < best {
-          best = merge
-          place = index
+  private func appendCharacters(_ word: Bytes, to ids: inout [Int32]) {
+    var position = 0
+    var pendingUnknown = false
+    while position < word.count {
+      let length = word.scalar(at: position).length
+      let character = word.part(position..<position + length)
+      position += length
+      if let id = vocabulary.id(character) {
+        if pendingUnknown, let unknownID { ids.append(unknownID) }
+        pendingUnknown = false
+        ids.append(id)
+        continue
+      }
+      if let byteFallback, character.allSatisfy({ byteFallback[Int($0)] >= 0 }) {
+        for byte in character { ids.append(byteFallback[Int(byte)]) }
+        continue
+      }
+      if pendingUnknown, !fusesUnknown, let unknownID { ids.append(unknownID) }
+      pendingUnknown = unknownID != nil
+    }
+    if pendingUnknown, let unknownID { ids.append(unknownID) }
+  }
+
+  /// Looks for the best pair again after each merge: quadratic, but fastest for a few tokens.
+  private func mergeShort(_ scratch: inout MergeScratch) {
+    scratch.ranks.removeAll(keepingCapacity: true)
+    var count = scratch.ids.count
+    for index in 1..<count { scratch.ranks.append(merges.merge(scratch.ids[index - 1], scratch.ids[index]).rank) }
+    scratch.ids.withUnsafeMutableBufferPointer { ids in
+      scratch.ranks.withUnsafeMutableBufferPointer { ranks in
+        while count > 1 {
+          var best = 0
+          for index in 1..<max(count - 1, 1) where ranks[index] < ranks[best] { best = index }
+          if ranks[best] == MergeTable.none { break }
+          ids[best] = merges.merge(ids[best], ids[best + 1]).token
+          count -= 1
+          var index = best + 1
+          while index < count {
+            ids[index] = ids[index + 1]
+            ranks[index - 1] = ranks[index]
+            index += 1
+          }
+          if best > 0 { ranks[best - 1] = merges.merge(ids[best - 1], ids[best]).rank }
+          if best + 1 < count { ranks[best] = merges.merge(ids[best], ids[best + 1]).rank }
         }
       }
-      if best == .max { return }
-      symbols[place] = Int32(truncatingIfNeeded: best)
-      symbols.remove(at: place + 1)
     }
+    scratch.ids.removeLast(scratch.ids.count - count)
   }
 
-  private struct Candidate {
-    let merge: UInt64
-    let place: Int
-    let right: Int32
-    func precedes(_ other: Candidate) -> Bool {
-      let rank = merge >> 32
-      let otherRank = other.merge >> 32
-      return rank != otherRank ? rank < otherRank : place < other.place
+  /// Keeps the pairs in a heap: n log n.
+  private func mergeLong(_ scratch: inout MergeScratch) {
+    let count = scratch.ids.count
+    scratch.next = Array(1...UInt32(count))
+    scratch.previous = (0..<UInt32(count)).map { $0 == 0 ? 0 : $0 - 1 }
+    scratch.heap.removeAll()
+    for index in 1..<count {
+      let merge = merges.merge(scratch.ids[index - 1], scratch.ids[index])
+      if merge.rank != MergeTable.none { scratch.heap.insert(rank: merge.rank, position: UInt32(index - 1)) }
     }
-  }
-
-  /// A heap of pairs over a linked list: `n log n` also for a whole text that is one word.
-  private func mergeLong(_ symbols: inout [Int32]) {
-    var next = (0..<symbols.count).map { $0 + 1 }
-    var previous = (0..<symbols.count).map { $0 - 1 }
-    let count = symbols.count
-    var heap: [Candidate] = []
-    func push(_ place: Int) {
-      guard place >= 0, next[place] < count else { return }
-      let right = symbols[next[place]]
-      guard let merge = merges[Self.key(symbols[place], right)] else { return }
-      heap.append(Candidate(merge: merge, place: place, right: right))
-      var child = heap.count - 1
-      while child > 0, heap[child].precedes(heap[(child - 1) / 2]) {
-        heap.swapAt(child, (child - 1) / 2)
-        child = (child - 1) / 2
+    let gone: Int32 = -1
+    while let (rank, position) = scratch.heap.popFirst() {
+      let left = Int(position)
+      guard scratch.ids[left] != gone else { continue }
+      let right = Int(scratch.next[left])
+      guard right < count else { continue }
+      let merge = merges.merge(scratch.ids[left], scratch.ids[right])
+      // A pair that has changed since it was put into the heap is there again with its own rank.
+      guard merge.rank == rank else { continue }
+      scratch.ids[left] = merge.token
+      scratch.ids[right] = gone
+      let after = Int(scratch.next[right])
+      scratch.next[left] = UInt32(after)
+      if after < count {
+        scratch.previous[after] = position
+        let following = merges.merge(scratch.ids[left], scratch.ids[after])
+        if following.rank != MergeTable.none { scratch.heap.insert(rank: following.rank, position: position) }
+      }
+      if left > 0 {
+        let before = scratch.previous[left]
+        let preceding = merges.merge(scratch.ids[Int(before)], scratch.ids[left])
+        if preceding.rank != MergeTable.none { scratch.heap.insert(rank: preceding.rank, position: before) }
       }
     }
-    func pop() -> Candidate? {
-      guard let top = heap.first else { return nil }
-      let last = heap.removeLast()
-      if heap.isEmpty { return top }
-      heap[0] = last
-      var parent = 0
-      while true {
-        var least = parent
-        for child in [2 * parent + 1, 2 * parent + 2] where child < heap.count {
-          if heap[child].precedes(heap[least]) { least = child }
-        }
-        if least == parent { return top }
-        heap.swapAt(parent, least)
-        parent = least
-      }
-    }
-    for place in 0..<count { push(place) }
-    while let candidate = pop() {
-      let place = candidate.place
-      // What it was made for may be gone: the left symbol merged away or changed, or the right one.
-      guard symbols[place] >= 0, next[place] < count, symbols[next[place]] == candidate.right,
-        merges[Self.key(symbols[place], candidate.right)] == candidate.merge
-      else { continue }
-      let right = next[place]
-      symbols[place] = Int32(truncatingIfNeeded: candidate.merge)
-      symbols[right] = -1
-      next[place] = next[right]
-      if next[right] < count { previous[next[right]] = place }
-      push(previous[place])
-      push(place)
-    }
-    symbols.removeAll { $0 < 0 }
+    scratch.ids.removeAll { $0 == gone }
+    scratch.release()
   }
 }
 
-/// GPT-2's printable stand-ins for bytes.
-enum ByteAlphabet {
-  static let scalars: [UInt32] = {
-    var table = [UInt32](repeating: 0, count: 256)
-    var next: UInt32 = 256
-    for byte in 0..<256 {
-      if (33...126).contains(byte) || (161...172).contains(byte) || (174...255).contains(byte) {
-        table[byte] = UInt32(byte)
-      } else {
-        table[byte] = next
-        next += 1
-      }
-    }
-    return table
-  }()
+/// Room for the merging of a word, kept from one word to the next.
+struct MergeScratch: Sendable {
+  /// Longer words are merged with a heap.
+  static let shortWord = 40
 
-  static let bytes: [UInt32: UInt8] = Dictionary(
-    uniqueKeysWithValues: scalars.enumerated().map { ($1, UInt8($0)) })
+  var ids: [Int32] = []
+  var ranks: [UInt32] = []
+  var next: [UInt32] = []
+  var previous: [UInt32] = []
+  var heap = RankHeap()
+
+  /// Gives back what a very long word needed.
+  mutating func release() {
+    next = []
+    previous = []
+    if heap.capacity > 100_000 { heap = RankHeap() }
+  }
+}
+
+/// Places of pairs, lowest rank first, then leftmost.
+struct RankHeap: Sendable {
+  private var entries: [UInt64] = []
+
+  var capacity: Int { entries.capacity }
+
+  mutating func removeAll() { entries.removeAll(keepingCapacity: true) }
+
+  mutating func insert(rank: UInt32, position: UInt32) {
+    let entry = UInt64(rank) << 32 | UInt64(position)
+    entries.append(entry)
+    var child = entries.count - 1
+    while child > 0 {
+      let parent = (child - 1) / 2
+      if entries[parent] <= entry { break }
+      entries[child] = entries[parent]
+      child = parent
+    }
+    entries[child] = entry
+  }
+
+  mutating func popFirst() -> (rank: UInt32, position: UInt32)? {
+    guard let first = entries.first, let last = entries.popLast() else { return nil }
+    if !entries.isEmpty {
+      var hole = 0
+      while true {
+        var child = hole * 2 + 1
+        if child >= entries.count { break }
+        if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
+        if entries[child] >= last { break }
+        entries[hole] = entries[child]
+        hole = child
+      }
+      entries[hole] = last
+    }
+    return (UInt32(first >> 32), UInt32(truncatingIfNeeded: first))
+  }
 }

@@ -1,130 +1,80 @@
-import Formats
-
-/// One step that cuts text into words.
+/// A step of cutting text into the words that the model encodes one by one.
 enum PreTokenizer: Sendable {
-  enum Behavior: String {
-    case isolated = "Isolated"
+  enum Behavior: String, Sendable {
     case removed = "Removed"
+    case isolated = "Isolated"
     case mergedWithPrevious = "MergedWithPrevious"
     case mergedWithNext = "MergedWithNext"
     case contiguous = "Contiguous"
   }
 
-  /// Matches become words of their own, what lies between them too.
-  case split(ScalarPattern, Behavior, invert: Bool)
-  /// Every digit, or every run of digits, is a word.
+  enum PrependScheme: String, Sendable { case always, never, first }
+
+  /// Cuts at the ends of words of a known pattern.
+  case words(WordScanner)
+  case split(RegexPattern, Behavior, invert: Bool)
   case digits(individual: Bool)
-  /// Spaces become `▁`, and words start with it.
-  case metaspace(prepend: Bool, onlyFirst: Bool, split: Bool)
-  /// A space before the first word, unless there is one.
+  case punctuation(Behavior)
+  case whitespaceSplit
+  /// Cuts out runs of word characters and runs of other characters, without white space.
+  case whitespace
+  case metaspace(replacement: [UInt8], PrependScheme, split: Bool)
+  /// Puts a space before text that has none.
   case prefixSpace
+  /// Writes each byte as a character of `ByteAlphabet`.
+  case byteCharacters
 
-  static let gpt2 =
-    #"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"#
+  var writesByteCharacters: Bool { if case .byteCharacters = self { true } else { false } }
+}
 
-  /// Cuts `words` further.
-  func apply(_ words: [[UInt32]], isFirst: Bool) -> [[UInt32]] {
-    var result: [[UInt32]] = []
-    result.reserveCapacity(words.count)
-    for (index, word) in words.enumerated() {
-      switch self {
-      case .split(let pattern, let behavior, let invert):
-        word.withUnsafeBufferPointer { Self.split($0, pattern, behavior, invert: invert, into: &result) }
-      case .digits(let individual):
-        var start = 0
-        var position = 0
-        func isDigit(_ scalar: UInt32) -> Bool { ScalarCategory.of(scalar) & ScalarCategory.number != 0 }
-        while position < word.count {
-          if isDigit(word[position]) {
-            if position > start { result.append(Array(word[start..<position])) }
-            start = position
-            position += 1
-            if !individual { while position < word.count, isDigit(word[position]) { position += 1 } }
-            result.append(Array(word[start..<position]))
-            start = position
-          } else {
-            position += 1
-          }
-        }
-        if position > start { result.append(Array(word[start..<position])) }
-      case .metaspace(let prepend, let onlyFirst, let split):
-        var replaced = word.map { $0 == 0x20 ? 0x2581 : $0 }
-        if prepend, !onlyFirst || (isFirst && index == 0), replaced.first != 0x2581 { replaced.insert(0x2581, at: 0) }
-        if split {
-          var start = 0
-          for position in 1..<max(replaced.count, 1) where replaced[position] == 0x2581 {
-            result.append(Array(replaced[start..<position]))
-            start = position
-          }
-          if start < replaced.count { result.append(Array(replaced[start...])) }
+/// Cuts text at matches of something, as the behaviors of `tokenizers` have it.
+struct MatchSplitter {
+  /// The parts of `text`; empty parts are none.
+  /// - Parameter next: the first match at or after a position
+  static func parts(
+    of text: Bytes, _ behavior: PreTokenizer.Behavior, invert: Bool, next: (Int) -> Range<Int>?
+  ) -> [Range<Int>] {
+    var pieces: [(range: Range<Int>, isMatch: Bool)] = []
+    var position = 0
+    while position < text.count, let match = next(position) {
+      if match.lowerBound > position { pieces.append((position..<match.lowerBound, invert)) }
+      pieces.append((match, !invert))
+      position = match.upperBound
+    }
+    if position < text.count { pieces.append((position..<text.count, invert)) }
+    switch behavior {
+    case .isolated: return pieces.map(\.range)
+    case .removed: return pieces.compactMap { $0.isMatch ? nil : $0.range }
+    case .contiguous: return joined(pieces) { previous, isMatch in isMatch == previous }
+    case .mergedWithPrevious: return joined(pieces) { previous, isMatch in isMatch && !previous }
+    case .mergedWithNext:
+      var result: [Range<Int>] = []
+      var previous = false
+      for piece in pieces.reversed() {
+        if piece.isMatch, !previous, let last = result.popLast() {
+          result.append(piece.range.lowerBound..<last.upperBound)
         } else {
-          result.append(replaced)
+          result.append(piece.range)
         }
-      case .prefixSpace:
-        result.append(
-          index == 0 && word.first.map { ScalarCategory.of($0) & ScalarCategory.space == 0 } ?? false
-            ? [0x20] + word : word)
+        previous = piece.isMatch
       }
+      return result.reversed()
+    }
+  }
+
+  private static func joined(
+    _ pieces: [(range: Range<Int>, isMatch: Bool)], when joins: (Bool, Bool) -> Bool
+  ) -> [Range<Int>] {
+    var result: [Range<Int>] = []
+    var previous = false
+    for piece in pieces {
+      if joins(previous, piece.isMatch), let last = result.popLast() {
+        result.append(last.lowerBound..<piece.range.upperBound)
+      } else {
+        result.append(piece.range)
+      }
+      previous = piece.isMatch
     }
     return result
   }
-
-  private static func split(
-    _ text: UnsafeBufferPointer<UInt32>, _ pattern: ScalarPattern, _ behavior: Behavior, invert: Bool,
-    into result: inout [[UInt32]]
-  ) {
-    var pieces: [(range: Range<Int>, isMatch: Bool)] = []
-    var start = 0
-    var position = 0
-    while position < text.count {
-      guard let end = pattern.match(text, at: position), end > position else {
-        position += 1
-        continue
-      }
-      if position > start { pieces.append((start..<position, invert)) }
-      pieces.append((position..<end, !invert))
-      position = end
-      start = end
-    }
-    if start < text.count { pieces.append((start..<text.count, invert)) }
-    var ranges: [Range<Int>] = []
-    var previousIsMatch = false
-    for (index, piece) in pieces.enumerated() {
-      switch behavior {
-      case .isolated: ranges.append(piece.range)
-      case .removed: if !piece.isMatch { ranges.append(piece.range) }
-      case .contiguous:
-        if index > 0, piece.isMatch == previousIsMatch, let last = ranges.popLast() {
-          ranges.append(last.lowerBound..<piece.range.upperBound)
-        } else {
-          ranges.append(piece.range)
-        }
-      case .mergedWithPrevious:
-        if piece.isMatch, !previousIsMatch, let last = ranges.popLast() {
-          ranges.append(last.lowerBound..<piece.range.upperBound)
-        } else {
-          ranges.append(piece.range)
-        }
-      case .mergedWithNext:
-        if !piece.isMatch, previousIsMatch, let last = ranges.popLast() {
-          ranges.append(last.lowerBound..<piece.range.upperBound)
-        } else {
-          ranges.append(piece.range)
-        }
-      }
-      previousIsMatch = piece.isMatch
-    }
-    for range in ranges { result.append(Array(text[range])) }
-  }
-}
-
-/// What happens to text before it is cut.
-enum Normalizer: Sendable {
-  case prepend([UInt32])
-  case replace(ScalarPattern, with: [UInt32])
-  case composed
-  case decomposed
-  case compatibilityComposed
-  case lowercase
-  case strip(left: Bool, right: Bool)
 }

@@ -1,145 +1,84 @@
-import Formats
-import Foundation
 import Synchronization
 
 /// Text to token ids and back, as `tokenizer.json` describes it.
 ///
-/// Format: the serialisation of Hugging Face's `tokenizers` library; models of type BPE.
+/// Format: the serialisation of Hugging Face's `tokenizers` library, with models of type BPE; ids and texts are the
+/// same as that library's. May be used from several threads at once.
 public final class Tokenizer: Sendable {
   let pipeline: TokenizerPipeline
-  /// Number of ids, added tokens included.
-  public var vocabularySize: Int { pipeline.tokens.count }
+  /// One more than the greatest id, added tokens included.
+  public let vocabularySize: Int
+  /// The id of `bos_token`, where `tokenizer_config.json` names one.
   public let bosTokenID: Int32?
+  /// The id of `eos_token`, where `tokenizer_config.json` names one.
   public let eosTokenID: Int32?
+  /// The id of `unk_token`, where `tokenizer_config.json` names one.
+  public let unknownTokenID: Int32?
+  /// The id of `pad_token`, where `tokenizer_config.json` names one.
+  public let padTokenID: Int32?
+  /// How the model writes conversations.
   public let chatTemplate: ChatTemplate?
-  private let cache = Mutex<[ShortWord: [Int32]]>([:])
-  private static let cacheLimit = 50_000
+  /// Encoders that no call is using.
+  private let idleEncoders = Mutex<[TextEncoder]>([])
 
-  init(pipeline: TokenizerPipeline, bosTokenID: Int32?, eosTokenID: Int32?, chatTemplate: ChatTemplate?) {
+  init(pipeline: TokenizerPipeline, tokens: [String: String], chatTemplate: ChatTemplate?) {
     self.pipeline = pipeline
-    self.bosTokenID = bosTokenID
-    self.eosTokenID = eosTokenID
     self.chatTemplate = chatTemplate
+    vocabularySize = pipeline.vocabularySize
+    func id(_ name: String) -> Int32? { tokens[name].flatMap { pipeline.id($0) } }
+    bosTokenID = id("bos_token")
+    eosTokenID = id("eos_token")
+    unknownTokenID = id("unk_token")
+    padTokenID = id("pad_token")
   }
 
-  public func token(_ id: Int32) -> String? { id >= 0 && id < pipeline.tokens.count ? pipeline.tokens[Int(id)] : nil }
+  /// The token with this id, as the vocabulary writes it.
+  public func token(_ id: Int32) -> String? { bytes(of: id).map { String(decoding: $0, as: UTF8.self) } }
 
-  public func tokenID(_ token: String) -> Int32? { pipeline.ids[token] }
+  /// The id of a token, written as in the vocabulary.
+  public func tokenID(_ token: String) -> Int32? { pipeline.id(token) }
 
-  /// - Parameter addSpecialTokens: whether the tokenizer's own beginning and end are added, and no others
+  /// Whether decoding may leave this token out.
+  public func isSpecial(_ id: Int32) -> Bool { pipeline.specialIDs.contains(id) }
+
+  private func bytes(of id: Int32) -> [UInt8]? {
+    if let added = pipeline.addedTokens[id] { return Array(added.utf8) }
+    return pipeline.model.vocabulary.text(id).map { Array($0) }
+  }
+
+  /// The ids of a text. Special tokens that the text spells out are found in either case.
+  /// - Parameter addSpecialTokens: whether the tokens that the tokenizer itself puts around a text are added
   public func encode(_ text: String, addSpecialTokens: Bool = true) -> [Int32] {
-    var result: [Int32] = addSpecialTokens ? pipeline.prefix : []
-    cache.withLock { cache in
-      if cache.count > Self.cacheLimit { cache.removeAll(keepingCapacity: true) }
-      var isFirst = true
-      pipeline.splitAddedTokens(text) { piece in
-        switch piece {
-        case .added(let id): result.append(id)
-        case .text(let part):
-          for word in pipeline.words(part, isFirst: isFirst) { encode(word, into: &result, cache: &cache) }
-        }
-        isFirst = false
-      }
-    }
-    if addSpecialTokens { result += pipeline.suffix }
-    return result
+    let encoder = idleEncoders.withLock { $0.popLast() } ?? TextEncoder(pipeline)
+    var text = text
+    let ids = text.withUTF8 { encoder.encode($0) }
+    idleEncoders.withLock { $0.append(encoder) }
+    return addSpecialTokens && pipeline.hasSpecialTokens ? pipeline.prefix + ids + pipeline.suffix : ids
   }
 
-  private func encode(_ word: [UInt32], into result: inout [Int32], cache: inout [ShortWord: [Int32]]) {
-    let key = ShortWord(word)
-    if let key, let known = cache[key] {
-      result += known
-      return
-    }
-    var symbols = pipeline.symbols(of: word)
-    if let whole = symbols.whole {
-      symbols.ids = [whole]
-    } else {
-      pipeline.model.merge(&symbols.ids)
-    }
-    if let key { cache[key] = symbols.ids }
-    result += symbols.ids
-  }
-
+  /// The text of some ids; bytes that are not UTF-8 become U+FFFD, ids without a token nothing.
+  /// - Parameter skipSpecialTokens: whether special tokens are left out
   public func decode(_ ids: [Int32], skipSpecialTokens: Bool = false) -> String {
-    String(decoding: decodeBytes(ids, skipSpecialTokens: skipSpecialTokens, isStart: true), as: UTF8.self)
-  }
-
-  /// The bytes behind some ids.
-  /// - Parameter isStart: whether a text starts here, whose first space some tokenizers add when encoding
-  func decodeBytes(_ ids: [Int32], skipSpecialTokens: Bool, isStart: Bool) -> [UInt8] {
-    var bytes: [UInt8] = []
-    for id in ids where !(skipSpecialTokens && pipeline.specialIDs.contains(id)) {
-      guard let token = token(id) else { continue }
-      if pipeline.addedIDs.contains(id) {
-        bytes += Array(token.utf8)
-      } else if pipeline.isByteLevel {
-        for scalar in token.unicodeScalars {
-          if let byte = ByteAlphabet.bytes[scalar.value] {
-            bytes.append(byte)
-          } else {
-            bytes += Array(String(scalar).utf8)
-          }
-        }
-      } else if let byte = pipeline.byteOf[id] {
-        bytes.append(byte)
-      } else {
-        bytes += Array(token.replacingOccurrences(of: "\u{2581}", with: " ").utf8)
-      }
+    let kept = skipSpecialTokens ? ids.filter { !pipeline.specialIDs.contains($0) } : ids
+    guard pipeline.decoder.isByteLevel else {
+      return String(decoding: pipeline.decoder.decode(kept.compactMap { bytes(of: $0) }), as: UTF8.self)
     }
-    if isStart, pipeline.stripsFirstSpace, bytes.first == 0x20 { bytes.removeFirst() }
-    return bytes
+    var result: [UInt8] = []
+    for id in kept { result += plainBytes(id) }
+    return String(decoding: result, as: UTF8.self)
   }
-}
 
-/// A word of up to 15 Latin-1 characters in two machine words: a key without memory of its own.
-private struct ShortWord: Hashable {
-  let first: UInt64
-  let second: UInt64
-
-  init?(_ word: [UInt32]) {
-    guard word.count <= 15 else { return nil }
-    var halves: (UInt64, UInt64) = (0, UInt64(word.count) << 56)
-    for (index, scalar) in word.enumerated() {
-      if scalar > 0xFF { return nil }
-      if index < 8 {
-        halves.0 |= UInt64(scalar) << (8 * UInt64(index))
-      } else {
-        halves.1 |= UInt64(scalar) << (8 * UInt64(index - 8))
-      }
+  /// The byte that a token like `<0x0A>` stands for, if the decoder reads such tokens.
+  func fallbackByte(_ id: Int32) -> UInt8? {
+    guard pipeline.decoder.readsByteTokens, let token = pipeline.model.vocabulary.text(id), token.count == 6 else {
+      return nil
     }
-    (first, second) = halves
-  }
-}
-
-/// Turns ids into text as they come, holding back bytes that do not make a whole character yet.
-public struct StreamingDecoder {
-  private let tokenizer: Tokenizer
-  private var pending: [UInt8] = []
-  private var isStart = true
-
-  public init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
-
-  /// The text that `id` completes; special tokens give none.
-  public mutating func append(_ id: Int32) -> String {
-    pending += tokenizer.decodeBytes([id], skipSpecialTokens: true, isStart: isStart)
-    if !pending.isEmpty { isStart = false }
-    var complete = pending.count
-    // The start of a character of n bytes lies at most n - 1 bytes before the end.
-    for back in 1...min(4, max(pending.count, 1)) where back <= pending.count {
-      let byte = pending[pending.count - back]
-      if byte & 0xC0 == 0x80 { continue }
-      let length = byte < 0x80 ? 1 : byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : 2
-      if length > back { complete = pending.count - back }
-      break
-    }
-    defer { pending.removeFirst(complete) }
-    return String(decoding: pending[0..<complete], as: UTF8.self)
+    return TokenDecoder.byte(of: Array(token))
   }
 
-  /// What is left at the end.
-  public mutating func finish() -> String {
-    defer { pending = [] }
-    return String(decoding: pending, as: UTF8.self)
+  /// The bytes that one token of a byte-level tokenizer stands for.
+  func plainBytes(_ id: Int32) -> [UInt8] {
+    guard let token = bytes(of: id) else { return [] }
+    return token.withUnsafeBufferPointer { ByteAlphabet.bytes(of: $0) } ?? token
   }
 }
