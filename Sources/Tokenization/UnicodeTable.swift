@@ -29,6 +29,8 @@ extension UnsafeBufferPointer<UInt8> {
 /// Memory: about 100 KB, made on first use and kept.
 struct UnicodeTable: Sendable {
   /// General categories in the order of `UnicodeRuns.categories`.
+  // The names are those of the standard.
+  // swift-format-ignore: AlwaysUseLowerCamelCase
   enum Category: UInt8, CaseIterable {
     case Lu, Ll, Lt, Lm, Lo, Mn, Mc, Me, Nd, Nl, No, Pc, Pd, Ps, Pe, Pi, Pf, Po, Sm, Sc, Sk, So, Zs, Zl, Zp, Cc, Cf
     case Co, Cs, Cn
