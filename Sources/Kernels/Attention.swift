@@ -67,7 +67,7 @@ public enum Attention {
   ) {
     let kernels = VectorOperations.kernels
     let size = shape.headSize
-    pool.run((segments.count - 1) * shape.headCount) { task, worker in
+    pool.run((segments.count - 1) * shape.headCount, as: .attention) { task, worker in
       let head = task % shape.headCount
       let segment = segments[task / shape.headCount]..<segments[task / shape.headCount + 1]
       let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
@@ -107,7 +107,7 @@ public enum Attention {
   ) {
     let kernels = VectorOperations.kernels
     let size = shape.headSize
-    pool.run((segments.count - 1) * shape.keyValueHeadCount) { task, worker in
+    pool.run((segments.count - 1) * shape.keyValueHeadCount, as: .attention) { task, worker in
       let shared = task % shape.keyValueHeadCount
       let segment = segments[task / shape.keyValueHeadCount]..<segments[task / shape.keyValueHeadCount + 1]
       let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
@@ -172,7 +172,7 @@ public enum Attention {
   ) {
     let kernels = VectorOperations.kernels
     let size = shape.headSize
-    pool.run(shape.headCount) { head, worker in
+    pool.run(shape.headCount, as: .attention) { head, worker in
       let shared = head / shape.queriesPerKey * size
       let scores = scratch[worker].base.assumingMemoryBound(to: Float.self)
       kernels.gemm_rows(

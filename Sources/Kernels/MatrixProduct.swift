@@ -80,17 +80,19 @@ public enum MatrixProduct {
     var native = weight.native
     withUnsafePointer(to: &native) { native in
       let native = UncheckedPointer(native)
-      pool.run((panels + perTask - 1) / perTask) { task, worker in
+      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
         let buffer = (memory + perTask * panelByteCount).assumingMemoryBound(to: Float.self)
         let exact = (memory + perTask * panelByteCount + rowBufferByteCount(weight.columns))
           .assumingMemoryBound(to: Float.self)
         let range = task * perTask..<min((task + 1) * perTask, panels)
+        pool.meter.mark(.decode, worker: worker)
         for index in range {
           var decoded = panel(
             at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
           kernels.decode_rows(native.pointer, index * width, x.block, buffer, &decoded)
         }
+        pool.meter.mark(.integerProduct, worker: worker)
         for start in stride(from: 0, to: x.rows, by: tileRows) {
           let count = min(tileRows, x.rows - start)
           for index in range {
@@ -142,7 +144,7 @@ public enum MatrixProduct {
     var native = weight.native
     withUnsafePointer(to: &native) { native in
       let native = UncheckedPointer(native)
-      pool.run((weight.rows + tile - 1) / tile) { task, worker in
+      pool.run((weight.rows + tile - 1) / tile, as: .integerProduct) { task, worker in
         let buffer = scratch[worker].base.assumingMemoryBound(to: Float.self)
         let first = task * tile
         let count = min(tile, weight.rows - first)
@@ -193,16 +195,18 @@ public enum MatrixProduct {
     var native = weight.native
     withUnsafePointer(to: &native) { native in
       let native = UncheckedPointer(native)
-      pool.run((panels + perTask - 1) / perTask) { task, worker in
+      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
         let range = task * perTask..<min((task + 1) * perTask, panels)
         for first in stride(from: 0, to: dy.stride, by: slab) {
           let reduction = min(slab, dy.stride - first)
+          pool.meter.mark(.decode, worker: worker)
           for index in range {
             var decoded = panel(
               at: memory + (index - range.lowerBound) * panelByteCount, reduction: reduction, block: dy.block)
             kernels.decode_columns(native.pointer, index * width, first, reduction, dy.block, &decoded)
           }
+          pool.meter.mark(.integerProduct, worker: worker)
           for start in stride(from: 0, to: dy.rows, by: tileRows) {
             let count = min(tileRows, dy.rows - start)
             for index in range {

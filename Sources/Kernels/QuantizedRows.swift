@@ -76,7 +76,7 @@ public struct QuantizedRows: @unchecked Sendable {
       exactCount: min(exactColumns, x.columns), exactValues: take(x.rows * exactColumns, Float.self),
       exactColumns: take(x.rows * exactColumns, Int32.self), rowsPerSequence: max(rowsPerSequence, 1))
     let groups = result.groups
-    pool.run(groups.count) { task, _ in result.quantize(group: task, rows: groups[task], of: x, dither: dither) }
+    pool.run(groups.count, as: .quantize) { task, _ in result.quantize(group: task, rows: groups[task], of: x, dither: dither) }
     return result
   }
 

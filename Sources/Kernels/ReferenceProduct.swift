@@ -18,7 +18,7 @@ public enum ReferenceProduct {
     _ x: Matrix, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     _ = oneThread
-    pool.run((weight.rows + tileRows - 1) / tileRows) { task, worker in
+    pool.run((weight.rows + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
       let rows = task * tileRows..<min((task + 1) * tileRows, weight.rows)
       let tile = Matrix(
         scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
@@ -37,7 +37,7 @@ public enum ReferenceProduct {
     _ = oneThread
     // Tasks are tiles of tokens: each adds up the tiles of W in order.
     let tokens = max(32, (dy.rows + 15) / 16)
-    pool.run((dy.rows + tokens - 1) / tokens) { task, worker in
+    pool.run((dy.rows + tokens - 1) / tokens, as: .referenceProduct) { task, worker in
       let range = task * tokens..<min((task + 1) * tokens, dy.rows)
       for first in stride(from: 0, to: weight.rows, by: tileRows) {
         let rows = first..<min(first + tileRows, weight.rows)

@@ -9,7 +9,7 @@ public enum ThinProduct {
   private static let tileColumns = 64
 
   private static func forEachTile(_ count: Int, of tile: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
-    pool.run((count + tile - 1) / tile) { task, _ in body(task * tile..<min((task + 1) * tile, count)) }
+    pool.run((count + tile - 1) / tile, as: .adapter) { task, _ in body(task * tile..<min((task + 1) * tile, count)) }
   }
 
   /// `p = scale * x wᵀ`; `x`: `[tokens, n]`, `w`: `[rank, n]`, `p`: `[tokens, rank]`.

@@ -10,12 +10,15 @@ public final class ThreadPool: Sendable {
   public typealias Body = (_ task: Int, _ worker: Int) -> Void
 
   public let threadCount: Int
+  /// What the threads are doing.
+  public let meter: WorkMeter
   private let crew: WorkCrew
 
   /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that is online.
   public init(threadCount: Int? = nil) {
     self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
-    crew = WorkCrew(helperCount: self.threadCount - 1)
+    meter = WorkMeter(threadCount: self.threadCount)
+    crew = WorkCrew(helperCount: self.threadCount - 1, meter: meter)
     for worker in 1..<self.threadCount {
       let thread = Thread { [crew] in crew.work(as: worker) }
       thread.name = "edge-lora-\(worker)"
@@ -27,22 +30,27 @@ public final class ThreadPool: Sendable {
   deinit { crew.stop() }
 
   /// Runs `body` for every task in `0 ..< taskCount` and returns when all are done. Not re-entrant.
-  public func run(_ taskCount: Int, _ body: Body) {
+  ///
+  /// - Parameter work: what the tasks count as until they mark themselves otherwise
+  public func run(_ taskCount: Int, as work: Work = .vector, _ body: Body) {
     if threadCount == 1 || taskCount <= 1 {
+      meter.mark(work, worker: 0)
       for task in 0..<taskCount { body(task, 0) }
+      meter.mark(.serial, worker: 0)
       return
     }
     withoutActuallyEscaping(body) { escaping in
-      withUnsafePointer(to: escaping) { crew.run(taskCount, $0) }
+      withUnsafePointer(to: escaping) { crew.run(taskCount, as: work, $0) }
     }
   }
 }
 
 /// What the workers of a pool share; it lives until the last of them has left, which may be after the pool has gone.
 private final class WorkCrew: @unchecked Sendable {
-  // @unchecked: `job`, `taskCount` and `stopping` change only while `condition` is locked.
+  // @unchecked: `job`, `work`, `taskCount` and `stopping` change only while `condition` is locked.
 
   private let helperCount: Int
+  private let meter: WorkMeter
   private let condition = NSCondition()
   private let finished = NSCondition()
   private let nextTask = Atomic<Int>(0)
@@ -50,13 +58,18 @@ private final class WorkCrew: @unchecked Sendable {
   private let generation = Atomic<Int>(0)
   private var taskCount = 0
   private var job: UnsafeRawPointer?
+  private var work = Work.vector
   private var stopping = false
 
-  init(helperCount: Int) { self.helperCount = helperCount }
+  init(helperCount: Int, meter: WorkMeter) {
+    self.helperCount = helperCount
+    self.meter = meter
+  }
 
-  func run(_ taskCount: Int, _ body: UnsafePointer<ThreadPool.Body>) {
+  func run(_ taskCount: Int, as work: Work, _ body: UnsafePointer<ThreadPool.Body>) {
     condition.lock()
     job = UnsafeRawPointer(body)
+    self.work = work
     self.taskCount = taskCount
     nextTask.store(0, ordering: .relaxed)
     busyWorkers.store(helperCount, ordering: .relaxed)
@@ -65,6 +78,7 @@ private final class WorkCrew: @unchecked Sendable {
     condition.unlock()
     takeTasks(body.pointee, worker: 0)
     waitForWorkers()
+    meter.mark(.serial, worker: 0)
   }
 
   func stop() {
@@ -76,11 +90,13 @@ private final class WorkCrew: @unchecked Sendable {
   }
 
   private func takeTasks(_ body: ThreadPool.Body, worker: Int) {
+    meter.mark(work, worker: worker)
     while true {
       let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
-      if task >= taskCount { return }
+      if task >= taskCount { break }
       body(task, worker)
     }
+    meter.mark(.idle, worker: worker)
   }
 
   /// Spins briefly, because most loops end within microseconds of each other, then sleeps.

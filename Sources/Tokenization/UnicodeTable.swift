@@ -40,7 +40,7 @@ struct UnicodeTable: Sendable {
 
   // Pages of 256 scalars; equal pages are stored once. Both live as long as the program.
   nonisolated(unsafe) private let pages: UnsafePointer<UInt8>
-  nonisolated(unsafe) private let pageOf: UnsafePointer<UInt8>
+  nonisolated(unsafe) private let pageOf: UnsafePointer<UInt16>
 
   private init() {
     let scalarCount = 0x110000
@@ -58,12 +58,12 @@ struct UnicodeTable: Sendable {
       position += count
     }
     precondition(entries.count == scalarCount && position == scalarCount, "the runs cover every scalar")
-    let pageOf = UnsafeMutablePointer<UInt8>.allocate(capacity: scalarCount >> 8)
+    let pageOf = UnsafeMutablePointer<UInt16>.allocate(capacity: scalarCount >> 8)
     var pages: [UInt8] = []
-    var known: [ArraySlice<UInt8>: UInt8] = [:]
+    var known: [ArraySlice<UInt8>: UInt16] = [:]
     for page in 0..<scalarCount >> 8 {
       let content = entries[page << 8..<(page + 1) << 8]
-      let index = known[content] ?? UInt8(known.count)
+      let index = known[content] ?? UInt16(known.count)
       if known.updateValue(index, forKey: content) == nil { pages += content }
       pageOf[page] = index
     }

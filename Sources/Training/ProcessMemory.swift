@@ -7,6 +7,13 @@ public enum ProcessMemory {
   /// The most that was ever resident.
   public static var peakBytes: Int { field("VmHWM:", in: "/proc/self/status") }
 
+  /// Starts the peak anew from what is resident now, where the kernel allows it.
+  public static func resetPeak() {
+    guard let file = fopen("/proc/self/clear_refs", "w") else { return }
+    fputs("5", file)
+    fclose(file)
+  }
+
   private static func field(_ name: String, in path: String) -> Int {
     guard let file = fopen(path, "r") else { return 0 }
     defer { fclose(file) }

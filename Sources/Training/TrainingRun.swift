@@ -35,6 +35,8 @@ public final class TrainingRun {
   private let evaluation: BatchPlan?
   private let fingerprint: String
   public let plan: TrainingPlan
+  /// What the threads are doing, for profiles.
+  public var meter: WorkMeter { memory.engine.pool.meter }
   private let memory: TrainingMemory
 
   /// Reads the data and plans; nothing is written and no weight is read.

@@ -38,11 +38,11 @@ package struct NestedAbsmax {
     var values: [Float] = [0, 1]
     for (exponent, scale) in scales.enumerated() {
       let steps = 1 << exponent
-      let step = (1 - Float(0.1)) / Float(steps)
+      let step: Float = (1 - 0.1) / Float(steps)
       // Points from 0.1 to 1, computed from the nearer end as PyTorch's `linspace` does, with one rounding.
-      let points = (0...steps).map { index in
-        index < (steps + 1) / 2
-          ? Float(0.1).addingProduct(step, Float(index)) : Float(1).addingProduct(-step, Float(steps - index))
+      let points: [Float] = (0...steps).map { (index: Int) -> Float in
+        if index < (steps + 1) / 2 { return Float(0.1).addingProduct(step, Float(index)) }
+        return Float(1).addingProduct(-step, Float(steps - index))
       }
       for (low, high) in zip(points, points.dropFirst()) {
         let value = scale * ((low + high) / 2)
@@ -55,10 +55,10 @@ package struct NestedAbsmax {
   /// Code of each of 65,536 equal steps from -1 to 1: bitsandbytes looks codes up instead of searching the map, so a
   /// value within half a step of the middle between two codes may get either.
   private static let codeOfStep: [UInt8] = {
-    let bounds = zip(map, map.dropFirst()).map { ($0 + $1) * 0.5 }
+    let bounds: [Float] = zip(map, map.dropFirst()).map { ($0 + $1) * 0.5 }
     var code = 0
-    return (0..<65_536).map { step in
-      let value = 2 * Float(step) / 65_535 - 1
+    return (0..<65_536).map { (step: Int) -> UInt8 in
+      let value: Float = 2 * Float(step) / 65_535 - 1
       while code < 255, bounds[code] < value { code += 1 }
       return UInt8(code)
     }

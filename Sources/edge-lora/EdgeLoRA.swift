@@ -6,6 +6,7 @@ struct EdgeLoRA {
   static let version = "0.1.0"
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, evaluateCommand, generateCommand, mergeCommand, inspectCommand,
+    benchCommand,
   ]
 
   static func main() {
