@@ -1,0 +1,169 @@
+import Adapters
+import Formats
+import Foundation
+import Kernels
+import Memory
+import Transformer
+import WeightStore
+
+/// The folder of golden vectors.
+let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent("Golden").path
+
+/// The trained tiny checkpoint.
+let tinyLlama = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent().appendingPathComponent("Models/tiny-llama").path
+
+/// The folders below `golden`.
+let variants = [
+  "llama", "separate-head", "qwen2-bias", "mistral-head-dim", "linear-rope", "llama3-rope", "hidden-96",
+]
+
+/// Samples that lie in rows of one length, as the model takes them.
+struct PackedRows {
+  var tokens: [Int32] = []
+  var labels: [Int32] = []
+  var layout: SequenceLayout
+  /// Where each sample begins, and its length.
+  var places: [Range<Int>] = []
+
+  /// - Parameter rows: the samples of each row: tokens, and for each whether it is to be learnt
+  init(_ rows: [[(tokens: [Int32], labels: [Int32])]], rowLength: Int) {
+    var segments: [Int] = []
+    for (index, row) in rows.enumerated() {
+      for sample in row {
+        segments.append(tokens.count)
+        places.append(tokens.count..<tokens.count + sample.tokens.count)
+        tokens += sample.tokens
+        labels += sample.labels.dropFirst() + [LanguageModelHead.ignoredLabel]
+      }
+      let padding = (index + 1) * rowLength - tokens.count
+      if padding > 0 {
+        segments.append(tokens.count)
+        tokens += [Int32](repeating: 0, count: padding)
+        labels += [Int32](repeating: LanguageModelHead.ignoredLabel, count: padding)
+      }
+    }
+    layout = SequenceLayout(rowLength: rowLength, segments: segments + [tokens.count])
+  }
+
+  var labelCount: Int { labels.count { $0 != LanguageModelHead.ignoredLabel } }
+
+  /// The golden samples: the first two share a row, the third is padded.
+  static func golden() throws -> PackedRows {
+    let json = try JSONValue.parse(contentsOf: "\(TransformerTests.golden)/samples.json")
+    func lists(_ key: String) -> [[Int32]] {
+      (json[key]?.arrayValue ?? []).map { ($0.arrayValue ?? []).compactMap { $0.intValue.map { Int32($0) } } }
+    }
+    let samples = zip(lists("tokens"), lists("labels")).map { (tokens: $0, labels: $1) }
+    return PackedRows([[samples[0], samples[1]], [samples[2]]], rowLength: 18)
+  }
+
+  /// Made-up samples, each in a row of its own.
+  static func made(rows: Int, length: Int, vocabulary: UInt64, seed: UInt64 = 1) -> PackedRows {
+    var generator = SplitMix64(seed: seed)
+    return PackedRows(
+      (0..<rows).map { _ in
+        let tokens = (0..<length).map { _ in Int32(generator.next() % vocabulary) }
+        return [(tokens: tokens, labels: tokens)]
+      }, rowLength: length)
+  }
+}
+
+/// A model with an adapter, and the memory to train or to generate.
+final class Bench {
+  let model: CausalLanguageModel
+  let adapters: LowRankAdapterSet
+  let workspace: Workspace
+  let pass: Pass
+  let cache: KeyValueCache
+  let threadCount: Int
+  private let arena: Arena
+
+  /// - Parameters:
+  ///   - adapter: PEFT folder; `nil` makes a random one with `B` not zero
+  ///   - cacheCapacity: positions of the key-value cache
+  init(
+    _ directory: String, adapter: String? = nil, configuration: LowRankConfiguration? = nil,
+    precision: Precision = .f32, threads: Int = 2, tokens: Int, rowLength: Int, keptLayers: Int = 64,
+    headRows: Int = 16, cacheCapacity: Int? = nil
+  ) throws {
+    let arena = try Arena()
+    self.arena = arena
+    threadCount = threads
+    model = try CausalLanguageModel(store: try WeightStore.open(directory))
+    let fallback = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .allLinear)
+    let chosen = try adapter.map { try LowRankConfiguration.load(from: $0) } ?? configuration ?? fallback
+    adapters = try LowRankAdapterSet(configuration: chosen, model: model, trainingTokens: tokens, arena: arena)
+    let pool = ThreadPool(threadCount: threads)
+    let engine = ComputeEngine(
+      precision: precision, pool: pool, demands: model.demands(tokens: tokens, headRows: headRows, gradients: true),
+      arena: arena)
+    pass = Pass(engine: engine, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
+    let positions = max(rowLength, cacheCapacity ?? 0)
+    workspace = Workspace(
+      model: model, tokenCapacity: tokens, positionCount: positions, headRows: headRows,
+      purpose: cacheCapacity.map { .generation(capacity: $0) } ?? .training(keptLayers: keptLayers),
+      threadCount: threads, arena: arena)
+    cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
+    try arena.commit()
+    workspace.prepare()
+    if let adapter {
+      try adapters.load(from: adapter)
+    } else {
+      adapters.initialize(seed: 11)
+      var generator = SplitMix64(seed: 12)
+      for layer in adapters.adapters {
+        for row in 0..<layer.bTransposed.rows {
+          layer.bTransposed.row(row).assign(
+            (0..<layer.bTransposed.columns).map { _ in generator.uniform(in: -0.05...0.05) })
+        }
+      }
+    }
+  }
+
+  /// Mean loss per label; its gradient is in `gradients` afterwards.
+  func lossAndGradient(_ rows: PackedRows) -> Double {
+    VectorOperations.fill(adapters.gradients, with: 0)
+    let sum = model.lossAndGradient(
+      tokens: rows.tokens, labels: rows.labels, gradientScale: 1 / Float(rows.labelCount), layout: rows.layout,
+      workspace: workspace, pass: pass)
+    return sum / Double(rows.labelCount)
+  }
+
+  func loss(_ rows: PackedRows) -> Double {
+    model.loss(tokens: rows.tokens, labels: rows.labels, layout: rows.layout, workspace: workspace, pass: pass)
+      / Double(rows.labelCount)
+  }
+
+  /// Logits after every token.
+  func logits(_ rows: PackedRows) -> [[Float]] {
+    var result: [[Float]] = []
+    model.logits(tokens: rows.tokens, layout: rows.layout, workspace: workspace, pass: pass) { range, logits in
+      result += (0..<range.count).map { logits.row($0).values }
+    }
+    return result
+  }
+
+  var gradients: [String: [Float]] {
+    Dictionary(uniqueKeysWithValues: adapters.namedGradients.map { ($0.name, $0.values) })
+  }
+}
+
+/// `|a - b| / |b|`
+func relativeError(_ a: [Float], _ b: [Float]) -> Double {
+  precondition(a.count == b.count, "vectors of one length")
+  let difference = zip(a, b).reduce(0.0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }
+  let size = b.reduce(0.0) { $0 + Double($1) * Double($1) }
+  return difference == 0 ? 0 : (difference / size).squareRoot()
+}
+
+/// The cosine of the angle between two vectors.
+func cosine(_ a: [Float], _ b: [Float]) -> Double {
+  var (aa, ab, bb) = (0.0, 0.0, 0.0)
+  for (x, y) in zip(a, b) {
+    aa += Double(x) * Double(x)
+    ab += Double(x) * Double(y)
+    bb += Double(y) * Double(y)
+  }
+  return ab / (aa * bb).squareRoot()
+}
