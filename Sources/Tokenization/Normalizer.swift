@@ -92,7 +92,9 @@ enum Normalizer: Sendable {
     switch form {
     case .composed: return Array(string.precomposedStringWithCanonicalMapping.utf8)
     case .decomposed: return Array(string.decomposedStringWithCanonicalMapping.utf8)
-    case .compatibilityComposed: return Array(string.precomposedStringWithCompatibilityMapping.utf8)
+    case .compatibilityComposed:
+      // Foundation's own form leaves apart the letters that half-width ones of Hangul become.
+      return Array(string.decomposedStringWithCompatibilityMapping.precomposedStringWithCanonicalMapping.utf8)
     case .compatibilityDecomposed: return Array(string.decomposedStringWithCompatibilityMapping.utf8)
     }
   }

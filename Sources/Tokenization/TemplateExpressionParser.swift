@@ -30,7 +30,8 @@ extension TemplateParser {
     }
   }
 
-  private mutating func nested(_ body: (inout TemplateParser) throws -> TemplateExpression) throws -> TemplateExpression {
+  private mutating func nested(_ body: (inout TemplateParser) throws -> TemplateExpression) throws -> TemplateExpression
+  {
     depth += 1
     if depth > 100 { throw failure("nested too deep") }
     defer { depth -= 1 }

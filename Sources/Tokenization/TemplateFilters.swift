@@ -61,7 +61,8 @@ extension TemplateEvaluator {
       let text = TemplateText.strip(value.text, nil, left: true, right: true)
       if case .integer(let number) = value { return .integer(number) }
       return .integer((value.double ?? Double(text)).flatMap { Int(exactly: $0.rounded(.towardZero)) } ?? 0)
-    case "float": return .number(value.double ?? Double(TemplateText.strip(value.text, nil, left: true, right: true)) ?? 0)
+    case "float":
+      return .number(value.double ?? Double(TemplateText.strip(value.text, nil, left: true, right: true)) ?? 0)
     case "abs":
       if case .integer(let number) = value { return .integer(number < 0 ? 0 &- number : number) }
       guard let number = value.double else { throw failure("filter abs of something that is not a number") }
@@ -75,7 +76,9 @@ extension TemplateEvaluator {
       }
     case "unique":
       var seen: [TemplateValue] = []
-      for element in try elements(of: value) where !seen.contains(where: { $0.equals(element) }) { seen.append(element) }
+      for element in try elements(of: value) where !seen.contains(where: { $0.equals(element) }) {
+        seen.append(element)
+      }
       return .list(seen)
     case "sort", "dictsort":
       let isMap = name == "dictsort"

@@ -64,16 +64,22 @@ extension TemplateEvaluator {
       case "capitalize": return .string(TemplateText.capitalized(text))
       case "startswith", "endswith":
         let candidates = try arguments.first.map { argument in
-          if case .list(let several) = argument { try elements(of: .list(several)).map(\.text) } else { [argument.text] }
+          if case .list(let several) = argument {
+            try elements(of: .list(several)).map(\.text)
+          } else {
+            [argument.text]
+          }
         }
         return .bool(
           (candidates ?? []).contains {
-            name == "startswith" ? text.utf8.starts(with: $0.utf8) : text.utf8.reversed().starts(with: $0.utf8.reversed())
+            name == "startswith"
+              ? text.utf8.starts(with: $0.utf8) : text.utf8.reversed().starts(with: $0.utf8.reversed())
           })
       case "replace" where arguments.count >= 2:
         return .string(TemplateText.replace(arguments[0].text, by: arguments[1].text, in: text))
       case "find" where first != nil:
-        return .integer(TemplateText.first(first ?? "", in: text).map { TemplateText.scalarCount(text, before: $0) } ?? -1)
+        return .integer(
+          TemplateText.first(first ?? "", in: text).map { TemplateText.scalarCount(text, before: $0) } ?? -1)
       case "count" where first?.isEmpty == false:
         return .integer(TemplateText.split(text, at: first ?? "", most: nil).count - 1)
       case "splitlines": return .list(TemplateText.lines(text).map { .string($0) })

@@ -27,7 +27,9 @@ enum TemplateText {
   }
 
   /// How many scalars stand before a byte.
-  static func scalarCount(_ text: String, before byte: Int) -> Int { text.utf8.prefix(byte).count { $0 & 0xC0 != 0x80 } }
+  static func scalarCount(_ text: String, before byte: Int) -> Int {
+    text.utf8.prefix(byte).count { $0 & 0xC0 != 0x80 }
+  }
 
   /// The parts between occurrences of a separator that is not empty.
   static func split(_ text: String, at separator: String, most: Int?) -> [String] {

@@ -97,7 +97,8 @@ indirect enum TemplateValue: Sendable {
     case (.string(let a), .string(let b)): TemplateText.areSame(a, b)
     case (.list(let a), .list(let b)): a.count == b.count && zip(a, b).allSatisfy { $0.equals($1) }
     case (.map(let a), .map(let b)):
-      a.count == b.count && a.allSatisfy { entry in b.contains { TemplateText.areSame($0.0, entry.0) && $0.1.equals(entry.1) } }
+      a.count == b.count
+        && a.allSatisfy { entry in b.contains { TemplateText.areSame($0.0, entry.0) && $0.1.equals(entry.1) } }
     default:
       if let a = double, let b = other.double { a == b } else { false }
     }
