@@ -1,5 +1,4 @@
 import Formats
-import Foundation
 
 /// One turn of a conversation.
 public struct ChatMessage: Sendable, Equatable {
@@ -37,7 +36,7 @@ public struct ChatTemplate: Sendable {
     var globals: [String: TemplateValue] = [
       "messages": .list(
         messages.map { .map([("role", .string($0.role)), ("content", .string($0.content))]) }),
-      "add_generation_prompt": .bool(addGenerationPrompt),
+      "add_generation_prompt": .bool(addGenerationPrompt), "tools": .none, "documents": .none,
     ]
     for (name, token) in tokens { globals[name] = .string(token) }
     for (name, value) in variables { globals[name] = TemplateValue(value) }

@@ -88,13 +88,35 @@ enum Normalizer: Sendable {
   }
 
   private static func normalized(_ text: ArraySlice<UInt8>, _ form: Form) -> [UInt8] {
-    let string = String(decoding: text, as: UTF8.self)
+    let string = String(decoding: splitVowels(text), as: UTF8.self)
     switch form {
     case .composed: return Array(string.precomposedStringWithCanonicalMapping.utf8)
     case .decomposed: return Array(string.decomposedStringWithCanonicalMapping.utf8)
-    case .compatibilityComposed: return Array(string.precomposedStringWithCompatibilityMapping.utf8)
+    case .compatibilityComposed:
+      // Foundation's own form leaves apart the letters that half-width ones of Hangul become.
+      return Array(string.decomposedStringWithCompatibilityMapping.precomposedStringWithCanonicalMapping.utf8)
     case .compatibilityDecomposed: return Array(string.decomposedStringWithCompatibilityMapping.utf8)
     }
+  }
+
+  /// Writes three Tibetan vowels (U+0F73, U+0F75, U+0F81) as the two marks that they are by definition: they are the only starters that decompose
+  /// into marks, and Foundation does not put those into their canonical order.
+  private static func splitVowels(_ text: ArraySlice<UInt8>) -> [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(text.count)
+    for byte in text {
+      result.append(byte)
+      guard result.count >= 3, result[result.count - 3] == 0xE0 else { continue }
+      let mark: [UInt8]
+      switch (result[result.count - 2], byte) {
+      case (0xBD, 0xB3): mark = [0xE0, 0xBD, 0xB2]
+      case (0xBD, 0xB5): mark = [0xE0, 0xBD, 0xB4]
+      case (0xBE, 0x81): mark = [0xE0, 0xBE, 0x80]
+      default: continue
+      }
+      result.replaceSubrange((result.count - 3)..., with: [0xE0, 0xBD, 0xB1] + mark)
+    }
+    return result
   }
 
   /// The parts of a text that normalising may change; scalars that the table calls untouched are in none of them.

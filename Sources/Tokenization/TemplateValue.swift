@@ -20,6 +20,8 @@ indirect enum TemplateValue: Sendable {
   case map([(String, TemplateValue)])
   case namespace(TemplateNamespace)
   case macro(TemplateMacro)
+  /// A function of the language, by its name.
+  case function(String)
 
   init(_ json: JSONValue) {
     switch json {
@@ -35,7 +37,7 @@ indirect enum TemplateValue: Sendable {
 
   var json: JSONValue {
     switch self {
-    case .undefined, .none, .namespace, .macro: .null
+    case .undefined, .none, .namespace, .macro, .function: .null
     case .bool(let value): .bool(value)
     case .integer(let value): .integer(value)
     case .number(let value): .number(value)
@@ -54,7 +56,7 @@ indirect enum TemplateValue: Sendable {
     case .string(let value): !value.isEmpty
     case .list(let values): !values.isEmpty
     case .map(let entries): !entries.isEmpty
-    case .namespace, .macro: true
+    case .namespace, .macro, .function: true
     }
   }
 
@@ -69,14 +71,16 @@ indirect enum TemplateValue: Sendable {
     case .string(let value): value
     case .list(let values): "[" + values.map(\.quoted).joined(separator: ", ") + "]"
     case .map(let entries):
-      "{" + entries.map { "'\($0.0)': \($0.1.quoted)" }.joined(separator: ", ") + "}"
-    case .namespace, .macro: ""
+      "{" + entries.map { "\(TemplateText.quoted($0.0)): \($0.1.quoted)" }.joined(separator: ", ") + "}"
+    case .namespace, .macro, .function: ""
     }
   }
 
   private var quoted: String {
-    if case .string(let value) = self { "'" + value.replacing("'", with: "\\'") + "'" } else { text }
+    if case .string(let value) = self { TemplateText.quoted(value) } else { text }
   }
+
+  var isUndefined: Bool { if case .undefined = self { true } else { false } }
 
   var double: Double? {
     switch self {
@@ -90,10 +94,11 @@ indirect enum TemplateValue: Sendable {
   func equals(_ other: TemplateValue) -> Bool {
     switch (self, other) {
     case (.undefined, .undefined), (.none, .none): true
-    case (.string(let a), .string(let b)): a == b
+    case (.string(let a), .string(let b)): TemplateText.areSame(a, b)
     case (.list(let a), .list(let b)): a.count == b.count && zip(a, b).allSatisfy { $0.equals($1) }
     case (.map(let a), .map(let b)):
-      a.count == b.count && a.allSatisfy { entry in b.contains { $0.0 == entry.0 && $0.1.equals(entry.1) } }
+      a.count == b.count
+        && a.allSatisfy { entry in b.contains { TemplateText.areSame($0.0, entry.0) && $0.1.equals(entry.1) } }
     default:
       if let a = double, let b = other.double { a == b } else { false }
     }
@@ -101,7 +106,7 @@ indirect enum TemplateValue: Sendable {
 
   func member(_ name: String) -> TemplateValue {
     switch self {
-    case .map(let entries): entries.first { $0.0 == name }?.1 ?? .undefined
+    case .map(let entries): entries.first { TemplateText.areSame($0.0, name) }?.1 ?? .undefined
     case .namespace(let space): space.values[name] ?? .undefined
     default: .undefined
     }
@@ -141,7 +146,8 @@ indirect enum TemplateExpression: Sendable {
 indirect enum TemplateNode: Sendable {
   case text(String)
   case output(TemplateExpression, line: Int)
-  case set(target: String, member: String?, TemplateExpression, line: Int)
+  /// Several names take apart a list.
+  case set(names: [String], member: String?, TemplateExpression, line: Int)
   case setBlock(target: String, [TemplateNode], line: Int)
   case condition([(TemplateExpression, [TemplateNode])], otherwise: [TemplateNode], line: Int)
   case loop(

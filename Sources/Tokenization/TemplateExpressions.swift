@@ -1,0 +1,182 @@
+/// What the expressions of a template come to.
+extension TemplateEvaluator {
+  func evaluate(_ expression: TemplateExpression) throws -> TemplateValue {
+    depth += 1
+    defer { depth -= 1 }
+    if depth > 200 { throw failure("nested too deep") }
+    let value = try evaluateParts(of: expression)
+    switch value {
+    case .string(let text) where text.utf8.count > Self.longestText: throw failure("a text is longer than 64 MB")
+    case .list(let values) where values.count > 1 << 20: throw failure("a list has more than a million values")
+    default: return value
+    }
+  }
+
+  private func evaluateParts(of expression: TemplateExpression) throws -> TemplateValue {
+    switch expression {
+    case .literal(let value): return value
+    case .name(let name): return value(of: name)
+    case .list(let values): return .list(try values.map(evaluate))
+    case .map(let entries): return .map(try entries.map { (try evaluate($0.0).text, try evaluate($0.1)) })
+    case .member(let base, let name): return try defined(base).member(name)
+    case .element(let base, let index): return try element(try defined(base), try evaluate(index))
+    case .slice(let base, let start, let end, let step):
+      return try slice(
+        try evaluate(base), try start.map(evaluate), try end.map(evaluate), try step.map(evaluate))
+    case .not(let value): return .bool(!(try evaluate(value).isTrue))
+    case .negative(let value):
+      switch try evaluate(value) {
+      case .integer(let number): return .integer(0 &- number)
+      case .number(let number): return .number(-number)
+      default: throw failure("'-' before something that is not a number")
+      }
+    case .condition(let condition, let then, let otherwise):
+      if try evaluate(condition).isTrue { return try evaluate(then) }
+      return try otherwise.map(evaluate) ?? .undefined
+    case .binary(let name, let left, let right): return try binary(name, left, right)
+    case .test(let value, let name, let arguments, let negated):
+      let result = try test(try evaluate(value), name, try arguments.map(evaluate))
+      return .bool(result != negated)
+    case .filter(let value, let name, let positional, let named):
+      return try filter(
+        try evaluate(value), name, try positional.map(evaluate),
+        Dictionary(try named.map { ($0.0, try evaluate($0.1)) }, uniquingKeysWith: { $1 }))
+    case .call(let callee, let positional, let named): return try call(callee, positional, named)
+    }
+  }
+
+  /// A value that something is asked of: what is undefined has nothing, and a template that asks it is refused, as
+  /// Jinja does.
+  func defined(_ expression: TemplateExpression) throws -> TemplateValue {
+    let value = try evaluate(expression)
+    guard value.isUndefined else { return value }
+    switch expression {
+    case .name(let name): throw failure("\(name) is undefined")
+    case .member(_, let name): throw failure("there is no \(name)")
+    default: throw failure("a value is undefined")
+    }
+  }
+
+  private func element(_ base: TemplateValue, _ index: TemplateValue) throws -> TemplateValue {
+    switch (base, index) {
+    case (.list(let values), .integer(let index)):
+      let place = index < 0 ? index + values.count : index
+      return values.indices.contains(place) ? values[place] : .undefined
+    case (.string(let text), .integer(let index)):
+      let scalars = Array(text.unicodeScalars)
+      let place = index < 0 ? index + scalars.count : index
+      return scalars.indices.contains(place) ? .string(String(scalars[place])) : .undefined
+    case (_, .string(let name)): return base.member(name)
+    case (.map, .integer), (.map, .bool): return base.member(index.text)
+    default: return .undefined
+    }
+  }
+
+  private func slice(
+    _ base: TemplateValue, _ start: TemplateValue?, _ end: TemplateValue?, _ step: TemplateValue?
+  ) throws -> TemplateValue {
+    func number(_ value: TemplateValue?) -> Int? { if case .integer(let number)? = value { number } else { nil } }
+    func indices(_ count: Int) throws -> [Int] {
+      // A longer step than all of it takes the first alone.
+      let step = max(-count - 1, min(count + 1, number(step) ?? 1))
+      guard step != 0 else { throw failure("a slice with step 0") }
+      func clamp(_ value: Int, _ low: Int, _ high: Int) -> Int {
+        max(low, min(high, value < 0 ? value + count : value))
+      }
+      if step > 0 {
+        let from = number(start).map { clamp($0, 0, count) } ?? 0
+        let to = number(end).map { clamp($0, 0, count) } ?? count
+        return Array(stride(from: from, to: to, by: step))
+      }
+      let from = number(start).map { clamp($0, -1, count - 1) } ?? count - 1
+      let to = number(end).map { clamp($0, -1, count - 1) } ?? -1
+      return Array(stride(from: from, to: to, by: step))
+    }
+    switch base {
+    case .list(let values): return .list(try indices(values.count).map { values[$0] })
+    case .string(let text):
+      let scalars = Array(text.unicodeScalars)
+      var result = String.UnicodeScalarView()
+      result.append(contentsOf: try indices(scalars.count).map { scalars[$0] })
+      return .string(String(result))
+    default: throw failure("this value cannot be sliced")
+    }
+  }
+
+  private func binary(_ name: String, _ left: TemplateExpression, _ right: TemplateExpression) throws -> TemplateValue {
+    let a = try evaluate(left)
+    if name == "and" { return a.isTrue ? try evaluate(right) : a }
+    if name == "or" { return a.isTrue ? a : try evaluate(right) }
+    let b = try evaluate(right)
+    switch name {
+    case "==": return .bool(a.equals(b))
+    case "!=": return .bool(!a.equals(b))
+    case "~": return .string(a.text + b.text)
+    case "in": return .bool(try contains(b, a))
+    case "not in": return .bool(!(try contains(b, a)))
+    case "<", ">", "<=", ">=": return .bool(try compare(name, a, b))
+    default: return try arithmetic(name, a, b)
+    }
+  }
+
+  /// `<`, `>`, `<=` or `>=`.
+  func compare(_ name: String, _ a: TemplateValue, _ b: TemplateValue) throws -> Bool {
+    func ordered<T: Comparable>(_ x: T, _ y: T) -> Bool {
+      name == "<" ? x < y : name == ">" ? x > y : name == "<=" ? x <= y : x >= y
+    }
+    if case .string(let x) = a, case .string(let y) = b { return ordered(TemplateText.order(x, y), 0) }
+    if case .integer(let x) = a, case .integer(let y) = b { return ordered(x, y) }
+    guard let x = a.double, let y = b.double else { throw failure("'\(name)' between values without order") }
+    return ordered(x, y)
+  }
+
+  func arithmetic(_ name: String, _ a: TemplateValue, _ b: TemplateValue) throws -> TemplateValue {
+    if name == "+" {
+      if case .string(let x) = a, case .string(let y) = b { return .string(x + y) }
+      if case .list(let x) = a, case .list(let y) = b { return .list(x + y) }
+    }
+    if name == "*" {
+      switch (a, b) {
+      case (.string(let text), .integer(let count)), (.integer(let count), .string(let text)):
+        guard count <= 0 || text.utf8.count <= Self.longestText / count else { throw failure("a text is too long") }
+        return .string(String(repeating: text, count: max(count, 0)))
+      default: break
+      }
+    }
+    if case .integer(let x) = a, case .integer(let y) = b {
+      switch name {
+      case "+": return .integer(x &+ y)
+      case "-": return .integer(x &- y)
+      case "*": return .integer(x &* y)
+      case "//" where y == -1: return .integer(0 &- x)
+      case "%" where y == -1: return .integer(0)
+      case "//" where y != 0: return .integer(x / y - (x % y != 0 && (x < 0) != (y < 0) ? 1 : 0))
+      case "%" where y != 0: return .integer(x % y + (x % y != 0 && (x < 0) != (y < 0) ? y : 0))
+      case "/" where y != 0: return .number(Double(x) / Double(y))
+      default: throw failure("'\(name)' cannot join \(x) and \(y)")
+      }
+    }
+    guard let x = a.double, let y = b.double else {
+      throw failure("'\(name)' cannot join these values")
+    }
+    switch name {
+    case "+": return .number(x + y)
+    case "-": return .number(x - y)
+    case "*": return .number(x * y)
+    case "//": return .number((x / y).rounded(.down))
+    case "%": return .number(x - y * (x / y).rounded(.down))
+    case "/" where y != 0: return .number(x / y)
+    default: throw failure("'\(name)' cannot join \(x) and \(y)")
+    }
+  }
+
+  func contains(_ whole: TemplateValue, _ part: TemplateValue) throws -> Bool {
+    switch whole {
+    case .list(let values): return values.contains { $0.equals(part) }
+    case .map(let entries): return entries.contains { TemplateText.areSame($0.0, part.text) }
+    case .string(let text): return TemplateText.first(part.text, in: text) != nil
+    case .undefined: return false
+    default: throw failure("'in' something that holds nothing")
+    }
+  }
+}
