@@ -34,14 +34,6 @@ let package = Package(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
-    .testTarget(
-      name: "AdaptersTests",
-      dependencies: ["Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
-    .testTarget(
-      name: "TrainingTests",
-      dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"],
-      exclude: ["Golden"]),
-    .testTarget(name: "CommandTests", dependencies: ["edge-lora", "Formats"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11
