@@ -34,6 +34,9 @@ let package = Package(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
+    .testTarget(
+      name: "TrainingTests",
+      dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

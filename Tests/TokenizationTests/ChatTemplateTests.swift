@@ -24,7 +24,7 @@ private let chatML = """
   ("{{ [1, 2, 3][1:] | join('-') }}", "2-3"),
   ("{{ {'a': [1, true]} | tojson }}", #"{"a": [1, true]}"#),
   ("{% macro f(x, y=2) %}{{ x * y }}{% endmacro %}{{ f(4) }}", "8"),
-  ("{{ 'yes' if messages is defined and tools is not defined else 'no' }}", "yes"),
+  ("{{ 'yes' if messages is defined and tools is none else 'no' }}", "yes"),
   ("a\n  {% if true %}\nb\n  {% endif %}\nc", "a\nb\nc"),
 ])
 func theTemplateLanguageWorks(source: String, expected: String) throws {

@@ -3,7 +3,6 @@ import Kernels
 import Testing
 import Transformer
 
-
 /// The 8-bit path against the fp32 path, on trained weights.
 struct PrecisionTests {
   /// Blocks of 64 with eight exact columns cost below half a per cent of loss, and turn the gradient by less than the
