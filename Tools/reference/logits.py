@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Logits of transformers in float32 on the dequantised weights of a store.
 
-Writes one tensor `logits.N` [tokens, vocabulary] for each line N (from 0) of the JSONL file, and prints the mean loss.
+Writes `logits` [tokens, vocabulary] of all lines of the JSONL file in order, as `evaluate --dump-logits` does, and
+prints the mean loss.
 """
 import argparse
 
@@ -22,11 +23,10 @@ def main():
              else store.load_model(options.store)).eval()
     blocks = store.read_blocks(options.tokens)
     with torch.no_grad():
-        logits = {f"logits.{number}": model(input_ids=ids[None]).logits[0].contiguous()
-                  for number, (ids, _) in enumerate(blocks)}
+        logits = torch.cat([model(input_ids=ids[None]).logits[0] for ids, _ in blocks])
         loss, count = store.mean_loss(model, blocks)
-    save_file(logits, options.output)
-    print(f"{len(logits)} sequences, {count} predicted tokens, loss {loss.item():.6f}")
+    save_file({"logits": logits}, options.output)
+    print(f"{len(blocks)} sequences, {count} predicted tokens, loss {loss.item():.6f}")
 
 
 if __name__ == "__main__":
