@@ -36,7 +36,10 @@ let package = Package(
       exclude: ["Golden"]),
     .testTarget(
       name: "TrainingTests",
-      dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+      dependencies: [
+        "Training", "Deployment", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels", "Memory",
+      ],
+      exclude: ["Golden"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

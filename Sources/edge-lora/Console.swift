@@ -58,18 +58,20 @@ enum Console {
 /// Shows a training run: a bar on a terminal, plain lines elsewhere.
 final class TrainingConsole: TrainingObserver {
   private let logSteps: Int
-  private let start = ProcessInfo.processInfo.systemUptime
-  private var firstStep: Int?
+  /// The end of the first step, from which the remaining time is reckoned: what came before was reading and planning.
+  private var first: (step: Int, time: Double)?
 
   init(logSteps: Int) { self.logSteps = logSteps }
 
   func note(_ line: String) { Console.error(line) }
 
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
-    let done = report.step - (firstStep ?? report.step - 1)
-    if firstStep == nil { firstStep = report.step - 1 }
-    let elapsed = ProcessInfo.processInfo.systemUptime - start
-    let left = Int(elapsed / Double(max(done, 1)) * Double(steps - report.step))
+    let now = ProcessInfo.processInfo.systemUptime
+    let first = self.first ?? (report.step, now)
+    self.first = first
+    let done = report.step - first.step
+    let perStep = done > 0 ? (now - first.time) / Double(done) : report.seconds
+    let left = Int(perStep * Double(steps - report.step))
     let memory = ByteCount.text(residentBytes) + (budget.map { " of " + ByteCount.text($0) } ?? "")
     let text =
       "loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)  "
