@@ -27,7 +27,7 @@ let package = Package(
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(
       name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"], resources: [.copy("Golden")]),
     .testTarget(
@@ -37,7 +37,8 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Deployment", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels", "Memory",
+        "Training", "Deployment", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
+        "Memory",
       ],
       exclude: ["Golden"]),
   ],

@@ -21,6 +21,7 @@ final class TextEncoder: @unchecked Sendable {
   /// - Parameter continuing: whether no space is put before the text
   func encode(_ text: Bytes, continuing: Bool = false) -> [Int32] {
     self.continuing = continuing
+    for matcher in matchers { matcher?.begin() }
     output.reserveCapacity(text.count / 4)
     pipeline.rawTokens.pieces(text, table) { piece in
       switch piece {

@@ -175,7 +175,7 @@ struct TokenizerReader {
     do {
       return try RegexPattern(text)
     } catch let error as RegexError {
-      throw refuse("pattern \(text): \(error.reason) is not supported (at character \(error.position))")
+      throw refuse("pattern \(text.prefix(200)): \(error.reason) is not supported (at character \(error.position))")
     }
   }
 

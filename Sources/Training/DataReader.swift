@@ -180,10 +180,12 @@ public struct DataReader {
     }
   }
 
+  private var notInVocabulary: LineError {
+    LineError(reason: "a token id is not in the vocabulary of \(vocabularySize)")
+  }
+
   private func append(_ sample: Sample, to data: inout TrainingData) throws {
-    guard sample.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabularySize }) else {
-      throw LineError(reason: "a token id is not in the vocabulary of \(vocabularySize)")
-    }
+    guard sample.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabularySize }) else { throw notInVocabulary }
     guard sample.tokens.count > 1 else { throw LineError(reason: "fewer than two tokens") }
     var sample = sample
     if sample.tokens.count > maximumLength {
@@ -206,6 +208,7 @@ public struct DataReader {
       }
     }
     let tokens = try ids("input_ids") ?? []
+    guard tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabularySize }) else { throw notInVocabulary }
     let labels = try ids("labels") ?? tokens
     guard labels.count == tokens.count else {
       throw LineError(reason: "\(labels.count) labels for \(tokens.count) input_ids")
@@ -221,7 +224,9 @@ public struct DataReader {
     let parts = try PromptFormat(tokenizer: tokenizer).parts(
       prompt: prompt, answer: answer, trainOnPrompt: trainOnPrompt)
     try append(Sample(tokens: parts.conversation.tokens, labels: parts.conversation.labels), to: &data)
-    if keepsQuestions { data.questions.append(PromptAnswer(promptTokens: parts.prompt, prompt: prompt, answer: answer)) }
+    if keepsQuestions {
+      data.questions.append(PromptAnswer(promptTokens: parts.prompt, prompt: prompt, answer: answer))
+    }
   }
 
   private func addMessages(_ json: JSONValue, to data: inout TrainingData) throws {

@@ -43,7 +43,9 @@ public struct PromptFormat {
       } else {
         tokens += tokenizer.encode(rest, addSpecialTokens: false, continuing: true)
       }
-      for index in labels.count..<tokens.count { labels.append(learnt ? tokens[index] : LanguageModelHead.ignoredLabel) }
+      for index in labels.count..<tokens.count {
+        labels.append(learnt ? tokens[index] : LanguageModelHead.ignoredLabel)
+      }
     }
 
     mutating func appendEndOfText() {
