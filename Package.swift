@@ -34,10 +34,11 @@ let package = Package(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
+    .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Deployment", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
+        "Training", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
         "Memory",
       ],
       exclude: ["Golden"]),

@@ -40,8 +40,15 @@ enum Console {
     let width = 24
     let filled = all > 0 ? width * done / all : width
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
-    write("\r\u{1B}[K[\(bar)] \(done)/\(all) \(text)", to: 2)
+    let line = "[\(bar)] \(done)/\(all) \(text)"
+    write("\r\u{1B}[K\(line.prefix(max(20, columns - 1)))", to: 2)
     hasOpenLine = true
+  }
+
+  /// Characters of a line of the terminal: a longer bar would not be drawn over.
+  private static var columns: Int {
+    var size = winsize()
+    return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
   static func finishLine() {
