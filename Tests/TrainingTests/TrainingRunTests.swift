@@ -61,7 +61,7 @@ private func lines(_ path: String) throws -> [JSONValue] {
       #expect(summary[key]?.doubleValue ?? 0 > 0, "\(key)")
     }
     for key in [
-      "micro_batch_size", "gradient_accumulation_steps", "row_length", "trainable_parameters", "budget_bytes",
+      "row_length", "trainable_parameters", "budget_bytes",
       "predicted_peak_bytes",
     ] {
       #expect(summary["plan"]?[key]?.intValue ?? 0 > 0, "plan.\(key)")
