@@ -10,16 +10,22 @@ public struct JSONError: Error, CustomStringConvertible {
 extension JSONValue {
   /// Parses a whole document (RFC 8259).
   ///
-  /// - Parameter file: the name that errors carry
-  public static func parse(_ bytes: UnsafeRawBufferPointer, file: String) throws -> JSONValue {
-    var parser = JSONParser(bytes: bytes, file: file)
+  /// - Parameters:
+  ///   - file: the name that errors carry
+  ///   - allowsRepeatedKeys: whether an object may name a key twice, in which case the last one counts
+  public static func parse(
+    _ bytes: UnsafeRawBufferPointer, file: String, allowsRepeatedKeys: Bool = true
+  ) throws -> JSONValue {
+    var parser = JSONParser(bytes: bytes, file: file, allowsRepeatedKeys: allowsRepeatedKeys)
     return try parser.document()
   }
 
   /// Parses the document in a file.
-  public static func parse(contentsOf path: String) throws -> JSONValue {
+  public static func parse(contentsOf path: String, allowsRepeatedKeys: Bool = true) throws -> JSONValue {
     let file = try MappedFile(path: path)
-    return try withExtendedLifetime(file) { try parse(file.bytes, file: path) }
+    return try withExtendedLifetime(file) {
+      try parse(file.bytes, file: path, allowsRepeatedKeys: allowsRepeatedKeys)
+    }
   }
 
   /// Parses a whole document (RFC 8259).
@@ -32,13 +38,19 @@ extension JSONValue {
 private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   let file: String
+  let allowsRepeatedKeys: Bool
   var position = 0
   var depth = 0
+  var valueCount = 0
   static let deepest = 256
+  /// A value takes some fifty bytes of memory for as little as two of text: the bound keeps a damaged file from
+  /// filling the memory. The largest tokenizers have two million.
+  static let mostValues = 1 << 22
 
-  init(bytes: UnsafeRawBufferPointer, file: String) {
+  init(bytes: UnsafeRawBufferPointer, file: String, allowsRepeatedKeys: Bool) {
     self.bytes = bytes
     self.file = file
+    self.allowsRepeatedKeys = allowsRepeatedKeys
   }
 
   mutating func document() throws -> JSONValue {
@@ -71,6 +83,8 @@ private struct JSONParser {
   mutating func value() throws -> JSONValue {
     skipSpace()
     guard let byte = current else { throw failure("unexpected end") }
+    valueCount += 1
+    if valueCount > Self.mostValues { throw failure("more than \(Self.mostValues) values") }
     switch byte {
     case UInt8(ascii: "{"): return .object(try nested { try $0.object() })
     case UInt8(ascii: "["): return .array(try nested { try $0.array() })
@@ -105,6 +119,7 @@ private struct JSONParser {
       skipSpace()
       guard current == UInt8(ascii: ":") else { throw failure("expected ':' after key \(key.prefix(40))") }
       position += 1
+      if !allowsRepeatedKeys, result[key] != nil { throw failure("key \(key.prefix(80)) occurs twice") }
       result[key] = try value()
       skipSpace()
       if current == UInt8(ascii: ",") {

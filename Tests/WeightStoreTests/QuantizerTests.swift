@@ -12,7 +12,7 @@ import WeightStore
   private func source() throws -> ModelSource {
     try ModelSource.random(
       configurationJSON: try JSONValue.parse(tinyConfiguration, file: "config.json"), seed: 7,
-      companions: [("tokenizer.json", "{}")])
+      companions: [CompanionFile(name: "tokenizer.json", text: "{}")])
   }
 
   private func quantizer(_ format: StoreFormat, int8Embeddings: Bool = false, threads: Int = 2) -> Quantizer {
