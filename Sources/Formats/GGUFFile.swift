@@ -86,6 +86,9 @@ public final class GGUFFile: Sendable {
     var keys: [String] = []
     for index in 0..<metadataCount {
       let key = try reader.string("metadata key \(index)")
+      guard !TensorNaming.isUnprintable(key) else {
+        throw GGUFError.badValue(file: path, place: "metadata key \(index)", reason: "holds control characters")
+      }
       guard metadata[key] == nil else {
         throw GGUFError.badValue(file: path, place: "metadata \(key)", reason: "occurs twice")
       }
@@ -235,6 +238,9 @@ public final class GGUFFile: Sendable {
       name: String, shape: [Int], type: GGMLType, offset: Int, byteCount: Int
     ) {
       let name = try string("name of tensor \(index)")
+      guard !TensorNaming.isUnprintable(name) else {
+        throw GGUFError.badValue(file: file, place: "name of tensor \(index)", reason: "holds control characters")
+      }
       let place = "tensor \(name)"
       func failure(_ reason: String) -> GGUFError { .badValue(file: file, place: place, reason: reason) }
       let dimensionCount: UInt32 = try read(place)

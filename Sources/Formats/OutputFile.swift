@@ -109,13 +109,14 @@ public final class AtomicOutput {
 
   /// Makes the temporary folder, and its parents.
   public func createDirectory() throws {
-    do {
-      try FileManager.default.createDirectory(atPath: temporaryPath, withIntermediateDirectories: true)
-    } catch {
-      let reason = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError
-      throw FileError.cannotWrite(
-        file: path,
-        reason: "cannot create the folder" + (reason.map { ": " + String(cString: strerror(Int32($0.code))) } ?? ""))
+    var parts = ""
+    for part in temporaryPath.split(separator: "/", omittingEmptySubsequences: false) {
+      parts += part
+      if !part.isEmpty, mkdir(parts, 0o755) != 0, errno != EEXIST {
+        let reason = FileError.systemReason
+        throw FileError.cannotWrite(file: path, reason: "cannot create the folder \(parts): \(reason)")
+      }
+      parts += "/"
     }
   }
 

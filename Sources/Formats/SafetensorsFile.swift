@@ -78,6 +78,9 @@ public final class SafetensorsFile: Sendable {
     var metadata: [String: String] = [:]
     var found: [StoredTensor] = []
     for (name, value) in object.entries {
+      guard !TensorNaming.isUnprintable(name) else {
+        throw SafetensorsError.badHeader(file: path, reason: "the name of a tensor holds control characters")
+      }
       if name == "__metadata__" {
         guard let strings = value.objectValue else {
           throw SafetensorsError.badHeader(file: path, reason: "__metadata__ is not an object of strings")

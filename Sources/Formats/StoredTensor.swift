@@ -22,6 +22,13 @@ public enum ElementType: String, Sendable, CaseIterable {
   }
 }
 
+/// Names go into messages, where a terminal obeys control characters and a line break ends an error early.
+enum TensorNaming {
+  static func isUnprintable(_ name: String) -> Bool {
+    name.unicodeScalars.contains { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) }
+  }
+}
+
 /// A tensor in a mapped file.
 public struct StoredTensor: Sendable {
   public let name: String

@@ -80,7 +80,7 @@ enum GGUFConfiguration {
       ("attention_bias", .bool(false)),
       ("mlp_bias", .bool(false)),
       ("tie_word_embeddings", .bool(file.tensor("output.weight") == nil)),
-      ("dtype", .string("float16")),
+      ("dtype", .string(embedding.type == .bf16 ? "bfloat16" : "float16")),
     ])
     if let size = file.metadata["\(name).attention.key_length"]?.intValue { json["head_dim"] = .integer(size) }
     if let turned = file.metadata["\(name).rope.dimension_count"]?.intValue, let heads = heads.intValue, heads > 0,

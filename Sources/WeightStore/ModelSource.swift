@@ -167,7 +167,7 @@ public struct ModelSource: Sendable {
         : name.hasSuffix("q_proj.weight")
           ? configuration.headCount : name.hasSuffix("k_proj.weight") ? configuration.keyValueHeadCount : nil
       return SourceTensor(
-        name: name, shape: tensor.shape,
+        name: name, shape: tensor.shape, elementType: tensor.type == .bf16 ? .bf16 : .f16,
         read: { rows, target in
           guard let heads else {
             file.dequantize(tensor, rows: rows, into: target)

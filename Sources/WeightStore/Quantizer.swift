@@ -75,7 +75,10 @@ public struct Quantizer {
   /// older result, and what it names is removed.
   private func checkReplaceable(_ output: String, source: ModelSource) throws {
     let manager = FileManager.default
-    guard let names = try? manager.contentsOfDirectory(atPath: output) else { return }
+    guard manager.fileExists(atPath: output) else { return }
+    guard let names = try? manager.contentsOfDirectory(atPath: output) else {
+      throw FileError.notReplaceable(file: output, reason: "it is no folder that can be read")
+    }
     func real(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
     guard !"\(real(source.path))/".hasPrefix("\(real(output))/") else {
       throw FileError.notReplaceable(file: output, reason: "the source is in it")
