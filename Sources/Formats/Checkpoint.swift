@@ -58,7 +58,7 @@ public final class Checkpoint: Sendable {
 
   private static func openIndex(_ path: String) throws -> Checkpoint {
     let directory = folder(of: path)
-    let index = try JSONValue.parse(contentsOf: path, allowsRepeatedKeys: false)
+    let index = try JSONValue.parse(contentsOf: path, rules: .tensorTable)
     func refuse(_ reason: String) -> SafetensorsError { .badIndex(file: path, reason: reason) }
     guard let map = index["weight_map"]?.objectValue else { throw refuse("has no weight_map") }
     var shards: [String: SafetensorsFile] = [:]

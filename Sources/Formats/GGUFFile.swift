@@ -159,7 +159,7 @@ public final class GGUFFile: Sendable {
     let file: String
     var position: Int
     /// Elements that arrays may still have.
-    var elementsLeft = 1 << 22
+    var elementsLeft = 1 << 21
     /// As in safetensors. This and the bound on elements keep a damaged file from filling the memory.
     static let longestHeader = 100_000_000
 
@@ -190,8 +190,8 @@ public final class GGUFFile: Sendable {
     mutating func string(_ place: String) throws -> String {
       let count = try count("length of \(place)", smallest: 1)
       defer { position += count }
-      guard count <= Self.longestHeader else {
-        throw GGUFError.badValue(file: file, place: place, reason: "a text of \(count) bytes is too long")
+      guard position + count <= Self.longestHeader else {
+        throw GGUFError.badValue(file: file, place: place, reason: "a text of \(count) bytes ends too far in the file")
       }
       return String(decoding: bytes[position..<position + count], as: UTF8.self)
     }

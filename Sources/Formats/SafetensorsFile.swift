@@ -68,7 +68,7 @@ public final class SafetensorsFile: Sendable {
     let header: JSONValue
     do {
       header = try JSONValue.parse(
-        UnsafeRawBufferPointer(rebasing: file.bytes[8..<dataStart]), file: path, allowsRepeatedKeys: false)
+        UnsafeRawBufferPointer(rebasing: file.bytes[8..<dataStart]), file: path, rules: .tensorTable)
     } catch let error as JSONError {
       throw SafetensorsError.badHeader(file: path, reason: "not JSON: \(error.reason) at byte \(error.column)")
     }
