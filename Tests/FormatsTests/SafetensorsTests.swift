@@ -85,3 +85,13 @@ func malformedJSONIsRefused(text: String) {
   #expect(try JSONValue.parse(value.serialized(), file: "test") == value)
   #expect(try JSONValue.parse(#""😀""#, file: "test") == .string("😀"))
 }
+
+@Test func vectorsOfHalvesAreReadAsSingleOnes() throws {
+  let bits = (0..<65_536 + 3).map { UInt16(truncatingIfNeeded: $0) }
+  let path = temporary([])
+  let writer = try SafetensorsWriter(path: path, headerByteCount: 256)
+  try writer.write("x", .f16, shape: [bits.count], bits)
+  try writer.finish()
+  let found = try #require(try SafetensorsFile(path: path).tensor("x")).floats()
+  #expect(found.map(\.bitPattern) == bits.map { HalfPrecision.float($0).bitPattern })
+}
