@@ -63,17 +63,18 @@ public enum MatrixProduct {
   ///   - y: `[tokens, out]`
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
-    _ x: QuantizedRows, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
+    let wr = wr ?? 0..<weight.rows
     precondition(x.columns == weight.columns && x.block == weight.reductionBlock, "input and weight fit")
-    precondition(y.rows == x.rows && y.columns == weight.rows, "output fits")
+    precondition(y.rows == x.rows && y.columns == wr.count, "output fits")
     if x.rows <= fewRows {
-      forwardFew(x, weight, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
+      forwardFew(x, weight, rows: wr, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
       return
     }
     let width = Int(EL_PANEL)
     let kernels = InstructionSet.current.int8.pointee
-    let panels = (weight.rows + width - 1) / width
+    let panels = (wr.count + width - 1) / width
     let panelByteCount = byteCount(ofPanel: weight.columns, block: x.block)
     let perTask = panelsPerTask(panels: panels, panelByteCount: panelByteCount)
     let groups = x.groups
@@ -90,7 +91,7 @@ public enum MatrixProduct {
         for index in range {
           var decoded = panel(
             at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
-          kernels.decode_rows(native.pointer, index * width, x.block, buffer, &decoded)
+          kernels.decode_rows(native.pointer, wr.lowerBound + index * width, x.block, buffer, &decoded)
         }
         pool.meter.mark(.integerProduct, worker: worker)
         for start in stride(from: 0, to: x.rows, by: tileRows) {
@@ -100,7 +101,7 @@ public enum MatrixProduct {
               at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
             kernels.gemm(
               count, x.stride, x.block, x.codes + start * x.stride, x.stride, x.scales + start * x.blocks, x.blocks,
-              &decoded, y.base + start * y.stride + index * width, y.stride, min(width, weight.rows - index * width),
+              &decoded, y.base + start * y.stride + index * width, y.stride, min(width, wr.count - index * width),
               accumulate ? 1 : 0)
           }
         }
@@ -110,7 +111,7 @@ public enum MatrixProduct {
             at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
           addExactColumns(
             x, groups: groups, panel: decoded, values: exact,
-            into: y.columns(index * width..<min((index + 1) * width, weight.rows)))
+            into: y.columns(index * width..<min((index + 1) * width, wr.count)))
         }
       }
     }
@@ -136,7 +137,7 @@ public enum MatrixProduct {
 
   /// Products of one or two rows, as in generation: every row of `W` is decoded once and dotted.
   private static func forwardFew(
-    _ x: QuantizedRows, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     let kernels = InstructionSet.current.int8.pointee
     let tile = 64
@@ -144,23 +145,23 @@ public enum MatrixProduct {
     var native = weight.native
     withUnsafePointer(to: &native) { native in
       let native = UncheckedPointer(native)
-      pool.run((weight.rows + tile - 1) / tile, as: .integerProduct) { task, worker in
+      pool.run((wr.count + tile - 1) / tile, as: .integerProduct) { task, worker in
         let buffer = scratch[worker].base.assumingMemoryBound(to: Float.self)
         let first = task * tile
-        let count = min(tile, weight.rows - first)
+        let count = min(tile, wr.count - first)
         withUnsafeTemporaryAllocation(of: Float.self, capacity: tile + 32) { space in
           guard let values = space.baseAddress else { return }
           let element = values + tile
           for (group, rows) in groups.enumerated() {
             for row in rows {
               kernels.dot_rows(
-                native.pointer, first, count, x.block, x.codes + row * x.stride, x.scales + row * x.blocks, buffer,
+                native.pointer, wr.lowerBound + first, count, x.block, x.codes + row * x.stride, x.scales + row * x.blocks, buffer,
                 values)
               for index in 0..<x.exactCount {
                 let column = Int(x.exactColumns[group * x.exactCount + index])
                 let exact = x.exactValues[row * x.exactCount + index]
                 for j in 0..<count {
-                  kernels.decode_floats(native.pointer, first + j, column / 32 * 32, 32, element)
+                  kernels.decode_floats(native.pointer, wr.lowerBound + first + j, column / 32 * 32, 32, element)
                   values[j] += exact * element[column % 32]
                 }
               }
@@ -181,10 +182,11 @@ public enum MatrixProduct {
   ///   - dx: `[tokens, in]`
   ///   - scratch: one for each worker, of `gradientScratchByteCount`
   public static func inputGradient(
-    _ dy: QuantizedRows, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool, pool: ThreadPool,
+    _ dy: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into dx: Matrix, accumulate: Bool, pool: ThreadPool,
     scratch: [Scratch]
   ) {
-    precondition(dy.columns == weight.rows && dy.block == weight.gradientBlock, "gradient and weight fit")
+    let wr = wr ?? 0..<weight.rows
+    precondition(dy.columns == wr.count && dy.block == weight.gradientBlock, "gradient and weight fit")
     precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
     let width = Int(EL_PANEL)
     let kernels = InstructionSet.current.int8.pointee
@@ -204,7 +206,7 @@ public enum MatrixProduct {
           for index in range {
             var decoded = panel(
               at: memory + (index - range.lowerBound) * panelByteCount, reduction: reduction, block: dy.block)
-            kernels.decode_columns(native.pointer, index * width, first, reduction, dy.block, &decoded)
+            kernels.decode_columns(native.pointer, index * width, wr.lowerBound + first, reduction, dy.block, &decoded)
           }
           pool.meter.mark(.integerProduct, worker: worker)
           for start in stride(from: 0, to: dy.rows, by: tileRows) {

@@ -15,14 +15,15 @@ public enum ReferenceProduct {
 
   /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
   public static func forward(
-    _ x: Matrix, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: Matrix, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     _ = oneThread
-    pool.run((weight.rows + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
-      let rows = task * tileRows..<min((task + 1) * tileRows, weight.rows)
+    let wr = wr ?? 0..<weight.rows
+    pool.run((wr.count + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
+      let rows = task * tileRows..<min((task + 1) * tileRows, wr.count)
       let tile = Matrix(
         scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
-      weight.decode(rows: rows, into: tile)
+      weight.decode(rows: rows.lowerBound + wr.lowerBound..<rows.upperBound + wr.lowerBound, into: tile)
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, CblasTrans, blasint(x.rows), blasint(rows.count), blasint(weight.columns), 1,
         x.base, blasint(x.stride), tile.base, blasint(tile.stride), accumulate ? 1 : 0, y.base + rows.lowerBound,
@@ -32,18 +33,19 @@ public enum ReferenceProduct {
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
   public static func inputGradient(
-    _ dy: Matrix, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ dy: Matrix, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into dx: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     _ = oneThread
+    let wr = wr ?? 0..<weight.rows
     // Tasks are tiles of tokens: each adds up the tiles of W in order.
     let tokens = max(32, (dy.rows + 15) / 16)
     pool.run((dy.rows + tokens - 1) / tokens, as: .referenceProduct) { task, worker in
       let range = task * tokens..<min((task + 1) * tokens, dy.rows)
-      for first in stride(from: 0, to: weight.rows, by: tileRows) {
-        let rows = first..<min(first + tileRows, weight.rows)
+      for first in stride(from: 0, to: wr.count, by: tileRows) {
+        let rows = first..<min(first + tileRows, wr.count)
         let tile = Matrix(
           scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
-        weight.decode(rows: rows, into: tile)
+        weight.decode(rows: rows.lowerBound + wr.lowerBound..<rows.upperBound + wr.lowerBound, into: tile)
         cblas_sgemm(
           CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(range.count), blasint(weight.columns),
           blasint(rows.count), 1, dy.base + range.lowerBound * dy.stride + first, blasint(dy.stride), tile.base,
