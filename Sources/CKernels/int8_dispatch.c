@@ -9,14 +9,21 @@
 
 extern const el_int8_kernels el_int8_kernels_portable;
 #if defined(__x86_64__)
-extern const el_int8_kernels el_int8_kernels_avx2, el_int8_kernels_avx512vnni;
+#include <cpuid.h>
+extern const el_int8_kernels el_int8_kernels_avx2, el_int8_kernels_avxvnni, el_int8_kernels_avx512vnni;
+
+// The operating system's part is that of AVX2, which has the same registers.
+static int has_avxvnni(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
 #elif defined(__aarch64__)
 extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod;
 #endif
 
 const char *const *el_int8_kernel_names(void) {
 #if defined(__x86_64__)
-  static const char *const names[] = {"portable", "avx2", "avx512vnni", NULL};
+  static const char *const names[] = {"portable", "avx2", "avxvnni", "avx512vnni", NULL};
 #elif defined(__aarch64__)
   static const char *const names[] = {"portable", "neon", "dotprod", NULL};
 #else
@@ -28,10 +35,11 @@ const char *const *el_int8_kernel_names(void) {
 const el_int8_kernels *el_int8_kernels_named(const char *name) {
   if (strcmp(name, "portable") == 0) return &el_int8_kernels_portable;
 #if defined(__x86_64__)
-  if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return &el_int8_kernels_avx2;
+  int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  if (strcmp(name, "avx2") == 0 && avx2) return &el_int8_kernels_avx2;
+  if (strcmp(name, "avxvnni") == 0 && avx2 && has_avxvnni()) return &el_int8_kernels_avxvnni;
   if (strcmp(name, "avx512vnni") == 0 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") && avx2)
     return &el_int8_kernels_avx512vnni;
 #elif defined(__aarch64__)
   if (strcmp(name, "neon") == 0) return &el_int8_kernels_neon;

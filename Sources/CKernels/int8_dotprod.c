@@ -11,6 +11,8 @@
 
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
 #include "int8_neon_unpack.inc"
+#include "int8_values.inc"
+#include "int8_quads.inc"
 
 // 4 rows x 16 columns: 16 accumulators, 4 weights, and one vector of 16 codes for each row.
 #define ROWS 4
@@ -38,6 +40,6 @@ static inline __attribute__((always_inline)) void FN(block_sums)(size_t rows, si
 }
 
 #include "int8_neon_gemm.inc"
-#include "int8_body.inc"
+#include "int8_table.inc"
 #pragma clang attribute pop
 #endif

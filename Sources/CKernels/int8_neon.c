@@ -11,6 +11,8 @@
 #define KERNEL_NAME "neon"
 
 #include "int8_neon_unpack.inc"
+#include "int8_values.inc"
+#include "int8_quads.inc"
 
 // ROWS x 8 columns: each four columns have two accumulators of pair sums, joined at the end of the block.
 #define ROWS 2
@@ -40,6 +42,6 @@ static inline __attribute__((always_inline)) void FN(block_sums)(size_t rows, si
 }
 
 #include "int8_neon_gemm.inc"
-#include "int8_body.inc"
+#include "int8_table.inc"
 
 #endif

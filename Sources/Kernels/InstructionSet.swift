@@ -5,7 +5,7 @@ import Foundation
 public struct InstructionSet: @unchecked Sendable {
   // @unchecked: the tables are constant data.
 
-  /// `portable`, `avx2`, `avx512vnni`, `neon` or `dotprod`.
+  /// `portable`, `avx2`, `avxvnni`, `avx512vnni`, `neon` or `dotprod`.
   public let name: String
   let float: UnsafePointer<el_float_kernels>
   let int8: UnsafePointer<el_int8_kernels>
@@ -53,6 +53,7 @@ public struct InstructionSet: @unchecked Sendable {
     let floatName =
       switch name {
       case "avx512vnni": "avx512"
+      case "avxvnni": "avx2"
       case "neon", "dotprod": "portable"
       default: name
       }
@@ -61,4 +62,11 @@ public struct InstructionSet: @unchecked Sendable {
     self.int8 = int8
     self.float = float
   }
+}
+
+/// The tables of `InstructionSet.current` as bare addresses: what a loop touches is neither copied nor retained.
+enum KernelTables {
+  // The tables are constant data.
+  nonisolated(unsafe) static let float = InstructionSet.current.float
+  nonisolated(unsafe) static let int8 = InstructionSet.current.int8
 }

@@ -4,114 +4,129 @@ import CKernels
 public enum MatrixProduct {
   /// Bytes of decoded weights that a task works on at once: they should stay in the second-level cache.
   private static let panelBytes = 192 * 1024
+  private static let mostPanels = 4
   /// Longest stretch of the gradient's reduction that is decoded at once.
   private static let slabRows = 2048
-  /// Rows of the input that pass over a group of panels together, so that they stay in cache.
+  /// Rows of the input that pass over a group of panels together, so that they stay in cache; a multiple of
+  /// `EL_ROW_GROUP` and of the kernels' tiles.
   private static let tileRows = 96
+  /// Rows of `W` that one task takes when the input has few rows.
+  private static let fewTile = 64
   /// Up to so many rows are products of vectors: decoding into panels would not pay.
   private static let fewRows = 2
+  /// Rows of `W` at which a slice may start.
+  public static let sliceAlignment = 64
+
+  private static let width = Int(EL_PANEL)
 
   private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
 
-  private static func byteCount(ofPanel reduction: Int, block: Int) -> Int {
-    let blocks = (reduction + block - 1) / block
-    return align(reduction * Int(EL_PANEL)) + 2 * align(blocks * Int(EL_PANEL) * 4)
+  /// Where the panels of a task lie: one after the other, each its codes and then its scales.
+  private struct PanelLayout {
+    let codeByteCount: Int
+    let byteCount: Int
+    /// Bounded by cache, and few enough that all threads find work.
+    let panelsPerTask: Int
+
+    init(reduction: Int, block: Int, panels: Int) {
+      codeByteCount = align(KernelTables.int8.pointee.panel_code_bytes(reduction))
+      byteCount = codeByteCount + align((reduction + block - 1) / block * width * 4)
+      panelsPerTask = max(1, min(MatrixProduct.mostPanels, MatrixProduct.panelBytes / byteCount, (panels + 7) / 8))
+    }
+
+    /// Bytes of the panels of a task.
+    var taskByteCount: Int { byteCount * panelsPerTask }
+
+    /// Upper bound of `taskByteCount` for this reduction or a shorter one, and any number of panels.
+    var largestTaskByteCount: Int {
+      max(byteCount, min(MatrixProduct.panelBytes, MatrixProduct.mostPanels * byteCount))
+    }
+
+    func panel(_ index: Int, at base: UnsafeMutableRawPointer) -> el_panel {
+      let codes = base + index * byteCount
+      return el_panel(codes: codes, scales: (codes + codeByteCount).assumingMemoryBound(to: Float.self))
+    }
   }
 
-  /// Panels per task: bounded by cache, and few enough that all threads find work.
-  private static func panelsPerTask(panels: Int, panelByteCount: Int) -> Int {
-    max(1, min(4, panelBytes / panelByteCount, (panels + 7) / 8))
+  private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
+
+  private static func forwardLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
+    PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: panels(rows))
   }
 
-  private static func rowBufferByteCount(_ columns: Int) -> Int { align(columns * 4 + columns + columns / 8 + 64) }
+  private static func gradientLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
+    PanelLayout(
+      reduction: slab(weight, rows: rows), block: weight.gradientBlock, panels: panels(weight.columns))
+  }
+
+  private static func slab(_ weight: StoredMatrix, rows: Int) -> Int {
+    let block = weight.gradientBlock
+    return min(slabRows, (rows + block - 1) / block * block)
+  }
 
   /// Scratch of one worker for `forward`, in bytes.
   public static func forwardScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
-    let panel = byteCount(ofPanel: weight.columns, block: weight.reductionBlock)
-    let panels = (weight.rows + Int(EL_PANEL) - 1) / Int(EL_PANEL)
-    return panel * panelsPerTask(panels: panels, panelByteCount: panel) + rowBufferByteCount(weight.columns)
-      + align(exactPanelByteCount)
+    let many = forwardLayout(weight, rows: weight.rows).largestTaskByteCount + align(exactPanelByteCount)
+    let few = align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows)))
+    return max(many, few + align(fewRows * fewTile * 4))
   }
 
-  private static let exactPanelByteCount = 16 * Int(EL_PANEL) * 4
+  private static let exactPanelByteCount = 16 * width * 4
 
   /// Scratch of one worker for `inputGradient`, in bytes.
   public static func gradientScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
-    let panel = byteCount(ofPanel: slab(of: weight), block: weight.gradientBlock)
-    let panels = (weight.columns + Int(EL_PANEL) - 1) / Int(EL_PANEL)
-    return panel * panelsPerTask(panels: panels, panelByteCount: panel)
+    gradientLayout(weight, rows: weight.rows).largestTaskByteCount
   }
 
-  private static func slab(of weight: StoredMatrix) -> Int {
-    let block = weight.gradientBlock
-    return min(slabRows, (weight.rows + block - 1) / block * block)
-  }
-
-  private static func panel(at base: UnsafeMutableRawPointer, reduction: Int, block: Int) -> el_panel {
-    let blocks = (reduction + block - 1) / block
-    let scales = base + align(reduction * Int(EL_PANEL))
-    return el_panel(
-      codes: base.assumingMemoryBound(to: Int8.self), scales: scales.assumingMemoryBound(to: Float.self),
-      sums: (scales + align(blocks * Int(EL_PANEL) * 4)).assumingMemoryBound(to: Int32.self))
-  }
-
-  /// `y (+)= x Wᵀ`.
+  /// `y (+)= x Wᵀ`, or some of its columns.
   ///
   /// - Parameters:
   ///   - x: `[tokens, in]`, quantised in blocks of `weight.reductionBlock`
   ///   - weight: `[out, in]`
-  ///   - y: `[tokens, out]`
+  ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
+  ///   - y: `[tokens, rows]`
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
-    _ x: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
+    pool: ThreadPool, scratch: [Scratch]
   ) {
-    let wr = wr ?? 0..<weight.rows
+    let slice = checked(rows, of: weight)
     precondition(x.columns == weight.columns && x.block == weight.reductionBlock, "input and weight fit")
-    precondition(y.rows == x.rows && y.columns == wr.count, "output fits")
+    precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
     if x.rows <= fewRows {
-      forwardFew(x, weight, rows: wr, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
+      forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
       return
     }
-    let width = Int(EL_PANEL)
-    let kernels = InstructionSet.current.int8.pointee
-    let panels = (wr.count + width - 1) / width
-    let panelByteCount = byteCount(ofPanel: weight.columns, block: x.block)
-    let perTask = panelsPerTask(panels: panels, panelByteCount: panelByteCount)
+    let kernels = KernelTables.int8
+    let panels = panels(slice.count)
+    let layout = forwardLayout(weight, rows: slice.count)
+    let perTask = layout.panelsPerTask
     let groups = x.groups
-    var native = weight.native
-    withUnsafePointer(to: &native) { native in
-      let native = UncheckedPointer(native)
+    withNative(x, weight) { rows, native in
       pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let buffer = (memory + perTask * panelByteCount).assumingMemoryBound(to: Float.self)
-        let exact = (memory + perTask * panelByteCount + rowBufferByteCount(weight.columns))
-          .assumingMemoryBound(to: Float.self)
         let range = task * perTask..<min((task + 1) * perTask, panels)
         pool.meter.mark(.decode, worker: worker)
         for index in range {
-          var decoded = panel(
-            at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
-          kernels.decode_rows(native.pointer, wr.lowerBound + index * width, x.block, buffer, &decoded)
+          var panel = layout.panel(index - range.lowerBound, at: memory)
+          kernels.pointee.decode_rows(native.pointer, slice.lowerBound + index * width, x.block, &panel)
         }
         pool.meter.mark(.integerProduct, worker: worker)
         for start in stride(from: 0, to: x.rows, by: tileRows) {
           let count = min(tileRows, x.rows - start)
           for index in range {
-            var decoded = panel(
-              at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
-            kernels.gemm(
-              count, x.stride, x.block, x.codes + start * x.stride, x.stride, x.scales + start * x.blocks, x.blocks,
-              &decoded, y.base + start * y.stride + index * width, y.stride, min(width, wr.count - index * width),
-              accumulate ? 1 : 0)
+            var panel = layout.panel(index - range.lowerBound, at: memory)
+            kernels.pointee.gemm(
+              rows.pointer, start, count, 0, weight.columns, &panel, y.base + start * y.stride + index * width,
+              y.stride, min(width, slice.count - index * width), accumulate ? 1 : 0)
           }
         }
         guard x.exactCount > 0 else { return }
+        let values = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
         for index in range {
-          let decoded = panel(
-            at: memory + (index - range.lowerBound) * panelByteCount, reduction: weight.columns, block: x.block)
           addExactColumns(
-            x, groups: groups, panel: decoded, values: exact,
-            into: y.columns(index * width..<min((index + 1) * width, wr.count)))
+            x, groups: groups, panel: layout.panel(index - range.lowerBound, at: memory), values: values,
+            into: y.columns(index * width..<min((index + 1) * width, slice.count)))
         }
       }
     }
@@ -121,52 +136,89 @@ public enum MatrixProduct {
   private static func addExactColumns(
     _ x: QuantizedRows, groups: [Range<Int>], panel: el_panel, values: UnsafeMutablePointer<Float>, into y: Matrix
   ) {
-    let width = Int(EL_PANEL)
+    var panel = panel
     for (group, rows) in groups.enumerated() {
       for index in 0..<x.exactCount {
         let column = Int(x.exactColumns[group * x.exactCount + index])
-        let codes = panel.codes + column / 4 * width * 4 + column % 4
-        let scales = panel.scales + column / x.block * width
-        for j in 0..<width { values[index * width + j] = Float(codes[j * 4]) * scales[j] }
+        KernelTables.int8.pointee.panel_values(&panel, column, x.block, values + index * width)
       }
-      InstructionSet.current.float.pointee.gemm(
+      KernelTables.float.pointee.gemm(
         rows.count, y.columns, x.exactCount, 1, x.exactValues + rows.lowerBound * x.exactCount, x.exactCount, 1, values,
         width, 1, y.base + rows.lowerBound * y.stride, y.stride)
     }
   }
 
-  /// Products of one or two rows, as in generation: every row of `W` is decoded once and dotted.
+  /// Products of few rows, as in generation: every row of `W` is decoded once and dotted.
   private static func forwardFew(
-    _ x: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: QuantizedRows, _ weight: StoredMatrix, rows slice: Range<Int>, into y: Matrix, accumulate: Bool,
+    pool: ThreadPool, scratch: [Scratch]
   ) {
-    let kernels = InstructionSet.current.int8.pointee
-    let tile = 64
+    let kernels = KernelTables.int8
     let groups = x.groups
-    var native = weight.native
-    withUnsafePointer(to: &native) { native in
-      let native = UncheckedPointer(native)
-      pool.run((wr.count + tile - 1) / tile, as: .integerProduct) { task, worker in
-        let buffer = scratch[worker].base.assumingMemoryBound(to: Float.self)
-        let first = task * tile
-        let count = min(tile, wr.count - first)
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: tile + 32) { space in
-          guard let values = space.baseAddress else { return }
-          let element = values + tile
-          for (group, rows) in groups.enumerated() {
-            for row in rows {
-              kernels.dot_rows(
-                native.pointer, wr.lowerBound + first, count, x.block, x.codes + row * x.stride, x.scales + row * x.blocks, buffer,
-                values)
-              for index in 0..<x.exactCount {
-                let column = Int(x.exactColumns[group * x.exactCount + index])
-                let exact = x.exactValues[row * x.exactCount + index]
-                for j in 0..<count {
-                  kernels.decode_floats(native.pointer, wr.lowerBound + first + j, column / 32 * 32, 32, element)
-                  values[j] += exact * element[column % 32]
-                }
-              }
-              let out = y.base + row * y.stride + first
-              for j in 0..<count { out[j] = accumulate ? out[j] + values[j] : values[j] }
+    withNative(x, weight) { rows, native in
+      pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct) { task, worker in
+        let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
+        let buffer = scratch[worker].base + align(fewRows * fewTile * 4)
+        let first = task * fewTile
+        let count = min(fewTile, slice.count - first)
+        for (group, tokens) in groups.enumerated() {
+          var exact = el_exact_columns(
+            count: x.exactCount, columns: x.exactColumns + group * x.exactCount,
+            values: x.exactValues + tokens.lowerBound * x.exactCount)
+          kernels.pointee.dot_rows(
+            native.pointer, slice.lowerBound + first, count, rows.pointer, tokens.lowerBound, tokens.count, &exact,
+            buffer, values, fewTile)
+          for token in 0..<tokens.count {
+            let out = y.base + (tokens.lowerBound + token) * y.stride + first
+            let line = values + token * fewTile
+            for j in 0..<count { out[j] = accumulate ? out[j] + line[j] : line[j] }
+          }
+        }
+      }
+    }
+  }
+
+  /// `dx (+)= dy W`, or the part of the sum that some rows of `W` make.
+  ///
+  /// - Parameters:
+  ///   - dy: `[tokens, rows]`, quantised in blocks of `weight.gradientBlock` without exact columns
+  ///   - weight: `[out, in]`
+  ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
+  ///   - dx: `[tokens, in]`
+  ///   - scratch: one for each worker, of `gradientScratchByteCount`
+  public static func inputGradient(
+    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
+    pool: ThreadPool, scratch: [Scratch]
+  ) {
+    let slice = checked(rows, of: weight)
+    precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
+    precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
+    let kernels = KernelTables.int8
+    let panels = panels(weight.columns)
+    let slab = slab(weight, rows: slice.count)
+    let layout = gradientLayout(weight, rows: slice.count)
+    let perTask = layout.panelsPerTask
+    let length = dy.native.columns
+    withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
+      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
+        let memory = scratch[worker].base
+        let range = task * perTask..<min((task + 1) * perTask, panels)
+        for first in stride(from: 0, to: length, by: slab) {
+          let reduction = min(slab, length - first)
+          pool.meter.mark(.decode, worker: worker)
+          for index in range {
+            var panel = layout.panel(index - range.lowerBound, at: memory)
+            kernels.pointee.decode_columns(
+              native.pointer, index * width, slice.lowerBound + first, reduction, dy.block, &panel)
+          }
+          pool.meter.mark(.integerProduct, worker: worker)
+          for start in stride(from: 0, to: dy.rows, by: tileRows) {
+            let count = min(tileRows, dy.rows - start)
+            for index in range {
+              var panel = layout.panel(index - range.lowerBound, at: memory)
+              kernels.pointee.gemm(
+                rows.pointer, start, count, first, reduction, &panel, dx.base + start * dx.stride + index * width,
+                dx.stride, width, accumulate || first > 0 ? 1 : 0)
             }
           }
         }
@@ -174,54 +226,24 @@ public enum MatrixProduct {
     }
   }
 
-  /// `dx (+)= dy W`.
-  ///
-  /// - Parameters:
-  ///   - dy: `[tokens, out]`, quantised in blocks of `weight.gradientBlock` without exact columns
-  ///   - weight: `[out, in]`
-  ///   - dx: `[tokens, in]`
-  ///   - scratch: one for each worker, of `gradientScratchByteCount`
-  public static func inputGradient(
-    _ dy: QuantizedRows, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into dx: Matrix, accumulate: Bool, pool: ThreadPool,
-    scratch: [Scratch]
+  static func checked(_ rows: Range<Int>?, of weight: StoredMatrix) -> Range<Int> {
+    let slice = rows ?? 0..<weight.rows
+    precondition(
+      slice.lowerBound >= 0 && slice.upperBound <= weight.rows && slice.lowerBound % sliceAlignment == 0,
+      "rows \(slice) of a matrix of \(weight.rows)")
+    return slice
+  }
+
+  /// Addresses of what the kernels know rows and weight as.
+  /// - Parameter limit: rows of the weight from here on count as missing
+  private static func withNative(
+    _ x: QuantizedRows, _ weight: StoredMatrix, rowsBelow limit: Int? = nil,
+    _ body: (UncheckedPointer<el_rows>, UncheckedPointer<el_matrix>) -> Void
   ) {
-    let wr = wr ?? 0..<weight.rows
-    precondition(dy.columns == wr.count && dy.block == weight.gradientBlock, "gradient and weight fit")
-    precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
-    let width = Int(EL_PANEL)
-    let kernels = InstructionSet.current.int8.pointee
-    let panels = weight.columns / width
-    let slab = slab(of: weight)
-    let panelByteCount = byteCount(ofPanel: slab, block: dy.block)
-    let perTask = panelsPerTask(panels: panels, panelByteCount: panelByteCount)
-    var native = weight.native
-    withUnsafePointer(to: &native) { native in
-      let native = UncheckedPointer(native)
-      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
-        let memory = scratch[worker].base
-        let range = task * perTask..<min((task + 1) * perTask, panels)
-        for first in stride(from: 0, to: dy.stride, by: slab) {
-          let reduction = min(slab, dy.stride - first)
-          pool.meter.mark(.decode, worker: worker)
-          for index in range {
-            var decoded = panel(
-              at: memory + (index - range.lowerBound) * panelByteCount, reduction: reduction, block: dy.block)
-            kernels.decode_columns(native.pointer, index * width, wr.lowerBound + first, reduction, dy.block, &decoded)
-          }
-          pool.meter.mark(.integerProduct, worker: worker)
-          for start in stride(from: 0, to: dy.rows, by: tileRows) {
-            let count = min(tileRows, dy.rows - start)
-            for index in range {
-              var decoded = panel(
-                at: memory + (index - range.lowerBound) * panelByteCount, reduction: reduction, block: dy.block)
-              kernels.gemm(
-                count, reduction, dy.block, dy.codes + start * dy.stride + first, dy.stride,
-                dy.scales + start * dy.blocks + first / dy.block, dy.blocks, &decoded,
-                dx.base + start * dx.stride + index * width, dx.stride, width, accumulate || first > 0 ? 1 : 0)
-            }
-          }
-        }
-      }
+    var matrix = weight.native
+    if let limit { matrix.rows = limit }
+    withUnsafePointer(to: x.native) { rows in
+      withUnsafePointer(to: matrix) { body(UncheckedPointer(rows), UncheckedPointer($0)) }
     }
   }
 }

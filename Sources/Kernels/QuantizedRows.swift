@@ -14,10 +14,7 @@ public struct QuantizedRows: @unchecked Sendable {
   public let rows: Int
   public let columns: Int
   public let block: Int
-  let stride: Int  // columns, filled up to whole blocks
-  let blocks: Int
-  let codes: UnsafeMutablePointer<Int8>  // [rows, stride]
-  let scales: UnsafeMutablePointer<Float>  // [rows, blocks]
+  let native: el_rows  // columns are filled up to whole blocks
   let exactCount: Int
   let exactValues: UnsafeMutablePointer<Float>  // [rows, exactCount]
   let exactColumns: UnsafeMutablePointer<Int32>  // [groups, exactCount]
@@ -46,12 +43,16 @@ public struct QuantizedRows: @unchecked Sendable {
 
   private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
 
+  private static func codeByteCount(rows: Int, columns: Int, block: Int) -> Int {
+    KernelTables.int8.pointee.row_code_bytes(rows, columns, block)
+  }
+
   /// Memory that `quantize` needs, in bytes.
   public static func byteCount(rows: Int, columns: Int, block: Int, exactColumns: Int) -> Int {
     let blocks = (columns + block - 1) / block
     // groups are at most one per row
-    return align(rows * blocks * block) + align(rows * blocks * 4) + align(rows * exactColumns * 4)
-      + align(rows * exactColumns * 4) + align(columns * 4)
+    return align(codeByteCount(rows: rows, columns: blocks * block, block: block)) + align(rows * blocks * 4)
+      + 2 * align(rows * exactColumns * 4)
   }
 
   /// Quantises the rows of `x`.
@@ -73,15 +74,18 @@ public struct QuantizedRows: @unchecked Sendable {
       storage.byteCount >= byteCount(rows: x.rows, columns: x.columns, block: block, exactColumns: exactColumns),
       "storage for quantised rows is too small")
     var address = storage.base
-    func take<T>(_ count: Int, _ type: T.Type) -> UnsafeMutablePointer<T> {
-      defer { address += align(count * MemoryLayout<T>.stride) }
+    func take<T>(_ byteCount: Int, _ type: T.Type) -> UnsafeMutablePointer<T> {
+      defer { address += align(byteCount) }
       return address.assumingMemoryBound(to: type)
     }
+    let codes = take(codeByteCount(rows: x.rows, columns: blocks * block, block: block), UInt8.self)
+    let native = el_rows(
+      rows: x.rows, columns: blocks * block, block: block, codes: codes,
+      scales: take(x.rows * blocks * 4, Float.self))
     let result = QuantizedRows(
-      rows: x.rows, columns: x.columns, block: block, stride: blocks * block, blocks: blocks,
-      codes: take(x.rows * blocks * block, Int8.self), scales: take(x.rows * blocks, Float.self),
-      exactCount: min(exactColumns, x.columns), exactValues: take(x.rows * exactColumns, Float.self),
-      exactColumns: take(x.rows * exactColumns, Int32.self), rowsPerSequence: max(rowsPerSequence, 1))
+      rows: x.rows, columns: x.columns, block: block, native: native, exactCount: min(exactColumns, x.columns),
+      exactValues: take(x.rows * exactColumns * 4, Float.self),
+      exactColumns: take(x.rows * exactColumns * 4, Int32.self), rowsPerSequence: max(rowsPerSequence, 1))
     let groups = result.groups
     pool.run(groups.count, as: .quantize) { task, _ in
       result.quantize(group: task, rows: groups[task], of: x, dither: dither)
@@ -90,7 +94,8 @@ public struct QuantizedRows: @unchecked Sendable {
   }
 
   private func quantize(group: Int, rows range: Range<Int>, of x: Matrix, dither: UInt32) {
-    let kernels = InstructionSet.current.int8.pointee
+    let kernels = KernelTables.int8
+    var native = native
     let chosen = exactColumns + group * exactCount
     if exactCount > 0 { chooseExactColumns(of: x.rows(range), into: chosen) }
     for row in range {
@@ -100,7 +105,7 @@ public struct QuantizedRows: @unchecked Sendable {
       }
       for index in 0..<exactCount { values[Int(chosen[index])] = 0 }
       let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
-      kernels.quantize_row(columns, block, values, seed, codes + row * stride, scales + row * blocks)
+      kernels.pointee.quantize_row(&native, row, columns, values, seed)
       for index in 0..<exactCount { values[Int(chosen[index])] = exactValues[row * exactCount + index] }
     }
   }
@@ -109,9 +114,9 @@ public struct QuantizedRows: @unchecked Sendable {
   private func chooseExactColumns(of x: Matrix, into chosen: UnsafeMutablePointer<Int32>) {
     withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { largest in
       guard let base = largest.baseAddress else { return }
-      InstructionSet.current.int8.pointee.column_absmax(x.rows, columns, x.base, x.stride, base)
+      KernelTables.int8.pointee.column_absmax(x.rows, columns, x.base, x.stride, base)
       for index in 0..<exactCount {
-        let column = InstructionSet.current.float.pointee.argmax(columns, base)
+        let column = KernelTables.float.pointee.argmax(columns, base)
         chosen[index] = Int32(column)
         base[column] = -1
       }

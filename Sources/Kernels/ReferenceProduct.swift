@@ -13,39 +13,47 @@ public enum ReferenceProduct {
     (tileRows * weight.columns * 4 + 63) / 64 * 64
   }
 
-  /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
+  /// `y (+)= x Wᵀ`, or some of its columns; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, rows]`.
+  /// - Parameter slice: rows of `weight`, from a multiple of `MatrixProduct.sliceAlignment`; `nil` for all
   public static func forward(
-    _ x: Matrix, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into y: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ x: Matrix, _ weight: StoredMatrix, rows slice: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
+    pool: ThreadPool, scratch: [Scratch]
   ) {
     _ = oneThread
-    let wr = wr ?? 0..<weight.rows
-    pool.run((wr.count + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
-      let rows = task * tileRows..<min((task + 1) * tileRows, wr.count)
+    let slice = MatrixProduct.checked(slice, of: weight)
+    precondition(y.columns == slice.count && y.rows == x.rows, "output fits")
+    pool.run((slice.count + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
+      let first = slice.lowerBound + task * tileRows
+      let rows = first..<min(first + tileRows, slice.upperBound)
       let tile = Matrix(
         scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
-      weight.decode(rows: rows.lowerBound + wr.lowerBound..<rows.upperBound + wr.lowerBound, into: tile)
+      weight.decode(rows: rows, into: tile)
       cblas_sgemm(
         CblasRowMajor, CblasNoTrans, CblasTrans, blasint(x.rows), blasint(rows.count), blasint(weight.columns), 1,
-        x.base, blasint(x.stride), tile.base, blasint(tile.stride), accumulate ? 1 : 0, y.base + rows.lowerBound,
+        x.base, blasint(x.stride), tile.base, blasint(tile.stride), accumulate ? 1 : 0, y.base + task * tileRows,
         blasint(y.stride))
     }
   }
 
-  /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
+  /// `dx (+)= dy W`, or the part that some rows of `W` make; `dy`: `[tokens, rows]`, `weight`: `[out, in]`, `dx`:
+  /// `[tokens, in]`.
+  /// - Parameter slice: as in `forward`
   public static func inputGradient(
-    _ dy: Matrix, _ weight: StoredMatrix, rows wr: Range<Int>? = nil, into dx: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+    _ dy: Matrix, _ weight: StoredMatrix, rows slice: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
+    pool: ThreadPool, scratch: [Scratch]
   ) {
     _ = oneThread
-    let wr = wr ?? 0..<weight.rows
+    let slice = MatrixProduct.checked(slice, of: weight)
+    precondition(dy.columns == slice.count && dx.rows == dy.rows, "gradients fit")
     // Tasks are tiles of tokens: each adds up the tiles of W in order.
     let tokens = max(32, (dy.rows + 15) / 16)
     pool.run((dy.rows + tokens - 1) / tokens, as: .referenceProduct) { task, worker in
       let range = task * tokens..<min((task + 1) * tokens, dy.rows)
-      for first in stride(from: 0, to: wr.count, by: tileRows) {
-        let rows = first..<min(first + tileRows, wr.count)
+      for first in stride(from: 0, to: slice.count, by: tileRows) {
+        let rows = slice.lowerBound + first..<min(slice.lowerBound + first + tileRows, slice.upperBound)
         let tile = Matrix(
           scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
-        weight.decode(rows: rows.lowerBound + wr.lowerBound..<rows.upperBound + wr.lowerBound, into: tile)
+        weight.decode(rows: rows, into: tile)
         cblas_sgemm(
           CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(range.count), blasint(weight.columns),
           blasint(rows.count), 1, dy.base + range.lowerBound * dy.stride + first, blasint(dy.stride), tile.base,

@@ -148,7 +148,7 @@ public struct StoredMatrix: @unchecked Sendable {
   public func decodeRow(_ row: Int, into values: Vector) {
     precondition(row >= 0 && row < rows && values.count == columns, "row \(row) of a matrix of \(rows)")
     withUnsafePointer(to: native) {
-      InstructionSet.current.int8.pointee.decode_floats($0, row, 0, columns, values.base)
+      KernelTables.int8.pointee.decode_floats($0, row, 0, columns, values.base)
     }
   }
 

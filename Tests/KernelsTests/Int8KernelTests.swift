@@ -3,145 +3,190 @@ import Foundation
 import Kernels
 import Testing
 
-private struct Generator {
-  var state: UInt64 = 7
-  mutating func next() -> Float {
-    state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-    return Float(Int32(truncatingIfNeeded: state >> 33) & 0xFFFF) / 32768 - 1
-  }
-}
-
+/// The tables that this machine runs; the first is the portable one, the specification.
 private func kernelTables() -> [UnsafePointer<el_int8_kernels>] {
-  ["portable", "avx2", "avx512vnni", "neon", "dotprod"].compactMap { name in
-    name.withCString { el_int8_kernels_named($0) }
+  var tables: [UnsafePointer<el_int8_kernels>] = []
+  guard let names = el_int8_kernel_names() else { return tables }
+  var index = 0
+  while let name = names[index] {
+    if let table = el_int8_kernels_named(name) { tables.append(table) }
+    index += 1
   }
+  return tables
 }
 
-@Test(arguments: [(17, 192, 64), (1, 64, 64), (5, 96, 32), (33, 576, 64), (7, 8192 + 64, 64)])
-func everyInstructionSetGivesTheSameBits(rows: Int, reduction: Int, block: Int) {
-  var generator = Generator()
-  let x = (0..<rows * reduction).map { _ in generator.next() }
-  let columns = 29
-  let weights = (0..<32 * reduction).map { _ in generator.next() }
-  var reference: [Float]?
-  for kernels in kernelTables() {
-    var codes = [Int8](repeating: 0, count: rows * reduction)
-    var scales = [Float](repeating: 0, count: rows * reduction / block)
+/// One instruction set at work on made-up rows and weights.
+private struct Bench {
+  let kernels: UnsafePointer<el_int8_kernels>
+
+  /// `rows` made-up rows of `count` values, quantised.
+  func rows(_ rows: Int, count: Int, block: Int, dither: UInt32 = 0) -> (native: el_rows, memory: [Memory]) {
+    let columns = (count + block - 1) / block * block
+    let codes = Memory(kernels.pointee.row_code_bytes(rows, columns, block))
+    let scales = Memory(rows * columns / block * 4)
+    var native = el_rows(
+      rows: rows, columns: columns, block: block, codes: codes.base, scales: scales.bind(Float.self))
+    var generator = Generator()
     for row in 0..<rows {
-      x.withUnsafeBufferPointer { x in
-        codes.withUnsafeMutableBufferPointer { codes in
-          scales.withUnsafeMutableBufferPointer { scales in
-            kernels.pointee.quantize_row(
-              reduction, block, x.baseAddress! + row * reduction, 0, codes.baseAddress! + row * reduction,
-              scales.baseAddress! + row * (reduction / block))
-          }
-        }
-      }
+      var values = (0..<count).map { _ in generator.next() * generator.next() }
+      if row == 3 { values = values.map { _ in 0 } }
+      kernels.pointee.quantize_row(&native, row, count, values, dither == 0 ? 0 : dither &+ UInt32(row) | 1)
     }
-    var panelCodes = [Int8](repeating: 0, count: reduction * 32)
-    var panelScales = [Float](repeating: 0, count: reduction / block * 32)
-    var panelSums = [Int32](repeating: 0, count: reduction / block * 32)
-    var buffer = [Float](repeating: 0, count: reduction * 2)
-    var y = [Float](repeating: 0, count: rows * columns)
-    weights.withUnsafeBufferPointer { weights in
-      var matrix = el_matrix()
-      matrix.codes = EL_F32
-      matrix.rows = 32
-      matrix.columns = reduction
-      matrix.data = UnsafeRawPointer(weights.baseAddress!)
-      matrix.group = reduction
-      matrix.nested_group = 1
-      panelCodes.withUnsafeMutableBufferPointer { panelCodes in
-        panelScales.withUnsafeMutableBufferPointer { panelScales in
-          panelSums.withUnsafeMutableBufferPointer { panelSums in
-            var panel = el_panel(
-              codes: panelCodes.baseAddress!, scales: panelScales.baseAddress!, sums: panelSums.baseAddress!)
-            kernels.pointee.decode_rows(&matrix, 0, block, &buffer, &panel)
-            kernels.pointee.gemm(
-              rows, reduction, block, codes, reduction, scales, reduction / block, &panel, &y, columns, columns, 0)
-          }
-        }
-      }
+    return (native, [codes, scales])
+  }
+
+  func panel(reduction: Int, block: Int) -> (native: el_panel, memory: [Memory]) {
+    let codes = Memory(kernels.pointee.panel_code_bytes(reduction))
+    let scales = Memory(reduction / block * 32 * 4)
+    return (el_panel(codes: codes.base, scales: scales.bind(Float.self)), [codes, scales])
+  }
+
+  /// All values of a panel and the product of all rows with it. Row strides and neighbours of the output must survive.
+  func product(
+    _ x: inout el_rows, first: Int = 0, panel: inout el_panel, reduction: Int, columns: Int, accumulate: Bool
+  ) -> [Float] {
+    var result: [Float] = []
+    var values = [Float](repeating: 0, count: 32)
+    for p in 0..<reduction {
+      kernels.pointee.panel_values(&panel, p, x.block, &values)
+      result += values
     }
-    if let reference {
-      #expect(y.map(\.bitPattern) == reference.map(\.bitPattern), "\(String(cString: kernels.pointee.name))")
+    let stride = columns + 3
+    for row in stride > 0 ? [0, 8] : [] where row < x.rows {
+      var y = (0..<(x.rows - row) * stride).map { Float($0 % 13) / 8 }
+      kernels.pointee.gemm(
+        &x, row, x.rows - row, first, reduction, &panel, &y, stride, columns, accumulate ? 1 : 0)
+      result += y
+    }
+    return result
+  }
+}
+
+private func bits(_ values: [Float]) -> [UInt32] { values.map { $0.isNaN ? 0x7FC0_0000 : $0.bitPattern } }
+
+/// The same for every instruction set, compared with the portable kernels.
+private func expectEqualBits(_ body: (Bench) -> [Float]) -> [Float] {
+  var reference: [Float] = []
+  for (index, kernels) in kernelTables().enumerated() {
+    let result = body(Bench(kernels: kernels))
+    if index == 0 {
+      reference = result
     } else {
-      reference = y
-      // 8 bits on both sides: a relative error near 1 %, measured over the whole result
-      var error = 0.0
-      var norm = 0.0
-      for row in 0..<rows {
-        for column in 0..<columns {
-          var exact = 0.0
-          for k in 0..<reduction { exact += Double(x[row * reduction + k]) * Double(weights[column * reduction + k]) }
-          error += (exact - Double(y[row * columns + column])) * (exact - Double(y[row * columns + column]))
-          norm += exact * exact
+      #expect(bits(result) == bits(reference), "\(String(cString: kernels.pointee.name))")
+    }
+  }
+  return reference
+}
+
+@Test(arguments: StoredKind.allCases, [(17, 192, 32), (1, 64, 32), (6, 576, 29), (33, 96, 16), (23, 1088, 7)])
+func productsWithRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduction: Int, columns: Int)) {
+  let weight = MadeUpMatrix(kind, rows: 37, columns: shape.reduction)
+  let block = weight.matrix.reductionBlock
+  for row in [0, 32] {
+    for accumulate in [false, true] {
+      _ = expectEqualBits { bench in
+        var x = bench.rows(shape.rows, count: shape.reduction, block: block)
+        var panel = bench.panel(reduction: shape.reduction, block: block)
+        bench.kernels.pointee.decode_rows(&weight.native, row, block, &panel.native)
+        return withExtendedLifetime((x.memory, panel.memory)) {
+          bench.product(
+            &x.native, panel: &panel.native, reduction: shape.reduction, columns: shape.columns, accumulate: accumulate)
         }
       }
-      #expect((error / norm).squareRoot() < 0.02)
     }
   }
 }
 
-@Test func attentionGradientMatchesFiniteDifferences() throws {
-  var generator = Generator()
-  let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 8)
-  let tokens = 11
-  let segments = [0, 4, 11]
-  let pool = ThreadPool(threadCount: 2)
-  func storage(_ count: Int) -> Vector {
-    Vector(UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1)), count: count)
-  }
-  let q = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let k = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let v = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let dO = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  for matrix in [q, k, v, dO] { for i in 0..<matrix.rows * matrix.columns { matrix.base[i] = generator.next() } }
-  let o = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let lse = storage(tokens * 2)
-  let bytes = Attention.scratchByteCount(shape: shape, length: tokens)
-  let scratch = (0..<2).map { _ in
-    Scratch(UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64), byteCount: bytes)
-  }
-  func value() -> Double {
-    Attention.forward(
-      query: q, key: k, value: v, shape: shape, segments: segments, into: o, keeping: lse, pool: pool, scratch: scratch)
-    return (0..<tokens * 16).reduce(0) { $0 + Double(o.base[$1]) * Double(dO.base[$1]) }
-  }
-  _ = value()
-  let dq = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let dk = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let dv = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  Attention.backward(
-    dO, output: o, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq, dKey: dk,
-    dValue: dv, pool: pool, scratch: scratch)
-  for (matrix, gradient) in [(q, dq), (k, dk), (v, dv)] {
-    for index in stride(from: 0, to: matrix.rows * matrix.columns, by: 7) {
-      let old = matrix.base[index]
-      let step: Float = 0.01
-      matrix.base[index] = old + step
-      let high = value()
-      matrix.base[index] = old - step
-      let low = value()
-      matrix.base[index] = old
-      #expect(abs((high - low) / Double(2 * step) - Double(gradient.base[index])) < 2e-3)
+@Test(arguments: StoredKind.allCases, [(17, 0, 192), (9, 64, 128), (13, 128, 320), (1, 0, 64), (30, 64, 64)])
+func productsWithColumnsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, first: Int, reduction: Int)) {
+  // 401 rows: the last block of the reduction is not full
+  let weight = MadeUpMatrix(kind, rows: 401, columns: 96)
+  _ = expectEqualBits { bench in
+    var x = bench.rows(shape.rows, count: 401, block: 64, dither: 99)
+    var panel = bench.panel(reduction: shape.reduction, block: 64)
+    bench.kernels.pointee.decode_columns(&weight.native, 32, shape.first, shape.reduction, 64, &panel.native)
+    return withExtendedLifetime((x.memory, panel.memory)) {
+      bench.product(
+        &x.native, first: shape.first, panel: &panel.native, reduction: shape.reduction, columns: 32, accumulate: false)
     }
   }
 }
 
-@Test func threadCountDoesNotChangeSums() {
-  var generator = Generator()
-  let x = Vector(UnsafeMutablePointer<Float>.allocate(capacity: 100 * 96), count: 100 * 96)
-  for i in 0..<x.count { x.base[i] = generator.next() }
-  let p = Vector(UnsafeMutablePointer<Float>.allocate(capacity: 100 * 3), count: 300)
-  for i in 0..<p.count { p.base[i] = generator.next() }
-  func sums(_ threads: Int) -> [Float] {
-    let dw = Vector(UnsafeMutablePointer<Float>.allocate(capacity: 3 * 96), count: 3 * 96)
-    VectorOperations.fill(dw, with: 0)
-    ThinProduct.weightGradient(
-      p.matrix(rows: 100, columns: 3), x.matrix(rows: 100, columns: 96), addingTo: dw.matrix(rows: 3, columns: 96),
-      pool: ThreadPool(threadCount: threads))
-    return dw.values
+@Test(arguments: StoredKind.allCases, [(1, 64), (2, 96), (3, 576), (8, 1088)])
+func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduction: Int)) {
+  let weight = MadeUpMatrix(kind, rows: 19, columns: shape.reduction)
+  let block = weight.matrix.reductionBlock
+  let columns: [Int32] = [0, 5, 63]
+  let values = (0..<shape.rows * 3).map { Float($0) - 3 }
+  let result = expectEqualBits { bench in
+    var x = bench.rows(shape.rows + 2, count: shape.reduction, block: block)
+    let buffer = Memory(bench.kernels.pointee.dot_buffer_bytes(shape.reduction, shape.rows))
+    var y = [Float](repeating: 0, count: shape.rows * 20)
+    columns.withUnsafeBufferPointer { columns in
+      values.withUnsafeBufferPointer { values in
+        var exact = el_exact_columns(count: 3, columns: columns.baseAddress, values: values.baseAddress)
+        bench.kernels.pointee.dot_rows(
+          &weight.native, 2, 17, &x.native, 2, shape.rows, &exact, buffer.base, &y, 20)
+      }
+    }
+    return withExtendedLifetime(x.memory) { y }
   }
-  #expect(sums(1) == sums(3))
+  // against fp64: only the codes of x are rounded, and NF4's codes to 8 bits
+  var generator = Generator()
+  let x = (0..<(shape.rows + 2) * shape.reduction).map { _ in generator.next() * generator.next() }
+  let exact = weight.values()
+  var error = 0.0
+  var norm = 0.0
+  for row in 0..<shape.rows where row + 2 != 3 {
+    for r in 0..<17 {
+      var sum = 0.0
+      let w = exact[(r + 2) * shape.reduction..<(r + 3) * shape.reduction]
+      for (k, w) in w.enumerated() { sum += Double(x[(row + 2) * shape.reduction + k]) * Double(w) }
+      for (c, column) in columns.enumerated() {
+        sum += Double(values[row * 3 + c]) * Double(w[w.startIndex + Int(column)])
+      }
+      error += (sum - Double(result[row * 20 + r])) * (sum - Double(result[row * 20 + r]))
+      norm += sum * sum
+    }
+  }
+  #expect(error <= norm * 0.01 * 0.01)
+}
+
+@Test(arguments: StoredKind.allCases) func exactValuesHaveTheSameBits(kind: StoredKind) {
+  let weight = MadeUpMatrix(kind, rows: 5, columns: 192)
+  _ = expectEqualBits { bench in
+    var values = [Float](repeating: 0, count: 160)
+    bench.kernels.pointee.decode_floats(&weight.native, 3, 32, 160, &values)
+    return values
+  }
+}
+
+@Test(arguments: [1, 31, 64, 100, 577]) func columnMaximaHaveTheSameBits(columns: Int) {
+  var generator = Generator()
+  let x = (0..<7 * columns).map { _ in generator.next() }
+  let result = expectEqualBits { bench in
+    var largest = [Float](repeating: -1, count: columns)
+    bench.kernels.pointee.column_absmax(7, columns, x, columns, &largest)
+    return largest
+  }
+  #expect(result == (0..<columns).map { column in (0..<7).map { abs(x[$0 * columns + column]) }.max() ?? 0 })
+}
+
+@Test func infinitiesAndNaNsReachTheProduct() {
+  let weight = MadeUpMatrix(.f32, rows: 32, columns: 64)
+  for kernels in kernelTables() {
+    let bench = Bench(kernels: kernels)
+    for broken in [Float.nan, .infinity] {
+      var x = bench.rows(1, count: 64, block: 64)
+      var values = [Float](repeating: 1, count: 64)
+      values[5] = broken
+      kernels.pointee.quantize_row(&x.native, 0, 64, values, 0)
+      var panel = bench.panel(reduction: 64, block: 64)
+      kernels.pointee.decode_rows(&weight.native, 0, 64, &panel.native)
+      var y = [Float](repeating: 0, count: 32)
+      kernels.pointee.gemm(&x.native, 0, 1, 0, 64, &panel.native, &y, 32, 32, 0)
+      #expect(y.allSatisfy { !$0.isFinite })
+      withExtendedLifetime((x.memory, panel.memory)) {}
+    }
+  }
 }

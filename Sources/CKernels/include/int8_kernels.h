@@ -8,6 +8,10 @@
 
 // Output columns of one panel: two 512-bit, four 256-bit or eight 128-bit vectors of int32.
 #define EL_PANEL 32
+// Instruction sets may interleave so many quantised rows: a product starts at a multiple of it.
+#define EL_ROW_GROUP 8
+// Most rows that dot_rows takes.
+#define EL_DOT_ROWS 8
 
 typedef enum { EL_F32, EL_F16, EL_BF16, EL_INT8, EL_INT4, EL_NF4 } el_codes;
 typedef enum { EL_SCALE_NONE, EL_SCALE_F32, EL_SCALE_F16, EL_SCALE_BF16, EL_SCALE_NESTED } el_scale_type;
@@ -30,50 +34,70 @@ typedef struct {
   float nested_offset;
 } el_matrix;
 
-// One panel of 32 output columns and k reduction elements.
+// Rows in 8 bits. block is 32 or 64, columns a multiple of it.
 typedef struct {
-  int8_t *codes;   // [k / 4][32][4], |code| <= 127
-  float *scales;   // [k / block][32]
-  int32_t *sums;   // [k / block][32]: 128 times the sum of the block's codes
+  size_t rows, columns, block;
+  void *codes;    // row_code_bytes(rows, columns, block) bytes, aligned to 64; the layout is the instruction set's own
+  float *scales;  // [rows][columns / block]
+} el_rows;
+
+// One panel: 32 output columns and k reduction elements.
+typedef struct {
+  void *codes;    // panel_code_bytes(k) bytes, aligned to 64; the layout is the instruction set's own
+  float *scales;  // [k / block][32]
 } el_panel;
+
+// A few columns of some rows that stay floats.
+typedef struct {
+  size_t count;
+  const int32_t *columns;  // [count]
+  const float *values;     // [rows][count]
+} el_exact_columns;
 
 typedef struct {
   const char *name;
 
-  // Quantises a row in blocks: scale = absmax / 127, code = round to nearest even of x / scale. With dither (not 0) the
-  // rounding is stochastic, reproducibly: each element's threshold comes from dither and its index. Codes are padded
-  // with zeros to whole blocks.
-  void (*quantize_row)(size_t k, size_t block, const float *x, uint32_t dither, int8_t *codes, float *scales);
+  // Sizes of the two private layouts.
+  size_t (*row_code_bytes)(size_t rows, size_t columns, size_t block);
+  size_t (*panel_code_bytes)(size_t k);
+
+  // Quantises k <= x->columns values as row `row` of x, the rest of the row is zero: scale = absmax / 127, code = round
+  // to nearest even of value / scale. With dither (not 0) the rounding is stochastic, reproducibly: each element's
+  // threshold comes from dither and its index.
+  void (*quantize_row)(const el_rows *x, size_t row, size_t k, const float *values, uint32_t dither);
 
   // largest[j] = max_i |x[i][j]|, i < m, j < k.
   void (*column_absmax)(size_t m, size_t k, const float *x, size_t ldx, float *largest);
 
-  // y[i][j] = (accumulate ? y[i][j] : 0) + sum_b sx[i][b] * sw[b][j] * sum_{p in b} x[i][p] w[p][j], i < m, j < columns.
-  // x: m rows of k codes; k is a multiple of block, block of 32. The sum over blocks runs upwards with one fused
-  // multiply-add each, so every instruction set gives the same floats.
-  void (*gemm)(size_t m, size_t k, size_t block, const int8_t *x, size_t ldx, const float *sx, size_t ldsx,
-               const el_panel *panel, float *y, size_t ldy, size_t columns, int accumulate);
+  // y[i][j] = (accumulate ? y[i][j] : 0) + sum_b sx[i][b] * sw[b][j] * sum_{p in b} x[i][p] w[p][j], j < columns, for the
+  // m rows of x from `row`, a multiple of EL_ROW_GROUP, and the k elements from `first`, both multiples of the block; the
+  // panel's reduction starts at `first`. y is the output of row `row`. Per block the integer sum is exact; it is
+  // converted, multiplied by sw and joined by one fused multiply-add with sx, blocks upwards: the same floats everywhere.
+  void (*gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
+               size_t ldy, size_t columns, int accumulate);
 
-  // Codes to int8 through a table: element 2i is the high nibble of byte i if high_first, else the low one.
-  void (*unpack)(size_t n, const uint8_t *packed, const int8_t table[16], int high_first, int8_t *codes);
-
-  // Panel of the rows [row, row + 32) of W (missing ones are zero), reduction over W's columns. buffer: columns floats.
-  void (*decode_rows)(const el_matrix *w, size_t row, size_t block, float *buffer, const el_panel *panel);
+  // Panel of the rows [row, row + 32) of W (missing ones are zero), reduction over W's columns.
+  void (*decode_rows)(const el_matrix *w, size_t row, size_t block, const el_panel *panel);
 
   // Panel of the columns [column, column + 32) of W, reduction over the rows [row, row + k): k is a multiple of block,
   // rows beyond the end are zero.
   void (*decode_columns)(const el_matrix *w, size_t column, size_t row, size_t k, size_t block, const el_panel *panel);
 
+  // The panel's 32 values at reduction element p.
+  void (*panel_values)(const el_panel *panel, size_t p, size_t block, float values[EL_PANEL]);
+
   // Exact values of the elements [column, column + n) of one row; column and n are multiples of 32.
   void (*decode_floats)(const el_matrix *w, size_t row, size_t column, size_t n, float *values);
 
-  // sum_b sx[b] sw[b] sum_{p in b} x[p] w[p] for `count` rows of W from `row`: products of few tokens. buffer: columns
-  // floats.
-  void (*dot_rows)(const el_matrix *w, size_t row, size_t count, size_t block, const int8_t *x, const float *sx,
-                   float *buffer, float *y);
+  // y[i * ldy + r] = x[i] . W[row + r], r < count, for the m <= EL_DOT_ROWS rows of x from `first`: products of few
+  // tokens. Weights in f32, f16 and bf16 meet x's dequantised values; the others stay integers. exact, whose values
+  // start at row `first`, is added. x's block is the matrix's. buffer: dot_buffer_bytes(columns, m), aligned to 64.
+  void (*dot_rows)(const el_matrix *w, size_t row, size_t count, const el_rows *x, size_t first, size_t m,
+                   const el_exact_columns *exact, void *buffer, float *y, size_t ldy);
+  size_t (*dot_buffer_bytes)(size_t columns, size_t m);
 } el_int8_kernels;
 
-// The table for "portable", "avx2", "avx512vnni", "neon", "dotprod"; null if this machine cannot run it.
+// The table for "portable", "avx2", "avxvnni", "avx512vnni", "neon", "dotprod"; null if this machine cannot run it.
 const el_int8_kernels *el_int8_kernels_named(const char *name);
 // The names that exist in this build, null-terminated, slowest first.
 const char *const *el_int8_kernel_names(void);
