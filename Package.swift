@@ -26,7 +26,7 @@ let package = Package(
         "Deployment",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
-    .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
+    .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(
       name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"], resources: [.copy("Golden")]),

@@ -7,6 +7,12 @@ import Tokenization
 import Training
 import WeightStore
 
+/// A run that a signal ended before it wrote anything that stays.
+struct Stopped: Error, CustomStringConvertible {
+  let signal: Int32
+  var description: String { "stopped by signal \(signal); nothing was written" }
+}
+
 /// Exit codes, after `sysexits.h` where it has one.
 enum ExitCode {
   static let success: Int32 = 0
@@ -23,10 +29,11 @@ enum ExitCode {
     case is UsageError, is OptionError, is InstructionSet.Unavailable: usage
     case let error as FileError:
       switch error {
-      case .cannotOpen, .isDirectory: missingInput
-      case .cannotWrite, .alreadyExists: cannotCreate
-      case .cannotMap: inputOutput
+      case .cannotOpen, .isDirectory, .notRegular: missingInput
+      case .cannotWrite, .alreadyExists, .notReplaceable: cannotCreate
+      case .cannotMap, .writingFailed: inputOutput
       }
+    case let stop as Stopped: 128 + stop.signal
     case is PlanError: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
