@@ -52,15 +52,18 @@ public final class LowRankAdapter: LinearAdapter {
   public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass) {
     let pool = pass.engine.pool
     let dKept = Matrix(buffers.projectionGradient.base, rows: dy.rows, columns: rank)
-    ThinProduct.weightGradient(kept, dy, scale: scaling, addingTo: bTransposedGradient, pool: pool)
+    ThinProduct.weightGradient(
+      kept, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
     ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
-    ThinProduct.weightGradient(dKept, dropped(x, pass: pass), addingTo: aGradient, pool: pool)
+    ThinProduct.weightGradient(
+      dKept, dropped(x, pass: pass), addingTo: aGradient, rowLength: pass.rowLength, pool: pool)
     guard let dx else { return }
     if let seed = dropoutSeed(pass) {
       let masked = buffers.droppedInput(rows: x.rows, columns: x.columns)
       VectorOperations.fill(masked, with: 0)
       ThinProduct.expand(dKept, a, addingTo: masked, pool: pool)
-      VectorOperations.dropout(masked, into: masked, probability: dropout, seed: seed, pool: pool)
+      VectorOperations.dropout(
+        masked, into: masked, probability: dropout, seed: seed, firstRow: pass.firstToken, pool: pool)
       VectorOperations.add(masked, to: dx, pool: pool)
     } else {
       ThinProduct.expand(dKept, a, addingTo: dx, pool: pool)
@@ -70,11 +73,12 @@ public final class LowRankAdapter: LinearAdapter {
   private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
     guard let seed = dropoutSeed(pass) else { return x }
     let target = buffers.droppedInput(rows: x.rows, columns: x.columns)
-    VectorOperations.dropout(x, into: target, probability: dropout, seed: seed, pool: pass.engine.pool)
+    VectorOperations.dropout(
+      x, into: target, probability: dropout, seed: seed, firstRow: pass.firstToken, pool: pass.engine.pool)
     return target
   }
 
-  /// One mask per layer and micro-batch; the same on the way back.
+  /// One mask per layer and step; the same on the way back.
   private func dropoutSeed(_ pass: Pass) -> UInt64? {
     guard dropout > 0, let seed = pass.dropoutSeed else { return nil }
     let index = UInt64(location.layer * LinearModule.allCases.count) + location.module.index

@@ -47,8 +47,7 @@ public struct Evaluator {
     var sum = 0.0
     var count = 0
     for batch in plan.all(microBatchSize: batchSize) where batch.labelledTokenCount > 0 {
-      sum += loaded.model.loss(
-        tokens: batch.tokens, labels: batch.labels, layout: batch.layout, workspace: made.workspace, pass: made.pass)
+      sum += try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass)
       count += batch.labelledTokenCount
     }
     return EvaluationResult(loss: sum / Double(max(count, 1)), tokens: count)
@@ -83,8 +82,7 @@ public struct Evaluator {
     try writer.begin(.init(name: "logits", elementType: .f32, shape: [count, vocabulary]))
     for sample in data.samples {
       let batch = Batch(rows: [[sample]], rowLength: sample.tokens.count)
-      try loaded.model.logits(tokens: batch.tokens, layout: batch.layout, workspace: made.workspace, pass: made.pass) {
-        rows, logits in
+      try loaded.model.logits(batch.microBatch, workspace: made.workspace, pass: made.pass) { rows, logits in
         for row in 0..<rows.count { try logits.row(row).withBytes { try writer.append($0) } }
       }
     }

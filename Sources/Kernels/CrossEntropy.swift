@@ -1,32 +1,72 @@
 import CKernels
+import Foundation
 
-/// Softmax cross-entropy over rows of logits.
+/// Softmax cross-entropy over rows of logits, by slices of the vocabulary: the loss of a row is
+/// `logSumExp - logits[label]`, the gradient of a logit its probability, less one at the label.
 public enum CrossEntropy {
-  /// `losses[i] = log(sum(exp(logits[i]))) - logits[i][labels[i]]`; `logits`: `[rows, vocabulary]`.
-  public static func loss(_ logits: Matrix, labels: [Int32], into losses: Vector, pool: ThreadPool) {
-    precondition(labels.count == logits.rows && losses.count >= logits.rows, "one label per row")
-    let kernels = VectorOperations.kernels
-    pool.run(logits.rows) { row, _ in
-      let line = logits.base + row * logits.stride
-      losses.base[row] = kernels.log_sum_exp(logits.columns, line) - line[Int(labels[row])]
-    }
+  /// An element of the gradient that is kept exact.
+  public struct Element: Sendable {
+    public let row: Int
+    /// Column in the whole vocabulary.
+    public let column: Int
+    public let value: Float
   }
 
-  /// The same, and the gradient of `scale * sum(losses)` in place of the logits, except that the element of the label is
-  /// zero there and stands in `labelGradient` instead: `[rows]`.
-  public static func lossAndGradient(
-    _ logits: Matrix, labels: [Int32], scale: Float, losses: Vector, labelGradient: Vector, pool: ThreadPool
+  /// Slices begin at multiples of this; sums are made block by block, so they do not depend on the slices.
+  public static let blockColumns = 512
+
+  /// Takes one slice of the logits into the sums. The first slice, whose columns begin at 0, starts them.
+  ///
+  /// - Parameters:
+  ///   - logits: `[rows, columns.count]`
+  ///   - columns: which of the vocabulary
+  ///   - labels: `[rows]`
+  ///   - logSumExp: `log(sum(exp(logits)))` of the slices so far, `[rows]`
+  ///   - labelLogits: the logit of each label, once its slice was there, `[rows]`
+  public static func accumulate(
+    _ logits: Matrix, columns: Range<Int>, labels: [Int32], logSumExp: Vector, labelLogits: Vector, pool: ThreadPool
   ) {
-    precondition(labels.count == logits.rows && losses.count >= logits.rows, "one label per row")
+    precondition(labels.count == logits.rows && logits.columns == columns.count, "one label per row")
+    precondition(logSumExp.count >= logits.rows && labelLogits.count >= logits.rows, "one sum per row")
+    precondition(columns.lowerBound % blockColumns == 0, "slices begin at a block")
     let kernels = VectorOperations.kernels
     pool.run(logits.rows) { row, _ in
       let line = logits.base + row * logits.stride
       let label = Int(labels[row])
-      let total = kernels.log_sum_exp(logits.columns, line)
-      losses.base[row] = total - line[label]
-      _ = kernels.exp_shifted(logits.columns, total, scale, line)
-      labelGradient.base[row] = line[label] - scale
-      line[label] = 0
+      if columns.contains(label) { labelLogits.base[row] = line[label - columns.lowerBound] }
+      for first in stride(from: 0, to: logits.columns, by: blockColumns) {
+        let part = kernels.log_sum_exp(min(blockColumns, logits.columns - first), line + first)
+        let sum = logSumExp.base[row]
+        let isFirst = columns.lowerBound + first == 0
+        logSumExp.base[row] = isFirst ? part : max(sum, part) + log1p(exp(-abs(sum - part)))
+      }
     }
   }
+
+  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements that are returned:
+  /// those are far larger than the others of their row, and zero in the matrix, so that the others keep their bits.
+  public static func gradient(
+    _ logits: Matrix, columns: Range<Int>, labels: [Int32], logSumExp: Vector, scale: Float, pool: ThreadPool
+  ) -> [Element] {
+    let kernels = VectorOperations.kernels
+    let limit = exactProbability * scale
+    pool.run(logits.rows) { row, _ in
+      let line = logits.base + row * logits.stride
+      _ = kernels.exp_shifted(logits.columns, logSumExp.base[row], scale, line)
+    }
+    var exact: [Element] = []
+    for row in 0..<logits.rows {
+      let line = logits.base + row * logits.stride
+      let label = Int(labels[row]) - columns.lowerBound
+      for column in 0..<logits.columns where line[column] > limit || column == label {
+        exact.append(
+          Element(row: row, column: column + columns.lowerBound, value: line[column] - (column == label ? scale : 0)))
+        line[column] = 0
+      }
+    }
+    return exact
+  }
+
+  /// Probabilities above this are exact in the gradient.
+  private static let exactProbability: Float = Float(ProcessInfo.processInfo.environment["EXACTP"] ?? "1e9") ?? 1e9
 }

@@ -31,6 +31,12 @@ public struct Matrix: @unchecked Sendable {
     return Matrix(base + range.lowerBound, rows: rows, columns: range.count, stride: stride)
   }
 
+  /// All elements in order; the rows lie end to end.
+  public var elements: Vector {
+    precondition(stride == columns || rows <= 1, "the rows of a matrix lie end to end")
+    return Vector(base, count: rows * columns)
+  }
+
   /// One row as a vector.
   public func row(_ index: Int) -> Vector {
     precondition(index >= 0 && index < rows, "row \(index) of a matrix of \(rows)")
@@ -49,6 +55,12 @@ public struct Vector: @unchecked Sendable {
     precondition(count >= 0, "a vector view with a negative count")
     self.base = base
     self.count = count
+  }
+
+  /// The elements `range`, as a view of the same memory.
+  public func part(_ range: Range<Int>) -> Vector {
+    precondition(range.lowerBound >= 0 && range.upperBound <= count, "elements \(range) of a vector of \(count)")
+    return Vector(base + range.lowerBound, count: range.count)
   }
 
   /// The same memory as a matrix of `rows` x `columns`.

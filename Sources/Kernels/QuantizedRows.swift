@@ -9,7 +9,7 @@ public struct QuantizedRows: @unchecked Sendable {
   // @unchecked: as for `Matrix`.
 
   /// Rows that share a choice of outlier columns.
-  static let groupRows = 128
+  public static let groupRows = 128
 
   public let rows: Int
   public let columns: Int
@@ -25,13 +25,20 @@ public struct QuantizedRows: @unchecked Sendable {
 
   private static func groups(rows: Int, rowsPerSequence: Int) -> [Range<Int>] {
     var result: [Range<Int>] = []
-    for sequence in Swift.stride(from: 0, to: rows, by: rowsPerSequence) {
-      let end = min(sequence + rowsPerSequence, rows)
-      for start in Swift.stride(from: sequence, to: end, by: groupRows) {
-        result.append(start..<min(start + groupRows, end))
-      }
-    }
+    forEachGroup(rows: rows, rowsPerSequence: rowsPerSequence) { result.append($0) }
     return result
+  }
+
+  /// Parts of `rows` of at most `groupRows` that never cross a multiple of `rowsPerSequence`.
+  static func forEachGroup(rows: Int, rowsPerSequence: Int, _ body: (Range<Int>) -> Void) {
+    var start = 0
+    var sequenceEnd = min(rows, rowsPerSequence)
+    while start < rows {
+      let end = min(start + groupRows, sequenceEnd)
+      body(start..<end)
+      start = end
+      if start == sequenceEnd { sequenceEnd = rowsPerSequence < rows - start ? start + rowsPerSequence : rows }
+    }
   }
 
   private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
@@ -97,7 +104,7 @@ public struct QuantizedRows: @unchecked Sendable {
         exactValues[row * exactCount + index] = values[Int(chosen[index])]
       }
       for index in 0..<exactCount { values[Int(chosen[index])] = 0 }
-      let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* 0x85EB_CA6B) | 1
+      let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
       kernels.pointee.quantize_row(&native, row, columns, values, seed)
       for index in 0..<exactCount { values[Int(chosen[index])] = exactValues[row * exactCount + index] }
     }
@@ -114,5 +121,17 @@ public struct QuantizedRows: @unchecked Sendable {
         base[column] = -1
       }
     }
+  }
+}
+
+/// Seeds of stochastic rounding: the threshold of an element follows from its place alone.
+public enum RowDither {
+  static let rowFactor: UInt32 = 0x85EB_CA6B
+  static let columnFactor: UInt32 = 0x9E37_79B9
+
+  /// The seed for a matrix whose first element stands at `row` and `column` of a larger one; `column` is even.
+  public static func seed(row: Int, column: Int) -> UInt32 {
+    let place = UInt32(truncatingIfNeeded: row) &* rowFactor &+ UInt32(truncatingIfNeeded: column) &* columnFactor
+    return place &+ 0x2545_F491
   }
 }

@@ -115,6 +115,34 @@ public struct StoredMatrix: @unchecked Sendable {
   /// Block of the reduction over the rows; the last one may be filled up with zeros.
   public var gradientBlock: Int { 64 }
 
+  /// Memory that some rows occupy: their codes, and with all rows everything that belongs to the matrix.
+  ///
+  /// - Parameter range: rows; scales are shared between rows in some layouts and are only part of all rows
+  public func memory(ofRows range: Range<Int>? = nil) -> [UnsafeRawBufferPointer] {
+    let part = range ?? 0..<rows
+    func piece(_ base: UnsafeRawPointer, bits: Int, from first: Int, _ count: Int) -> UnsafeRawBufferPointer {
+      UnsafeRawBufferPointer(start: base + first * bits / 8, count: (count * bits + 7) / 8)
+    }
+    let bits =
+      switch codes {
+      case .f32: 32
+      case .f16, .bf16: 16
+      case .int8: 8
+      case .int4, .nf4: 4
+      }
+    var pieces = [piece(native.data, bits: bits, from: part.lowerBound * columns, part.count * columns)]
+    if range == nil, let scales = native.scales {
+      let bits =
+        switch native.scale_type {
+        case EL_SCALE_F32: 32
+        case EL_SCALE_NESTED: 8
+        default: 16
+        }
+      pieces.append(piece(scales, bits: bits, from: 0, (rows * columns + native.group - 1) / native.group))
+    }
+    return pieces
+  }
+
   /// Exact values of one row.
   /// - Parameter values: `[columns]`
   public func decodeRow(_ row: Int, into values: Vector) {

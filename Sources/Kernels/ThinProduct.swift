@@ -35,13 +35,21 @@ public enum ThinProduct {
   }
 
   /// `dw += scale * pᵀ x`; `p`: `[tokens, rank]`, `x`: `[tokens, n]`, `dw`: `[rank, n]`.
-  public static func weightGradient(_ p: Matrix, _ x: Matrix, scale: Float = 1, addingTo dw: Matrix, pool: ThreadPool) {
+  ///
+  /// - Parameter rowLength: the sum is made part by part of so many tokens and never across them, so that it does not
+  ///   depend on how many rows of a batch come together
+  public static func weightGradient(
+    _ p: Matrix, _ x: Matrix, scale: Float = 1, addingTo dw: Matrix, rowLength: Int = .max, pool: ThreadPool
+  ) {
     precondition(p.rows == x.rows && dw.rows == p.columns && dw.columns == x.columns, "shapes of a weight gradient")
     let kernels = VectorOperations.kernels
     forEachTile(x.columns, of: tileColumns, pool: pool) { columns in
-      kernels.gemm(
-        p.columns, columns.count, x.rows, scale, p.base, 1, p.stride, x.base + columns.lowerBound, x.stride, 1,
-        dw.base + columns.lowerBound, dw.stride)
+      QuantizedRows.forEachGroup(rows: x.rows, rowsPerSequence: rowLength) { rows in
+        kernels.gemm(
+          p.columns, columns.count, rows.count, scale, p.base + rows.lowerBound * p.stride, 1, p.stride,
+          x.base + rows.lowerBound * x.stride + columns.lowerBound, x.stride, 1, dw.base + columns.lowerBound,
+          dw.stride)
+      }
     }
   }
 }

@@ -108,12 +108,14 @@ public enum VectorOperations {
   }
 
   /// `y = x` with every element zeroed with `probability` and the rest divided by `1 - probability`; which ones depends
-  /// on `seed` and the element's place alone. `y` may be `x`.
-  public static func dropout(_ x: Matrix, into y: Matrix, probability: Float, seed: UInt64, pool: ThreadPool) {
+  /// on `seed` and the element's place alone, where the first row of `x` is row `firstRow`. `y` may be `x`.
+  public static func dropout(
+    _ x: Matrix, into y: Matrix, probability: Float, seed: UInt64, firstRow: Int = 0, pool: ThreadPool
+  ) {
     let kernels = kernels
     forEachRow(x.rows, pool: pool) { row in
       kernels.dropout(
-        x.columns, probability, seed, UInt64(row * x.columns), x.base + row * x.stride, y.base + row * y.stride)
+        x.columns, probability, seed, UInt64((firstRow + row) * x.columns), x.base + row * x.stride, y.base + row * y.stride)
     }
   }
 }

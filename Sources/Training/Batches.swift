@@ -97,8 +97,8 @@ public struct BatchPlan: Sendable {
   public func stepsPerEpoch(rowsPerStep: Int) -> Int { (rows.count + rowsPerStep - 1) / rowsPerStep }
 
   /// The micro-batches of one optimiser step, counted from 0 over all epochs.
-  public func step(_ step: Int, microBatchSize: Int, accumulationSteps: Int) -> [Batch] {
-    let rowsPerStep = microBatchSize * accumulationSteps
+  /// - Parameter rowsPerStep: rows of the step, handed out in micro-batches of `microBatchSize`
+  public func step(_ step: Int, rows rowsPerStep: Int, microBatchSize: Int) -> [Batch] {
     let perEpoch = stepsPerEpoch(rowsPerStep: rowsPerStep)
     let epoch = step / perEpoch
     let order =

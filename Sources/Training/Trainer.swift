@@ -44,11 +44,11 @@ public final class Trainer {
   /// - Parameters:
   ///   - step: steps done before this one; with `seed` it decides the dropout masks
   ///   - learningRate: of this step
-  public func step(_ batches: [Batch], step: Int, learningRate: Double) -> StepReport {
+  public func step(_ batches: [Batch], step: Int, learningRate: Double) throws -> StepReport {
     let start = ContinuousClock.now
     VectorOperations.fill(memory.adapters.gradients, with: 0)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
-    let loss = accumulateGradients(batches, labelledTokens: labelled, step: step)
+    let loss = try accumulateGradients(batches, labelledTokens: labelled, step: step)
     let norm = memory.adapters.gradients.sumOfSquares().squareRoot()
     if maximumGradientNorm > 0, norm > maximumGradientNorm {
       VectorOperations.scale(memory.adapters.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
@@ -63,31 +63,44 @@ public final class Trainer {
 
   /// Adds the gradient of the mean loss over `labelledTokens` to the adapters' gradients.
   /// - Returns: sum of the losses.
-  public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) -> Double {
+  public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) throws -> Double {
     let scale = 1 / Float(max(labelledTokens, 1))
+    var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001)
+    let dropoutSeed = generator.next()
     var sum = 0.0
-    for (index, batch) in batches.enumerated() where batch.labelledTokenCount > 0 {
-      var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001 &+ UInt64(index))
-      let pass = Pass(engine: memory.engine, dropoutSeed: generator.next())
-      sum += model.lossAndGradient(
-        tokens: batch.tokens, labels: batch.labels, gradientScale: scale, layout: batch.layout,
-        workspace: memory.workspace, pass: pass)
+    var tokens = 0
+    var labels = 0
+    for group in groups(batches) {
+      sum += try model.lossAndGradient(
+        group.map(\.microBatch), gradientScale: scale, firstLabel: labels, workspace: memory.workspace,
+        pass: Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens))
+      tokens += group.reduce(0) { $0 + $1.tokens.count }
+      labels += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
     return sum
   }
 
   /// Mean loss and number of labelled tokens over `batches`; dropout is off.
-  public func evaluate(_ batches: some Sequence<Batch>) -> (loss: Double, tokens: Int) {
+  public func evaluate(_ batches: [Batch]) throws -> (loss: Double, tokens: Int) {
     var sum = 0.0
     var count = 0
-    for batch in batches where batch.labelledTokenCount > 0 {
-      sum += model.loss(
-        tokens: batch.tokens, labels: batch.labels, layout: batch.layout, workspace: memory.workspace,
-        pass: Pass(engine: memory.engine))
-      count += batch.labelledTokenCount
+    for group in groups(batches) {
+      sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: Pass(engine: memory.engine))
+      count += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
     return (sum / Double(max(count, 1)), count)
   }
+
+  /// Micro-batches that go through a layer before the next one.
+  private func groups(_ batches: [Batch]) -> [[Batch]] {
+    let size = memory.strategy.groupRows / memory.strategy.microBatchSize
+    return stride(from: 0, to: batches.count, by: size).map { Array(batches[$0..<min($0 + size, batches.count)]) }
+  }
+}
+
+extension Batch {
+  /// What the model takes.
+  public var microBatch: MicroBatch { MicroBatch(tokens: tokens, labels: labels, layout: layout) }
 }
 
 extension Duration {

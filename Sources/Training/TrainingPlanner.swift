@@ -1,201 +1,250 @@
 import Adapters
-import Formats
 import Kernels
 import Memory
 import Transformer
 
-/// A budget that no plan can meet, or that cannot be read.
-public enum PlanError: Error, CustomStringConvertible {
-  case budgetTooSmall(budget: Int, least: Int, rowLength: Int)
-
-  public var description: String {
-    switch self {
-    case .budgetTooSmall(let budget, let least, let rowLength):
-      "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is \(ByteCount.text(least))"
-        + " (--max-mem \((least + (1 << 20) - 1) >> 20)M)\n"
-        + "       a shorter --max-length (now \(rowLength)), a smaller --rank or a 4-bit store needs less"
-    }
-  }
-}
-
-/// What a run will do and use: the fastest choice that fits the budget.
-public struct TrainingPlan: Sendable {
-  public let choice: TrainingMemory.Choice
-  public let memory: MemoryPlan
-  /// `--max-mem`, in bytes; `nil` without a limit.
-  public let budget: Int?
-  public let rowLength: Int
-  public let layerCount: Int
-  public let trainableParameters: Int
-
-  /// Predicted peak of resident memory of the process, in bytes.
-  public var predictedPeakBytes: Int { memory.byteCount }
-
-  /// The plan as `summary.json` and `plan --json` hold it.
-  public var json: JSONValue {
-    var kinds = JSONObject()
-    for (kind, byteCount) in memory.byteCountByKind { kinds[kind.rawValue] = .integer(byteCount) }
-    var object = JSONObject()
-    object["micro_batch_size"] = .integer(choice.microBatchSize)
-    object["gradient_accumulation_steps"] = .integer(choice.accumulationSteps)
-    object["row_length"] = .integer(rowLength)
-    object["kept_layers"] = .integer(choice.keptLayers)
-    object["recomputed_layers"] = .integer(layerCount - choice.keptLayers)
-    object["head_rows"] = .integer(choice.headRows)
-    object["trainable_parameters"] = .integer(trainableParameters)
-    object["budget_bytes"] = budget.map { .integer($0) } ?? .null
-    object["predicted_peak_bytes"] = .integer(predictedPeakBytes)
-    object["bytes"] = .object(kinds)
-    return .object(object)
-  }
-
-  /// The plan as a table for people.
-  public var table: String {
-    var lines = [
-      "micro-batch \(choice.microBatchSize) x \(rowLength) tokens, \(choice.accumulationSteps) per step; "
-        + "activations kept in \(choice.keptLayers) of \(layerCount) layers, the others computed twice; "
-        + "head in chunks of \(choice.headRows) tokens; \(trainableParameters) trainable parameters"
-    ]
-    for (kind, byteCount) in memory.byteCountByKind {
-      let name = kind.rawValue.padding(to: 16)
-      lines.append("  \(name)\(ByteCount.text(byteCount).padding(to: 12))\(kind.explanation)")
-    }
-    let limit = budget.map { " of \(ByteCount.text($0))" } ?? ""
-    lines.append("  \("sum".padding(to: 16))\(ByteCount.text(predictedPeakBytes))\(limit)")
-    return lines.joined(separator: "\n")
-  }
-}
-
-extension String {
-  fileprivate func padding(to width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
-}
-
-extension MemoryKind {
-  fileprivate var explanation: String {
-    switch self {
-    case .weights: "the mapped store and copied norms"
-    case .adapter: "LoRA parameters and their scratch"
-    case .gradients: "of the LoRA parameters"
-    case .optimizer: "AdamW moments"
-    case .activations: "kept between forward and backward"
-    case .recomputation: "shared by all layers"
-    case .attention: "tiles, rotary table"
-    case .head: "logits of one chunk and around"
-    case .panels: "decoded weights and quantised rows"
-    case .data: "tokenised samples"
-    case .process: "program, libraries, tokenizer, data"
-    }
-  }
-}
-
 /// Finds the fastest way to train that keeps the whole process inside a budget.
+///
+/// A candidate fixes how rows are split, how layer inputs are kept and how the head is cut; what memory it leaves goes to
+/// whatever saves most time per byte: weights that stay, activations that are not computed again.
 public struct TrainingPlanner {
   let model: CausalLanguageModel
   let adapter: LowRankConfiguration
   let precision: Precision
   let pool: ThreadPool
-  /// Rows per micro-batch that the user asked for, and micro-batches per step.
+  let rowsPerStep: Int
+  /// Rows per micro-batch that the user asked for: the most that are computed together.
   let microBatchSize: Int
-  let accumulationSteps: Int
   let rowLength: Int
   /// Resident bytes of the process before the plan's buffers, with data and tokenizer loaded.
   let processByteCount: Int
+  /// The peak that the process has already had.
+  let pastPeakByteCount: Int
+  let spillDirectory: String
+  let speed: MachineSpeed
+  /// What the user wants one way or the other.
+  let wishes: StrategyWishes
+  private let targets: Int
 
   public init(
     model: CausalLanguageModel, adapter: LowRankConfiguration, precision: Precision, pool: ThreadPool,
-    microBatchSize: Int, accumulationSteps: Int, rowLength: Int, processByteCount: Int
-  ) {
+    rowsPerStep: Int, microBatchSize: Int, rowLength: Int, processByteCount: Int, pastPeakByteCount: Int = 0,
+    spillDirectory: String, speed: MachineSpeed = .assumed, wishes: StrategyWishes = StrategyWishes()
+  ) throws {
     self.model = model
     self.adapter = adapter
     self.precision = precision
     self.pool = pool
-    self.microBatchSize = microBatchSize
-    self.accumulationSteps = accumulationSteps
+    self.rowsPerStep = rowsPerStep
+    self.microBatchSize = min(microBatchSize, rowsPerStep)
     self.rowLength = rowLength
     self.processByteCount = processByteCount
+    self.pastPeakByteCount = pastPeakByteCount
+    self.spillDirectory = spillDirectory
+    self.speed = speed
+    self.wishes = wishes
+    targets = try adapter.targetModules.locations(in: model).count
   }
 
   /// - Parameter budget: bytes for the whole process; `nil` for no limit
   /// - Returns: the plan, and its memory, not yet committed
-  /// - Throws: `PlanError.budgetTooSmall`
+  /// - Throws: `PlanError`
   public func plan(budget: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
-    let layers = model.layers.count
-    var best: (cost: Double, choice: TrainingMemory.Choice)?
+    guard let budget else {
+      let whole = base(group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0])
+      return try finish(wishes.apply(to: cut(rich(whole), Self.headCuts[0])), budget: nil)
+    }
+    // What changes no gradient comes first; fewer bits are a last resort.
     var least = Int.max
-    for microBatch in microBatchSizes {
-      for headRows in [256, 128, 64, 32, 16] {
-        let choice = TrainingMemory.Choice(
-          microBatchSize: microBatch, accumulationSteps: microBatchSize / microBatch * accumulationSteps,
-          keptLayers: 0, headRows: headRows)
-        let none = try byteCount(choice)
-        least = min(least, none)
-        guard let budget else {
-          if best == nil { best = (0, choice.keeping(layers)) }
-          continue
+    for isLossless in [true, false] {
+      var best: (seconds: Double, strategy: TrainingStrategy)?
+      for candidate in try candidates(isLossless: isLossless).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
+        least = min(least, candidate.byteCount)
+        guard candidate.byteCount <= budget else { continue }
+        if let best, best.seconds <= candidate.leastSeconds { continue }
+        let filled = try fill(candidate, budget: budget)
+        if best.map({ filled.seconds < $0.seconds }) ?? true { best = filled }
+      }
+      if let best { return try finish(best.strategy, budget: budget) }
+    }
+    throw PlanError(budget: budget, least: max(least, pastPeakByteCount), remedies: [])
+  }
+
+  /// The memory that the most frugal plan needs, in bytes.
+  public func least() throws -> Int {
+    let all = try [true, false].flatMap { try candidates(isLossless: $0) }
+    return max(pastPeakByteCount, all.map(\.byteCount).min() ?? Int.max)
+  }
+
+  // MARK: Candidates
+
+  /// A strategy with nothing kept and nothing resident, and what it needs.
+  private struct Candidate {
+    let strategy: TrainingStrategy
+    let byteCount: Int
+    /// The time that it would take if memory were no matter.
+    let leastSeconds: Double
+  }
+
+  /// Cuts of the head, from fast to frugal: tokens of a chunk and logits of a slice.
+  private static let headCuts: [(rows: Int, columns: Int)] = [
+    (256, .max), (64, .max), (16, .max), (256, 8192), (256, 2048), (64, 1024),
+  ]
+
+  private var inputFormats: [LayerInputFormat] { wishes.layerInputs.map { [$0] } ?? [.f32, .spilled, .bf16, .int8] }
+
+  /// `strategy` with everything kept and resident.
+  private func rich(_ strategy: TrainingStrategy) -> TrainingStrategy {
+    var strategy = strategy
+    strategy.keptAttentionLayers = model.configuration.layerCount
+    strategy.keptFeedForwardLayers = model.configuration.layerCount
+    strategy.residentLayers = model.configuration.layerCount
+    strategy.isHeadResident = true
+    return strategy
+  }
+
+  private func base(group: Int, micro: Int, feedForward: Int, inputs: LayerInputFormat) -> TrainingStrategy {
+    TrainingStrategy(
+      groupRows: group, microBatchSize: micro, feedForwardTokens: feedForward, keptAttentionLayers: 0,
+      keptFeedForwardLayers: 0, layerInputs: inputs, headRows: 16, residentLayers: 0, isHeadResident: false)
+  }
+
+  private func cut(_ strategy: TrainingStrategy, _ cut: (rows: Int, columns: Int)) -> TrainingStrategy {
+    let block = LanguageModelHead.groupRows
+    let most = (strategy.microBatchSize * rowLength + block - 1) / block * block
+    var strategy = strategy
+    strategy.headRows = min(cut.rows, most)
+    strategy.headColumns = cut.columns
+    return strategy
+  }
+
+  private func candidates(isLossless: Bool) throws -> [Candidate] {
+    var result: [Candidate] = []
+    for micro in divisors(of: microBatchSize) {
+      let groups = Set([rowsPerStep, microBatchSize, micro]).filter { $0 % micro == 0 }.sorted()
+      for group in groups {
+        let parts = [Int.max, 512, 256, 128].filter { $0 == .max || $0 < micro * rowLength }
+        for part in parts {
+          for inputs in inputFormats where inputs.isLossless == isLossless {
+            let strategy = base(group: group, micro: micro, feedForward: part, inputs: inputs)
+            for option in Self.headCuts {
+              let candidate = wishes.apply(to: cut(strategy, option))
+              result.append(
+                Candidate(
+                  strategy: candidate, byteCount: try byteCount(candidate),
+                  leastSeconds: seconds(wishes.apply(to: rich(candidate)))))
+            }
+          }
         }
-        if none > budget { continue }
-        let kept = try mostKeptLayers(choice, budget: budget)
-        let cost = relativeTime(choice.keeping(kept))
-        if best.map({ cost < $0.cost }) ?? true { best = (cost, choice.keeping(kept)) }
       }
     }
-    guard let best else {
-      throw PlanError.budgetTooSmall(budget: budget ?? 0, least: least, rowLength: rowLength)
+    return result
+  }
+
+  private func divisors(of number: Int) -> [Int] { (1...number).reversed().filter { number % $0 == 0 } }
+
+  // MARK: Filling
+
+  /// Spends what a candidate leaves of the budget on what saves most time per byte.
+  private func fill(_ candidate: Candidate, budget: Int) throws -> (seconds: Double, strategy: TrainingStrategy) {
+    let layers = model.configuration.layerCount
+    var strategy = candidate.strategy
+    // Every step of the way is checked against the real figure, because parts overlap.
+    let improvements: [(TrainingStrategy, Int) -> TrainingStrategy] = [
+      { var s = $0; s.keptFeedForwardLayers = max(s.keptFeedForwardLayers, $1); return s },
+      { var s = $0; s.keptAttentionLayers = max(s.keptAttentionLayers, $1); return s },
+      { var s = $0; s.residentLayers = max(s.residentLayers, $1); return s },
+      { var s = $0; if $1 == layers { s.isHeadResident = true }; return s },
+    ]
+    let start = seconds(strategy)
+    let bytes = candidate.byteCount
+    let ranked = try improvements.map { improve -> (gain: Double, improve: (TrainingStrategy, Int) -> TrainingStrategy) in
+      let whole = wishes.apply(to: improve(strategy, layers))
+      let saved = start - (seconds(whole))
+      return (saved / Double(max(1, try byteCount(whole) - bytes)), improve)
+    }.filter { $0.gain > 0 }.sorted { $0.gain > $1.gain }
+    for option in ranked {
+      var fits = 0
+      var tooMany = layers + 1
+      while tooMany - fits > 1 {
+        let middle = (fits + tooMany) / 2
+        if try byteCount(wishes.apply(to: option.improve(strategy, middle))) <= budget { fits = middle } else { tooMany = middle }
+      }
+      strategy = wishes.apply(to: option.improve(strategy, fits))
     }
-    let memory = try makeMemory(best.choice)
-    let plan = TrainingPlan(
-      choice: best.choice, memory: memoryPlan(memory), budget: budget, rowLength: rowLength, layerCount: layers,
-      trainableParameters: memory.adapters.parameters.count)
-    return (plan, memory)
+    return (seconds(strategy), strategy)
   }
 
-  /// Divisors of the wanted micro-batch, so that the accumulated gradient is that of the whole.
-  private var microBatchSizes: [Int] {
-    (1...microBatchSize).reversed().filter { microBatchSize % $0 == 0 }
+  private func seconds(_ strategy: TrainingStrategy) -> Double { cost(strategy).seconds(speed) }
+
+  private func cost(_ strategy: TrainingStrategy) -> StepCost {
+    StepCost(
+      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank, targets: targets,
+      residency: WeightResidency(
+        model: model, residentLayers: strategy.residentLayers, isHeadResident: strategy.isHeadResident))
   }
 
-  private func makeMemory(_ choice: TrainingMemory.Choice) throws -> TrainingMemory {
+  // MARK: Figures
+
+  private func makeMemory(_ strategy: TrainingStrategy) throws -> TrainingMemory {
     try TrainingMemory(
-      model: model, adapter: adapter, choice: choice, rowLength: rowLength, precision: precision, pool: pool)
+      model: model, adapter: adapter, strategy: strategy, rowLength: rowLength, precision: precision,
+      spillDirectory: spillDirectory, pool: pool)
   }
 
   private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
     MemoryPlan(
       buffers: [
-        PlannedBuffer(name: "mapped store", kind: .weights, byteCount: model.store.weightByteCount),
+        PlannedBuffer(name: "mapped store", kind: .weights, byteCount: memory.workspace.residency.residentByteCount),
         PlannedBuffer(name: "process", kind: .process, byteCount: processByteCount),
+        PlannedBuffer(name: "heap of a step", kind: .process, byteCount: Self.stepHeapBytes),
       ] + memory.arena.buffers)
   }
 
-  private func byteCount(_ choice: TrainingMemory.Choice) throws -> Int {
-    try memoryPlan(makeMemory(choice)).byteCount
+  /// What batches, records and the libraries' code that a step is the first to touch come to.
+  private static let stepHeapBytes = 5 << 20
+
+  private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
+    max(pastPeakByteCount, memoryPlan(try makeMemory(strategy)).byteCount)
   }
 
-  /// Memory grows with the kept layers, so the most that fits is found by bisection.
-  private func mostKeptLayers(_ choice: TrainingMemory.Choice, budget: Int) throws -> Int {
-    var fits = 0
-    var tooMany = model.layers.count + 1
-    while tooMany - fits > 1 {
-      let middle = (fits + tooMany) / 2
-      if try byteCount(choice.keeping(middle)) <= budget { fits = middle } else { tooMany = middle }
-    }
-    return fits
-  }
-
-  /// Time of a step relative to the best: a recomputed layer costs half of its forward and backward again, and every
-  /// product pays for decoding the weights, which is worth that of about 32 rows.
-  private func relativeTime(_ choice: TrainingMemory.Choice) -> Double {
-    let recomputed = 1 - Double(choice.keptLayers) / Double(model.layers.count)
-    let decode = 1 + 32 / Double(choice.microBatchSize * rowLength)
-    let headDecode = 0.2 * (1 + 32 / Double(choice.headRows))
-    return (1 + 0.5 * recomputed) * decode + headDecode
+  private func finish(
+    _ strategy: TrainingStrategy, budget: Int?
+  ) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
+    let memory = try makeMemory(strategy)
+    let plan = TrainingPlan(
+      strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
+      rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.configuration.layerCount,
+      vocabularySize: model.configuration.vocabularySize, trainableParameters: memory.adapters.parameters.count)
+    return (plan, memory)
   }
 }
 
-extension TrainingMemory.Choice {
-  fileprivate func keeping(_ layers: Int) -> Self {
-    var choice = self
-    choice.keptLayers = layers
-    return choice
+/// What a user wants of a plan, whatever would be fastest.
+public struct StrategyWishes: Sendable {
+  public var layerInputs: LayerInputFormat?
+  /// Layers whose activations are kept.
+  public var keptLayers: Int?
+  /// Layers whose weights stay in memory; with 0 the vocabulary passes through as well.
+  public var residentLayers: Int?
+  /// A whole strategy.
+  public var strategy: TrainingStrategy?
+
+  public init() {}
+
+  /// `strategy` as wished.
+  func apply(to strategy: TrainingStrategy) -> TrainingStrategy {
+    if let wished = self.strategy { return wished }
+    var strategy = strategy
+    if let layerInputs { strategy.layerInputs = layerInputs }
+    if let keptLayers {
+      strategy.keptAttentionLayers = keptLayers
+      strategy.keptFeedForwardLayers = keptLayers
+    }
+    if let residentLayers {
+      strategy.residentLayers = residentLayers
+      if residentLayers == 0 { strategy.isHeadResident = false }
+    }
+    return strategy
   }
 }

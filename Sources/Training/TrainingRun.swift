@@ -65,10 +65,11 @@ public final class TrainingRun {
     adapter = try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
     let tokens = train.samples.flatMap(\.tokens)
     fingerprint = options.fingerprint + " data=\(tokens.count):\(TrainingCheckpoint.checksum(tokens))"
-    let planner = TrainingPlanner(
+    let planner = try TrainingPlanner(
       model: model, adapter: adapter, precision: options.precision, pool: ThreadPool(threadCount: options.threads),
-      microBatchSize: options.microBatchSize, accumulationSteps: options.accumulationSteps,
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), processByteCount: ProcessMemory.residentBytes)
+      rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), processByteCount: ProcessMemory.residentBytes,
+      spillDirectory: options.output)
     (plan, memory) = try planner.plan(budget: options.maximumMemory)
   }
 
@@ -97,8 +98,7 @@ public final class TrainingRun {
     } catch {
       throw FileError.cannotWrite(file: output, reason: "cannot create the folder")
     }
-    let rowsPerStep = memory.choice.microBatchSize * memory.choice.accumulationSteps
-    let steps = options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: rowsPerStep)
+        let steps = options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
     let warmup = options.warmupSteps ?? Int((options.warmupRatio * Double(steps)).rounded(.up))
     let schedule = LearningRateSchedule(
       kind: options.schedule, peak: options.learningRate, warmupSteps: warmup, totalSteps: steps)
@@ -110,9 +110,8 @@ public final class TrainingRun {
     var evaluationLoss: Double?
     var step = first
     while step < steps, StopRequest.signalNumber == nil {
-      let batches = data.step(
-        step, microBatchSize: memory.choice.microBatchSize, accumulationSteps: memory.choice.accumulationSteps)
-      let report = trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
+      let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
+      let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
       try metrics.append(report, residentBytes: resident)
@@ -140,7 +139,7 @@ public final class TrainingRun {
 
   private func evaluate(_ trainer: Trainer, step: Int, metrics: MetricsWriter) throws -> Double? {
     guard let evaluation else { return nil }
-    let loss = trainer.evaluate(evaluation.all(microBatchSize: memory.choice.microBatchSize)).loss
+    let loss = try trainer.evaluate(evaluation.all(microBatchSize: plan.strategy.microBatchSize)).loss
     try metrics.append(step: step, evaluationLoss: loss)
     observer.evaluated(step: step, loss: loss)
     return loss
@@ -206,10 +205,9 @@ public final class TrainingRun {
   }
 
   private func dumpGradients(to path: String, trainer: Trainer) throws -> Outcome {
-    let batches = data.step(
-      0, microBatchSize: memory.choice.microBatchSize, accumulationSteps: memory.choice.accumulationSteps)
+    let batches = data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
-    let loss = trainer.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
+    let loss = try trainer.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
     let output = try AtomicOutput(path: path, force: options.force)
     try LowRankAdapterSet.write(memory.adapters.namedGradients, to: output.temporaryPath)
     try output.commit()

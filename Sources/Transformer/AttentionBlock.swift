@@ -18,19 +18,49 @@ struct AttentionBlock {
     let key: Matrix  // [tokens, key-value heads * head size], rotated
     let value: Matrix  // [tokens, key-value heads * head size]
     let mixed: Matrix  // [tokens, heads * head size], output of attention
+    let output: Matrix  // [tokens, hidden], output of the block; empty outside training
     let inverseRMS: Vector  // [tokens]
-    let logSumExp: Vector  // [heads * tokens]
+    let logSumExp: Matrix  // [tokens, heads]: its memory, laid out by `Attention`
     let queryKept: Matrix
     let keyKept: Matrix
     let valueKept: Matrix
     let outputKept: Matrix
+
+    func rows(_ range: Range<Int>) -> Self {
+      Self(
+        query: query.rows(range), key: key.rows(range), value: value.rows(range), mixed: mixed.rows(range),
+        output: output.rows == 0 ? output : output.rows(range), inverseRMS: inverseRMS.part(range),
+        logSumExp: logSumExp.rows(range), queryKept: queryKept.rows(range), keyKept: keyKept.rows(range),
+        valueKept: valueKept.rows(range), outputKept: outputKept.rows(range))
+    }
+
+    /// The same memory for a layer whose adapters keep fewer columns.
+    func narrowed(to columns: (LinearModule) -> Int) -> Self {
+      Self(
+        query: query, key: key, value: value, mixed: mixed, output: output, inverseRMS: inverseRMS,
+        logSumExp: logSumExp, queryKept: queryKept.narrowed(to: columns(.query)),
+        keyKept: keyKept.narrowed(to: columns(.key)), valueKept: valueKept.narrowed(to: columns(.value)),
+        outputKept: outputKept.narrowed(to: columns(.output)))
+    }
   }
 
   /// - Parameters:
   ///   - x: input, `[tokens, hidden]`
-  ///   - y: output, `[tokens, hidden]`; not `x`
+  ///   - y: the block's share is added to it, `[tokens, hidden]`; may be `x`
   func forward(
-    _ x: Matrix, into y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
+    _ x: Matrix, addingTo y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
+  ) {
+    let engine = pass.engine
+    project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    Attention.forward(
+      query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
+      into: kept.mixed, keeping: kept.logSumExp.elements, pool: engine.pool, scratch: workspace.attentionScratch)
+    finish(addingTo: y, layout: layout, kept: kept, pass: pass)
+  }
+
+  /// Queries, keys and values of `x`, rotated.
+  private func project(
+    _ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
   ) {
     let engine = pass.engine
     let normed = workspace.normed.rows(0..<x.rows)
@@ -41,11 +71,11 @@ struct AttentionBlock {
     value.forward(prepared, into: kept.value, keeping: kept.valueKept, pass: pass)
     workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
     workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
-    Attention.forward(
-      query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
-      into: kept.mixed, keeping: kept.logSumExp, pool: engine.pool, scratch: workspace.attentionScratch)
-    VectorOperations.copy(x, into: y, pool: engine.pool)
-    let mixed = engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
+  }
+
+  /// `y += o_proj(mixed)`
+  private func finish(addingTo y: Matrix, layout: SequenceLayout, kept: Activations, pass: Pass) {
+    let mixed = pass.engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
     output.forward(mixed, into: y, accumulate: true, keeping: kept.outputKept, pass: pass)
   }
 
@@ -66,7 +96,7 @@ struct AttentionBlock {
     let dValue = workspace.valueGradient.rows(tokens)
     Attention.backward(
       dMixed, output: kept.mixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
-      segments: layout.segments, logSumExp: kept.logSumExp, dQuery: dQuery, dKey: dKey, dValue: dValue,
+      segments: layout.segments, logSumExp: kept.logSumExp.elements, dQuery: dQuery, dKey: dKey, dValue: dValue,
       pool: engine.pool, scratch: workspace.attentionScratch)
     workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)
     workspace.rotary.applyInverse(to: dKey, positions: layout.positions, pool: engine.pool)
@@ -86,33 +116,26 @@ struct AttentionBlock {
 
   /// Generation: attends from the rows of `x` to the cache and themselves; their keys and values join the cache.
   ///
-  /// - Parameter positions: of each row, continuing where the cache ends
+  /// - Parameters:
+  ///   - x: input, `[tokens, hidden]`; the block's share is added to it
+  ///   - layout: positions of the rows, continuing where the cache ends
   func extend(
-    _ x: Matrix, into y: Matrix, layout: SequenceLayout, keeping kept: Activations, cache: KeyValueCache.Layer,
-    workspace: Workspace, pass: Pass
+    _ x: Matrix, layout: SequenceLayout, keeping kept: Activations, cache: KeyValueCache.Layer, workspace: Workspace,
+    pass: Pass
   ) {
+    let pool = pass.engine.pool
     if cache.length == 0 {
-      forward(x, into: y, layout: layout, keeping: kept, workspace: workspace, pass: pass)
-      cache.append(key: kept.key, value: kept.value, pool: pass.engine.pool)
+      forward(x, addingTo: x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+      cache.append(key: kept.key, value: kept.value, pool: pool)
       return
     }
-    let engine = pass.engine
-    let normed = workspace.normed.rows(0..<x.rows)
-    norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
-    let prepared = engine.prepare(normed, for: query.weight, rowsPerSequence: layout.rowLength)
-    query.forward(prepared, into: kept.query, keeping: kept.queryKept, pass: pass)
-    key.forward(prepared, into: kept.key, keeping: kept.keyKept, pass: pass)
-    value.forward(prepared, into: kept.value, keeping: kept.valueKept, pass: pass)
-    workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
-    workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
+    project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     for row in 0..<x.rows {
-      cache.append(key: kept.key.rows(row..<row + 1), value: kept.value.rows(row..<row + 1), pool: engine.pool)
+      cache.append(key: kept.key.rows(row..<row + 1), value: kept.value.rows(row..<row + 1), pool: pool)
       Attention.decode(
         query: kept.query.row(row), keys: cache.keys, values: cache.values, shape: shape,
-        into: kept.mixed.row(row), pool: engine.pool, scratch: workspace.attentionScratch)
+        into: kept.mixed.row(row), pool: pool, scratch: workspace.attentionScratch)
     }
-    VectorOperations.copy(x, into: y, pool: engine.pool)
-    let mixed = engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
-    output.forward(mixed, into: y, accumulate: true, keeping: kept.outputKept, pass: pass)
+    finish(addingTo: x, layout: layout, kept: kept, pass: pass)
   }
 }

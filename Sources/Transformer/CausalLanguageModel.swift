@@ -87,58 +87,87 @@ public final class CausalLanguageModel {
     layers[location.layer][location.module].adapter = adapter
   }
 
-  /// What an engine needs for micro-batches of `tokens` tokens.
-  public func demands(tokens: Int, headRows: Int, gradients: Bool) -> ComputeEngine.Demands {
-    ComputeEngine.Demands(
-      rows: tokens, weights: linearLocations.map(weight(at:)), gradients: gradients, headRows: headRows,
-      head: head.weight)
+  /// What an engine needs room for.
+  ///
+  /// - Parameters:
+  ///   - tokens: of a micro-batch
+  ///   - feedForwardTokens: that a feed-forward block computes together
+  ///   - headRows: tokens of a chunk of the vocabulary head
+  ///   - headColumns: logits of a slice of the vocabulary
+  public func demands(
+    tokens: Int, feedForwardTokens: Int = .max, headRows: Int, headColumns: Int = .max, gradients: Bool
+  ) -> [ComputeEngine.Demand] {
+    linearLocations.map { location in
+      let weight = weight(at: location)
+      let isAttention = [.query, .key, .value, .output].contains(location.module)
+      return ComputeEngine.Demand(
+        weight: weight, rows: isAttention ? tokens : min(feedForwardTokens, tokens), weightRows: weight.rows,
+        hasGradient: gradients)
+    } + [
+      ComputeEngine.Demand(
+        weight: head.weight, rows: headRows, weightRows: min(headColumns, head.weight.rows), hasGradient: gradients)
+    ]
   }
 
   /// Sum of the cross-entropies of all tokens that have a label.
   ///
-  /// - Parameters:
-  ///   - tokens: `[tokens]`; ids below the vocabulary size
-  ///   - labels: the id that should follow each token, or `LanguageModelHead.ignoredLabel`
-  public func loss(
-    tokens: [Int32], labels: [Int32], layout: SequenceLayout, workspace: Workspace, pass: Pass
-  ) -> Double {
-    let final = forward(tokens: tokens, layout: layout, workspace: workspace, pass: pass)
-    return head.loss(
-      final, labels: labels, gradientScale: 0, gradientInto: nil, rowsPerSequence: layout.rowLength,
-      buffers: workspace.head, pass: pass)
+  /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
+  public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
+    try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
+    return places(of: batches, workspace, pass).reduce(0) { sum, place in
+      sum
+        + head.loss(
+          place.x, labels: place.batch.labels, rowsPerSequence: place.batch.layout.rowLength, workspace: workspace,
+          pass: place.pass)
+    }
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
+  ///
+  /// - Parameters:
+  ///   - pass: knows where the tokens stand in the step
+  ///   - firstLabel: labels of the step before those of `batches`
+  /// - Throws: `SpillError` where layer inputs are kept in a file
   public func lossAndGradient(
-    tokens: [Int32], labels: [Int32], gradientScale: Float, layout: SequenceLayout, workspace: Workspace, pass: Pass
-  ) -> Double {
-    let final = forward(tokens: tokens, layout: layout, workspace: workspace, pass: pass)
-    let dx = workspace.gradient.rows(0..<tokens.count)
-    let loss = head.loss(
-      final, labels: labels, gradientScale: gradientScale, gradientInto: dx, rowsPerSequence: layout.rowLength,
-      buffers: workspace.head, pass: pass)
+    _ batches: [MicroBatch], gradientScale: Float, firstLabel: Int = 0, workspace: Workspace, pass: Pass
+  ) throws -> Double {
+    guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
+    try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
+    var label = firstLabel
+    let loss = pass.engine.pool.meter.counting(as: .head) {
+      places(of: batches, workspace, pass).reduce(0) { sum, place in
+        defer { label += place.batch.labels.count { $0 != LanguageModelHead.ignoredLabel } }
+        return sum
+          + head.lossAndGradient(
+            place.x, labels: place.batch.labels, gradientScale: gradientScale, firstLabel: label,
+            rowsPerSequence: place.batch.layout.rowLength, workspace: workspace, pass: place.pass)
+      }
+    }
     let lowest = layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
-      layers[index].backward(
-        dx, layout: layout, kept: workspace.layers[index].tokens(tokens.count), reachesBelow: index > lowest,
-        workspace: workspace, pass: pass)
+      workspace.residency.enter(index, next: index - 1)
+      for (batch, dx, tokens, pass) in places(of: batches, workspace, pass) {
+        layers[index].backward(
+          dx, input: try inputs.load(layer: index, tokens, pool: pass.engine.pool), tokens: tokens,
+          layout: batch.layout, kept: workspace.layers[index], reachesBelow: index > lowest, workspace: workspace,
+          pass: pass)
+      }
+      workspace.residency.leave(index)
     }
     return loss
   }
 
   /// Logits after every token, `[tokens, vocabulary]`, handed over in chunks of rows.
   public func logits(
-    tokens: [Int32], layout: SequenceLayout, workspace: Workspace, pass: Pass,
-    _ body: (_ rows: Range<Int>, _ logits: Matrix) throws -> Void
-  ) rethrows {
-    let final = forward(tokens: tokens, layout: layout, workspace: workspace, pass: pass)
-    for sequence in stride(from: 0, to: tokens.count, by: layout.rowLength) {
-      let end = min(sequence + layout.rowLength, tokens.count)
+    _ batch: MicroBatch, workspace: Workspace, pass: Pass, _ body: (_ rows: Range<Int>, _ logits: Matrix) throws -> Void
+  ) throws {
+    try forward([batch], workspace: workspace, pass: pass, savesInputs: false)
+    let final = workspace.residual.rows(0..<batch.tokens.count)
+    for sequence in stride(from: 0, to: final.rows, by: batch.layout.rowLength) {
+      let end = min(sequence + batch.layout.rowLength, final.rows)
       for start in stride(from: sequence, to: end, by: workspace.head.logits.rows) {
         let rows = start..<min(start + workspace.head.logits.rows, end)
-        let logits = workspace.head.logits.rows(0..<rows.count)
-        head.logits(of: final.rows(rows), into: logits, buffers: workspace.head, pass: pass)
-        try body(rows, logits)
+        try body(rows, head.logits(of: final.rows(rows), workspace: workspace, pass: pass))
       }
     }
   }
@@ -148,46 +177,73 @@ public final class CausalLanguageModel {
     precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
     precondition(cache.length + tokens.count <= cache.capacity, "the cache has room for the tokens")
     let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count)
-    embed(tokens, into: workspace.layers[0].input, pool: pass.engine.pool)
+    let x = workspace.residual.rows(0..<tokens.count)
+    embed(tokens, into: x, workspace: workspace, pool: pass.engine.pool)
     for (index, layer) in layers.enumerated() {
-      let kept = workspace.layers[index].tokens(tokens.count)
-      layer.attention.extend(
-        kept.input, into: kept.middle, layout: layout, keeping: kept.attention, cache: cache.layers[index],
-        workspace: workspace, pass: pass)
-      layer.feedForward.forward(
-        kept.middle, into: output(of: index, count: tokens.count, workspace), layout: layout,
-        keeping: kept.feedForward, workspace: workspace, pass: pass)
+      layer.extend(
+        x, layout: layout, keeping: workspace.layers[index], cache: cache.layers[index], workspace: workspace,
+        pass: pass)
     }
-    let last = workspace.final.rows(tokens.count - 1..<tokens.count)
-    let logits = workspace.head.logits.rows(0..<1)
-    head.logits(of: last, into: logits, buffers: workspace.head, pass: pass)
-    return logits.row(0)
+    return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
   }
 
-  private func forward(tokens: [Int32], layout: SequenceLayout, workspace: Workspace, pass: Pass) -> Matrix {
-    precondition(tokens.count == layout.tokenCount && tokens.count <= workspace.tokenCapacity, "one layout, one batch")
-    embed(tokens, into: workspace.layers[0].input, pool: pass.engine.pool)
-    for (index, layer) in layers.enumerated() {
-      layer.forward(
-        into: output(of: index, count: tokens.count, workspace), layout: layout,
-        keeping: workspace.layers[index].tokens(tokens.count), workspace: workspace, pass: pass)
+  /// Runs all layers; the residual stream holds the output of the last one afterwards.
+  private func forward(_ batches: [MicroBatch], workspace: Workspace, pass: Pass, savesInputs: Bool) throws {
+    for (batch, x, _, _) in places(of: batches, workspace, pass) {
+      precondition(batch.tokens.count <= workspace.tokenCapacity, "a micro-batch fits the workspace")
+      embed(batch.tokens, into: x, workspace: workspace, pool: pass.engine.pool)
     }
-    return workspace.final.rows(0..<tokens.count)
+    for (index, layer) in layers.enumerated() {
+      workspace.residency.enter(index, next: index + 1)
+      for (batch, x, tokens, pass) in places(of: batches, workspace, pass) {
+        if savesInputs {
+          try workspace.inputs?.save(x, layer: index, first: tokens.lowerBound, pool: pass.engine.pool)
+        }
+        layer.forward(
+          x, tokens: tokens, layout: batch.layout, keeping: workspace.layers[index], workspace: workspace, pass: pass)
+      }
+      workspace.residency.leave(index)
+    }
   }
 
-  /// Where layer `index` writes: the input of the next one.
-  private func output(of index: Int, count: Int, _ workspace: Workspace) -> Matrix {
-    (index + 1 < layers.count ? workspace.layers[index + 1].input : workspace.final).rows(0..<count)
+  /// Where each micro-batch stands in the residual stream.
+  private func places(
+    of batches: [MicroBatch], _ workspace: Workspace, _ pass: Pass
+  ) -> [(batch: MicroBatch, x: Matrix, tokens: Range<Int>, pass: Pass)] {
+    var start = 0
+    return batches.map { batch in
+      defer { start += batch.tokens.count }
+      let tokens = start..<start + batch.tokens.count
+      var pass = pass.advanced(by: start)
+      pass.rowLength = batch.layout.rowLength
+      return (batch, workspace.residual.rows(tokens), tokens, pass)
+    }
   }
 
   /// `x[t] = embedding[tokens[t]]`: touches only the pages of the rows that occur.
-  private func embed(_ tokens: [Int32], into x: Matrix, pool: ThreadPool) {
-    let tile = 64
-    pool.run((tokens.count + tile - 1) / tile) { task, _ in
-      for token in task * tile..<min((task + 1) * tile, tokens.count) {
+  private func embed(_ tokens: [Int32], into x: Matrix, workspace: Workspace, pool: ThreadPool) {
+    for start in stride(from: 0, to: tokens.count, by: WeightResidency.embeddingTile) {
+      for token in start..<min(start + WeightResidency.embeddingTile, tokens.count) {
         embedding.decodeRow(Int(tokens[token]), into: x.row(token))
       }
+      workspace.residency.leaveEmbedding()
     }
+  }
+}
+
+/// Tokens that go through a layer together.
+public struct MicroBatch: Sendable {
+  /// Ids below the vocabulary size, `[tokens]`.
+  public let tokens: [Int32]
+  /// The id that should follow each token, or `LanguageModelHead.ignoredLabel`; `[tokens]`.
+  public let labels: [Int32]
+  public let layout: SequenceLayout
+
+  public init(tokens: [Int32], labels: [Int32], layout: SequenceLayout) {
+    precondition(tokens.count == layout.tokenCount && labels.count == tokens.count, "one label and place per token")
+    self.tokens = tokens
+    self.labels = labels
+    self.layout = layout
   }
 }
 

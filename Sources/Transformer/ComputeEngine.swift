@@ -28,47 +28,38 @@ public final class ComputeEngine {
   private let rowStorage: Scratch
   private let workerScratch: [Scratch]
 
-  /// The products that an engine must have room for.
-  public struct Demands {
-    /// Largest number of rows in one product.
-    public var rows: Int
-    /// Every frozen matrix that is multiplied.
-    public var weights: [StoredMatrix]
+  /// A product that an engine must have room for.
+  public struct Demand {
+    public let weight: StoredMatrix
+    /// The most rows of its input.
+    public let rows: Int
+    /// The most rows of the weight that are used together.
+    public let weightRows: Int
     /// Whether input gradients are computed.
-    public var gradients: Bool
-    /// Rows of the vocabulary head's products, and the head's matrix.
-    public var headRows: Int
-    public var head: StoredMatrix
-
-    public init(rows: Int, weights: [StoredMatrix], gradients: Bool, headRows: Int, head: StoredMatrix) {
-      self.rows = rows
-      self.weights = weights
-      self.gradients = gradients
-      self.headRows = headRows
-      self.head = head
-    }
+    public let hasGradient: Bool
   }
 
-  public init(precision: Precision, pool: ThreadPool, demands: Demands, arena: Arena) {
+  public init(precision: Precision, pool: ThreadPool, demands: [Demand], arena: Arena) {
     self.precision = precision
     self.pool = pool
-    let all = demands.weights.map { ($0, demands.rows) } + [(demands.head, demands.headRows)]
     var rowBytes = 64
     var scratchBytes = 64
-    for (weight, rows) in all {
+    for demand in demands {
+      let weight = demand.weight
       switch precision {
       case .int8:
         rowBytes = max(
           rowBytes,
           QuantizedRows.byteCount(
-            rows: rows, columns: weight.columns, block: weight.reductionBlock, exactColumns: Self.exactColumnCount))
-        scratchBytes = max(scratchBytes, MatrixProduct.forwardScratchByteCount(weight, rows: rows))
-        if demands.gradients {
+            rows: demand.rows, columns: weight.columns, block: weight.reductionBlock,
+            exactColumns: Self.exactColumnCount))
+        scratchBytes = max(scratchBytes, MatrixProduct.forwardScratchByteCount(weight, rows: demand.rows))
+        if demand.hasGradient {
           rowBytes = max(
             rowBytes,
             QuantizedRows.byteCount(
-              rows: rows, columns: weight.rows, block: weight.gradientBlock, exactColumns: 0))
-          scratchBytes = max(scratchBytes, MatrixProduct.gradientScratchByteCount(weight, rows: rows))
+              rows: demand.rows, columns: demand.weightRows, block: weight.gradientBlock, exactColumns: 0))
+          scratchBytes = max(scratchBytes, MatrixProduct.gradientScratchByteCount(weight, rows: demand.rows))
         }
       case .f32:
         scratchBytes = max(scratchBytes, ReferenceProduct.scratchByteCount(weight))
@@ -100,9 +91,14 @@ public final class ComputeEngine {
   }
 
   /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
-  func product(_ x: PreparedRows, _ weight: StoredMatrix, into y: Matrix, accumulate: Bool) {
+  /// - Parameter rows: rows of `weight`, and so columns of `y`, if not all; begins at a multiple of 64
+  func product(
+    _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool
+  ) {
+    let rows = rows ?? 0..<weight.rows
     guard var quantized = x.quantized else {
-      ReferenceProduct.forward(x.values, weight, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      ReferenceProduct.forward(
+        x.values, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
       return
     }
     if quantized.block != weight.reductionBlock,
@@ -112,19 +108,29 @@ public final class ComputeEngine {
     {
       quantized = again
     }
-    MatrixProduct.forward(quantized, weight, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+    MatrixProduct.forward(
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
   }
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
-  /// - Parameter dither: seed of stochastic rounding; 0 rounds to nearest
-  func inputGradient(_ dy: Matrix, _ weight: StoredMatrix, into dx: Matrix, accumulate: Bool, dither: UInt32 = 0) {
+  ///
+  /// - Parameters:
+  ///   - rows: rows of `weight`, and so columns of `dy`, if not all; begins at a multiple of 64
+  ///   - dither: seed of stochastic rounding; 0 rounds to nearest
+  func inputGradient(
+    _ dy: Matrix, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
+    dither: UInt32 = 0
+  ) {
+    let rows = rows ?? 0..<weight.rows
     guard precision == .int8 else {
-      ReferenceProduct.inputGradient(dy, weight, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      ReferenceProduct.inputGradient(
+        dy, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
       return
     }
     let quantized = QuantizedRows.quantize(
       dy, block: weight.gradientBlock, exactColumns: 0, rowsPerSequence: dy.rows, dither: dither,
       storage: rowStorage, pool: pool)
-    MatrixProduct.inputGradient(quantized, weight, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+    MatrixProduct.inputGradient(
+      quantized, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
   }
 }

@@ -33,39 +33,76 @@ public struct DecoderLayer {
   var hasAdapter: Bool { LinearModule.allCases.contains { self[$0].adapter != nil } }
 
   /// - Parameters:
-  ///   - kept: its `input` holds the layer's input
-  ///   - y: output, `[tokens, hidden]`; not `kept.input`
+  ///   - x: the residual stream, `[tokens, hidden]`: input on entry, output on return
+  ///   - tokens: where the rows of `x` stand among those of all micro-batches that are worked on
   func forward(
-    into y: Matrix, layout: SequenceLayout, keeping kept: Workspace.LayerActivations, workspace: Workspace, pass: Pass
+    _ x: Matrix, tokens: Range<Int>, layout: SequenceLayout, keeping kept: Workspace.LayerActivations,
+    workspace: Workspace, pass: Pass
   ) {
-    attention.forward(
-      kept.input, into: kept.middle, layout: layout, keeping: kept.attention, workspace: workspace, pass: pass)
-    feedForward.forward(
-      kept.middle, into: y, layout: layout, keeping: kept.feedForward, workspace: workspace, pass: pass)
+    let attended = kept.attention(tokens)
+    attention.forward(x, addingTo: x, layout: layout, keeping: attended, workspace: workspace, pass: pass)
+    if kept.keepsAttention { VectorOperations.copy(x, into: attended.output, pool: pass.engine.pool) }
+    feedForward(x, tokens: tokens, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+  }
+
+  private func feedForward(
+    _ x: Matrix, tokens: Range<Int>, layout: SequenceLayout, keeping kept: Workspace.LayerActivations,
+    workspace: Workspace, pass: Pass
+  ) {
+    for part in layout.parts(ofTokens: workspace.feedForwardTokens) {
+      let rows = x.rows(part)
+      feedForward.forward(
+        rows, addingTo: rows, layout: layout, keeping: kept.feedForward(part.shifted(by: tokens.lowerBound)),
+        workspace: workspace, pass: pass.advanced(by: part.lowerBound))
+    }
+  }
+
+  /// The forward pass of generation, with a cache.
+  func extend(
+    _ x: Matrix, layout: SequenceLayout, keeping kept: Workspace.LayerActivations, cache: KeyValueCache.Layer,
+    workspace: Workspace, pass: Pass
+  ) {
+    let tokens = 0..<x.rows
+    attention.extend(
+      x, layout: layout, keeping: kept.attention(tokens), cache: cache, workspace: workspace, pass: pass)
+    feedForward(x, tokens: tokens, layout: layout, keeping: kept, workspace: workspace, pass: pass)
   }
 
   /// On entry `dx` is the gradient of the layer's output, on return that of its input.
   ///
-  /// - Parameter reachesBelow: whether a layer below has an adapter; if not, `dx` is left unfinished.
+  /// - Parameters:
+  ///   - input: of the layer, `[tokens, hidden]`
+  ///   - reachesBelow: whether a layer below has an adapter; if not, `dx` is left unfinished
   func backward(
-    _ dx: Matrix, layout: SequenceLayout, kept: Workspace.LayerActivations, reachesBelow: Bool, workspace: Workspace,
-    pass: Pass
+    _ dx: Matrix, input: Matrix, tokens: Range<Int>, layout: SequenceLayout, kept: Workspace.LayerActivations,
+    reachesBelow: Bool, workspace: Workspace, pass: Pass
   ) {
-    if !kept.keepsAll {
+    let attended = kept.attention(tokens)
+    if !kept.keepsAttention {
+      VectorOperations.copy(input, into: attended.output, pool: pass.engine.pool)
       attention.forward(
-        kept.input, into: kept.middle, layout: layout, keeping: kept.attention, workspace: workspace, pass: pass)
-      feedForward.forward(
-        kept.middle, into: nil, layout: layout, keeping: kept.feedForward, workspace: workspace, pass: pass)
+        input, addingTo: attended.output, layout: layout, keeping: attended, workspace: workspace, pass: pass)
     }
     let attentionHasAdapter = [attention.query, attention.key, attention.value, attention.output].contains {
       $0.adapter != nil
     }
-    feedForward.backward(
-      dx, x: kept.middle, kept: kept.feedForward, recomputed: !kept.keepsAll,
-      reachesBelow: reachesBelow || attentionHasAdapter, workspace: workspace, pass: pass)
+    for part in layout.parts(ofTokens: workspace.feedForwardTokens) {
+      let activations = kept.feedForward(part.shifted(by: tokens.lowerBound))
+      let x = attended.output.rows(part)
+      let pass = pass.advanced(by: part.lowerBound)
+      if !kept.keepsFeedForward {
+        feedForward.activate(x, layout: layout, keeping: activations, workspace: workspace, pass: pass)
+      }
+      feedForward.backward(
+        dx.rows(part), x: x, kept: activations, recomputed: !kept.keepsFeedForward,
+        reachesBelow: reachesBelow || attentionHasAdapter, workspace: workspace, pass: pass)
+    }
     guard reachesBelow || attentionHasAdapter else { return }
     attention.backward(
-      dx, x: kept.input, layout: layout, kept: kept.attention, reachesBelow: reachesBelow, workspace: workspace,
-      pass: pass)
+      dx, x: input, layout: layout, kept: attended, reachesBelow: reachesBelow, workspace: workspace, pass: pass)
   }
+}
+
+extension Range<Int> {
+  func shifted(by offset: Int) -> Range<Int> { lowerBound + offset..<upperBound + offset }
 }

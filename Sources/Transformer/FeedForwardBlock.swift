@@ -17,31 +17,48 @@ struct FeedForwardBlock {
     let gateKept: Matrix
     let upKept: Matrix
     let downKept: Matrix
+
+    func rows(_ range: Range<Int>) -> Self {
+      Self(
+        gate: gate.rows(range), up: up.rows(range), inverseRMS: inverseRMS.part(range),
+        gateKept: gateKept.rows(range), upKept: upKept.rows(range), downKept: downKept.rows(range))
+    }
+
+    /// The same memory for a layer whose adapters keep fewer columns.
+    func narrowed(to columns: (LinearModule) -> Int) -> Self {
+      Self(
+        gate: gate, up: up, inverseRMS: inverseRMS, gateKept: gateKept.narrowed(to: columns(.gate)),
+        upKept: upKept.narrowed(to: columns(.up)), downKept: downKept.narrowed(to: columns(.down)))
+    }
   }
 
   /// - Parameters:
   ///   - x: input, `[tokens, hidden]`
-  ///   - y: output, `[tokens, hidden]`; not `x`; `nil` when only the activations are wanted again
+  ///   - y: the block's share is added to it, `[tokens, hidden]`; may be `x`
   func forward(
-    _ x: Matrix, into y: Matrix?, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
+    _ x: Matrix, addingTo y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
   ) {
+    let engine = pass.engine
+    activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    let hidden = workspace.intermediate.rows(0..<x.rows)
+    VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
+    let mixed = engine.prepare(hidden, for: down.weight, rowsPerSequence: layout.rowLength)
+    down.forward(mixed, into: y, accumulate: true, keeping: kept.downKept, pass: pass)
+  }
+
+  /// Gate and up products of `x` alone: what `backward` needs.
+  func activate(_ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass) {
     let engine = pass.engine
     let normed = workspace.normed.rows(0..<x.rows)
     norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     let prepared = engine.prepare(normed, for: gate.weight, rowsPerSequence: layout.rowLength)
     gate.forward(prepared, into: kept.gate, keeping: kept.gateKept, pass: pass)
     up.forward(prepared, into: kept.up, keeping: kept.upKept, pass: pass)
-    guard let y else { return }
-    let hidden = workspace.intermediate.rows(0..<x.rows)
-    VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
-    VectorOperations.copy(x, into: y, pool: engine.pool)
-    let mixed = engine.prepare(hidden, for: down.weight, rowsPerSequence: layout.rowLength)
-    down.forward(mixed, into: y, accumulate: true, keeping: kept.downKept, pass: pass)
   }
 
   /// On entry `dx` is the gradient of the block's output, on return that of its input.
   ///
-  /// - Parameter recomputed: the activations come from a `forward` without output, so `downKept` is still to be made
+  /// - Parameter recomputed: the activations come from `activate`, so `downKept` is still to be made
   func backward(
     _ dx: Matrix, x: Matrix, kept: Activations, recomputed: Bool, reachesBelow: Bool,
     workspace: Workspace, pass: Pass

@@ -59,15 +59,28 @@ public protocol LinearAdapter: AnyObject {
   func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass)
 }
 
-/// What one pass over a micro-batch knows besides its tokens.
+/// What one pass over tokens knows besides them.
 public struct Pass {
   public let engine: ComputeEngine
-  /// Seed of the dropout masks of this micro-batch; `nil` outside training.
+  /// Seed of the dropout masks of this step; `nil` outside training.
   public let dropoutSeed: UInt64?
+  /// Place of the first token among all of the step: masks do not depend on how the step is split.
+  public private(set) var firstToken: Int
+  /// Tokens of a row of the batch. Sums over tokens add up parts of rows, so they do not depend on the split either.
+  public internal(set) var rowLength: Int
 
-  public init(engine: ComputeEngine, dropoutSeed: UInt64? = nil) {
+  public init(engine: ComputeEngine, dropoutSeed: UInt64? = nil, firstToken: Int = 0) {
     self.engine = engine
     self.dropoutSeed = dropoutSeed
+    self.firstToken = firstToken
+    rowLength = .max
+  }
+
+  /// The same for tokens that begin `count` later.
+  func advanced(by count: Int) -> Pass {
+    var pass = self
+    pass.firstToken += count
+    return pass
   }
 }
 

@@ -1,3 +1,5 @@
+import Kernels
+
 /// How the tokens of a micro-batch lie: rows of equal length, each holding one or more samples end to end.
 public struct SequenceLayout: Sendable {
   /// Tokens per row.
@@ -23,6 +25,20 @@ public struct SequenceLayout: Sendable {
       positions.append(contentsOf: 0..<Int32(end - start))
     }
     self.positions = positions
+  }
+
+  /// The tokens in parts of about `count` at most: whole rows, or parts of a row that do not divide a group of rows that
+  /// `QuantizedRows` treats alike. So what is computed does not depend on the parts.
+  func parts(ofTokens count: Int) -> [Range<Int>] {
+    if count >= tokenCount { return [0..<tokenCount] }
+    if count >= rowLength {
+      let step = count / rowLength * rowLength
+      return stride(from: 0, to: tokenCount, by: step).map { $0..<min($0 + step, tokenCount) }
+    }
+    let step = max(1, count / QuantizedRows.groupRows) * QuantizedRows.groupRows
+    return stride(from: 0, to: tokenCount, by: rowLength).flatMap { row in
+      stride(from: row, to: row + rowLength, by: step).map { $0..<min($0 + step, row + rowLength) }
+    }
   }
 
   /// One run of `count` tokens from position `start`: generation.

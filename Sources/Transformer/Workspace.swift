@@ -1,13 +1,12 @@
 import Kernels
 import Memory
 
-/// The working memory of forward and backward for one micro-batch, all of it from one arena.
+/// The working memory of forward and backward, all of it from one arena.
 public final class Workspace {
   /// What a workspace is for.
   public enum Purpose: Sendable, Equatable {
-    /// Forward and backward. The last `keptLayers` layers keep their activations, those below keep their input alone
-    /// and are computed again on the way back.
-    case training(keptLayers: Int)
+    /// Forward and backward. `spillDirectory` takes the file of layer inputs, if the strategy wants one.
+    case training(TrainingStrategy, spillDirectory: String)
     /// Forward and loss.
     case evaluation
     /// Generation with a cache for `capacity` positions.
@@ -16,23 +15,25 @@ public final class Workspace {
 
   /// What a decoder layer keeps.
   struct LayerActivations {
-    let input: Matrix  // [tokens, hidden]
-    let middle: Matrix  // [tokens, hidden], between attention and feed-forward
     let attention: AttentionBlock.Activations
+    /// Whether `attention` is valid after the forward pass, or memory that the layers share.
+    let keepsAttention: Bool
     let feedForward: FeedForwardBlock.Activations
-    /// Whether the rest is valid after the forward pass, or only `input`.
-    let keepsAll: Bool
+    let keepsFeedForward: Bool
   }
 
+  /// Tokens of the largest micro-batch.
   public let tokenCapacity: Int
   public let purpose: Purpose
   let layers: [LayerActivations]
-  let final: Matrix  // [tokens, hidden], output of the last layer
+  /// Of layers that are trained; `nil` where nothing goes back.
+  let inputs: LayerInputs?
+  let residual: Matrix  // [tokens of all micro-batches, hidden]: the residual stream, and on the way back its gradient
   let normed: Matrix  // [tokens, hidden]
-  let intermediate: Matrix  // [tokens, intermediate]
-  let gradient: Matrix  // [tokens, hidden], of the residual stream
+  let feedForwardTokens: Int
+  let intermediate: Matrix  // [feed-forward tokens, intermediate]
+  let intermediateGradient: Matrix  // [feed-forward tokens, intermediate]
   let normedGradient: Matrix  // [tokens, hidden]
-  let intermediateGradient: Matrix  // [tokens, intermediate]
   let queryGradient: Matrix  // [tokens, heads * head size]
   let mixedGradient: Matrix  // [tokens, heads * head size]
   let keyGradient: Matrix  // [tokens, key-value heads * head size]
@@ -40,91 +41,105 @@ public final class Workspace {
   let attentionScratch: [Scratch]
   let rotary: RotaryEmbedding
   let head: LanguageModelHead.Buffers
+  /// Which weights stay in memory.
+  public let residency: WeightResidency
 
   /// - Parameters:
   ///   - tokenCapacity: tokens of the largest micro-batch
+  ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
   public init(
-    model: CausalLanguageModel, tokenCapacity: Int, positionCount: Int, headRows: Int, purpose: Purpose,
-    threadCount: Int, arena: Arena
+    model: CausalLanguageModel, tokenCapacity: Int, groupTokens: Int? = nil, positionCount: Int, headRows: Int,
+    purpose: Purpose, threadCount: Int, arena: Arena
   ) {
     let configuration = model.configuration
     let hidden = configuration.hiddenSize
     let inner = configuration.intermediateSize
     let queries = configuration.headCount * configuration.headSize
     let keys = configuration.keyValueHeadCount * configuration.headSize
+    let layerCount = model.layers.count
+    let group = groupTokens ?? tokenCapacity
     self.tokenCapacity = tokenCapacity
     self.purpose = purpose
-
-    func matrix(_ name: String, _ kind: MemoryKind, _ columns: Int, rows: Int? = nil) -> Matrix {
-      let rows = rows ?? tokenCapacity
-      return arena.matrix(name, kind: kind, rows: rows, columns: columns)
+    var strategy: TrainingStrategy?
+    var spillDirectory = "."
+    if case .training(let chosen, let directory) = purpose {
+      strategy = chosen
+      spillDirectory = directory
     }
-    func activations(
-      input: Matrix, kind: MemoryKind, keepsAll: Bool, keptColumns: (LinearModule) -> Int
-    ) -> LayerActivations {
+    let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
+    self.feedForwardTokens = feedForwardTokens
+    residency = WeightResidency(
+      model: model, residentLayers: strategy?.residentLayers ?? .max, isHeadResident: strategy?.isHeadResident ?? true)
+
+    func matrix(_ name: String, _ kind: MemoryKind, _ rows: Int, _ columns: Int) -> Matrix {
+      arena.matrix(name, kind: kind, rows: rows, columns: columns)
+    }
+    func attention(_ kind: MemoryKind, tokens: Int, keptColumns: (LinearModule) -> Int) -> AttentionBlock.Activations {
       func kept(_ module: LinearModule) -> Matrix {
-        matrix("adapter of \(module.rawValue)", kind, keptColumns(module))
+        matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
       }
+      return AttentionBlock.Activations(
+        query: matrix("queries", kind, tokens, queries),
+        key: matrix("keys", kind, tokens, keys),
+        value: matrix("values", kind, tokens, keys),
+        mixed: matrix("attended values", kind, tokens, queries),
+        output: matrix("attention output", kind, strategy == nil ? 0 : tokens, hidden),
+        inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
+        logSumExp: matrix("log-sum-exp", kind, tokens, configuration.headCount),
+        queryKept: kept(.query), keyKept: kept(.key), valueKept: kept(.value), outputKept: kept(.output))
+    }
+    func feedForward(
+      _ kind: MemoryKind, tokens: Int, keptColumns: (LinearModule) -> Int
+    ) -> FeedForwardBlock.Activations {
+      func kept(_ module: LinearModule) -> Matrix {
+        matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
+      }
+      return FeedForwardBlock.Activations(
+        gate: matrix("gate", kind, tokens, inner),
+        up: matrix("up", kind, tokens, inner),
+        inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
+        gateKept: kept(.gate), upKept: kept(.up), downKept: kept(.down))
+    }
+
+    residual = matrix("residual stream", .activations, group, hidden)
+    inputs = strategy.map {
+      LayerInputs(
+        format: $0.layerInputs, layerCount: layerCount, tokens: group, stagedTokens: tokenCapacity,
+        hiddenSize: hidden, spillDirectory: spillDirectory, arena: arena)
+    }
+    let keptAttention = min(strategy?.keptAttentionLayers ?? 0, layerCount)
+    let keptFeedForward = min(strategy?.keptFeedForwardLayers ?? 0, layerCount)
+    let widest = { (module: LinearModule) in model.layers.map { $0[module].keptColumns }.max() ?? 0 }
+    // What is not kept is computed in memory that all layers share.
+    let sharedAttention =
+      keptAttention < layerCount ? attention(.recomputation, tokens: tokenCapacity, keptColumns: widest) : nil
+    let sharedFeedForward =
+      keptFeedForward < layerCount ? feedForward(.recomputation, tokens: feedForwardTokens, keptColumns: widest) : nil
+    layers = model.layers.enumerated().map { index, layer in
+      let columns = { (module: LinearModule) in layer[module].keptColumns }
+      let isAttentionShared = index < layerCount - keptAttention
+      let isFeedForwardShared = index < layerCount - keptFeedForward
       return LayerActivations(
-        input: input,
-        middle: matrix("attention output", kind, hidden),
-        attention: AttentionBlock.Activations(
-          query: matrix("queries", kind, queries),
-          key: matrix("keys", kind, keys),
-          value: matrix("values", kind, keys),
-          mixed: matrix("attended values", kind, queries),
-          inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokenCapacity),
-          logSumExp: arena.vector("log-sum-exp", kind: kind, count: tokenCapacity * configuration.headCount),
-          queryKept: kept(.query), keyKept: kept(.key), valueKept: kept(.value), outputKept: kept(.output)),
-        feedForward: FeedForwardBlock.Activations(
-          gate: matrix("gate", kind, inner),
-          up: matrix("up", kind, inner),
-          inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokenCapacity),
-          gateKept: kept(.gate), upKept: kept(.up), downKept: kept(.down)),
-        keepsAll: keepsAll)
+        attention: (isAttentionShared ? sharedAttention?.narrowed(to: columns) : nil)
+          ?? attention(.activations, tokens: group, keptColumns: columns),
+        keepsAttention: !isAttentionShared,
+        feedForward: (isFeedForwardShared ? sharedFeedForward?.narrowed(to: columns) : nil)
+          ?? feedForward(.activations, tokens: group, keptColumns: columns),
+        keepsFeedForward: !isFeedForwardShared)
     }
 
-    let layerCount = model.layers.count
-    let keptLayers: Int
-    let inputs: [Matrix]
-    if case .training(let kept) = purpose {
-      keptLayers = min(kept, layerCount)
-      inputs = (0..<layerCount).map { matrix("input of layer \($0)", .activations, hidden) }
-      final = matrix("output of the last layer", .activations, hidden)
-    } else {
-      keptLayers = 0
-      let pair = [matrix("residual stream", .activations, hidden), matrix("residual stream", .activations, hidden)]
-      inputs = (0..<layerCount).map { pair[$0 % 2] }
-      final = pair[layerCount % 2]
-    }
-    let shared =
-      keptLayers < layerCount
-      ? activations(input: inputs[0], kind: .recomputation, keepsAll: false) { module in
-        model.layers.map { $0[module].keptColumns }.max() ?? 0
-      } : nil
-    layers = zip(model.layers, inputs).enumerated().map { index, pair in
-      let (layer, input) = pair
-      if let shared, index < layerCount - keptLayers { return shared.with(input: input, for: layer) }
-      return activations(input: input, kind: .activations, keepsAll: true) { layer[$0].keptColumns }
-    }
-
-    normed = matrix("normalised input", .recomputation, hidden)
-    intermediate = matrix("gated product", .recomputation, inner)
-    let gradients: Bool
-    if case .training = purpose { gradients = true } else { gradients = false }
-    let gradientRows = gradients ? tokenCapacity : 0
-    func gradientMatrix(_ name: String, _ columns: Int) -> Matrix {
-      matrix(name, .recomputation, columns, rows: gradientRows)
-    }
-    gradient = gradientMatrix("gradient of the residual stream", hidden)
-    normedGradient = gradientMatrix("gradient of the normalised input", hidden)
-    intermediateGradient = gradientMatrix("gradient of the gated product", inner)
-    queryGradient = gradientMatrix("gradient of the queries", queries)
-    mixedGradient = gradientMatrix("gradient of the attended values", queries)
-    keyGradient = gradientMatrix("gradient of the keys", keys)
-    valueGradient = gradientMatrix("gradient of the values", keys)
+    normed = matrix("normalised input", .recomputation, tokenCapacity, hidden)
+    intermediate = matrix("gated product", .recomputation, feedForwardTokens, inner)
+    let gradientTokens = strategy == nil ? 0 : tokenCapacity
+    intermediateGradient = matrix(
+      "gradient of the gated product", .recomputation, strategy == nil ? 0 : feedForwardTokens, inner)
+    normedGradient = matrix("gradient of the normalised input", .recomputation, gradientTokens, hidden)
+    queryGradient = matrix("gradient of the queries", .recomputation, gradientTokens, queries)
+    mixedGradient = matrix("gradient of the attended values", .recomputation, gradientTokens, queries)
+    keyGradient = matrix("gradient of the keys", .recomputation, gradientTokens, keys)
+    valueGradient = matrix("gradient of the values", .recomputation, gradientTokens, keys)
 
     let scratchBytes = Attention.scratchByteCount(shape: model.attentionShape, length: positionCount)
     attentionScratch = (0..<threadCount).map { worker in
@@ -139,8 +154,8 @@ public final class Workspace {
         "rotary table", kind: .attention,
         count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
     head = LanguageModelHead.Buffers(
-      rows: headRows, hiddenSize: hidden, vocabularySize: configuration.vocabularySize, gradients: gradients,
-      arena: arena)
+      rows: headRows, columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
+      gradients: strategy != nil, arena: arena)
   }
 
   /// Fills what is constant; call once after the arena's commit.
@@ -148,46 +163,20 @@ public final class Workspace {
 }
 
 extension Workspace.LayerActivations {
-  /// The same memory for another layer, whose adapters may keep fewer columns.
-  fileprivate func with(input: Matrix, for layer: DecoderLayer) -> Self {
-    func narrow(_ matrix: Matrix, _ linear: Linear) -> Matrix {
-      Matrix(matrix.base, rows: matrix.rows, columns: linear.keptColumns)
-    }
-    let attention = layer.attention
-    let feedForward = layer.feedForward
-    return Self(
-      input: input, middle: middle,
-      attention: AttentionBlock.Activations(
-        query: self.attention.query, key: self.attention.key, value: self.attention.value,
-        mixed: self.attention.mixed, inverseRMS: self.attention.inverseRMS, logSumExp: self.attention.logSumExp,
-        queryKept: narrow(self.attention.queryKept, attention.query),
-        keyKept: narrow(self.attention.keyKept, attention.key),
-        valueKept: narrow(self.attention.valueKept, attention.value),
-        outputKept: narrow(self.attention.outputKept, attention.output)),
-      feedForward: FeedForwardBlock.Activations(
-        gate: self.feedForward.gate, up: self.feedForward.up, inverseRMS: self.feedForward.inverseRMS,
-        gateKept: narrow(self.feedForward.gateKept, feedForward.gate),
-        upKept: narrow(self.feedForward.upKept, feedForward.up),
-        downKept: narrow(self.feedForward.downKept, feedForward.down)),
-      keepsAll: false)
+  /// Attention's memory for the tokens of one micro-batch: its own where it is kept, else the shared beginning.
+  func attention(_ range: Range<Int>) -> AttentionBlock.Activations {
+    attention.rows(keepsAttention ? range : 0..<range.count)
   }
 
-  /// The first `count` tokens of every buffer.
-  func tokens(_ count: Int) -> Self {
-    let range = 0..<count
-    return Self(
-      input: input.rows(range), middle: middle.rows(range),
-      attention: AttentionBlock.Activations(
-        query: attention.query.rows(range), key: attention.key.rows(range), value: attention.value.rows(range),
-        mixed: attention.mixed.rows(range), inverseRMS: attention.inverseRMS, logSumExp: attention.logSumExp,
-        queryKept: attention.queryKept.rows(range), keyKept: attention.keyKept.rows(range),
-        valueKept: attention.valueKept.rows(range), outputKept: attention.outputKept.rows(range)),
-      feedForward: FeedForwardBlock.Activations(
-        gate: feedForward.gate.rows(range), up: feedForward.up.rows(range), inverseRMS: feedForward.inverseRMS,
-        gateKept: feedForward.gateKept.rows(range), upKept: feedForward.upKept.rows(range),
-        downKept: feedForward.downKept.rows(range)),
-      keepsAll: keepsAll)
+  /// The same for the feed-forward block and a part of a micro-batch.
+  func feedForward(_ range: Range<Int>) -> FeedForwardBlock.Activations {
+    feedForward.rows(keepsFeedForward ? range : 0..<range.count)
   }
+}
+
+extension Matrix {
+  /// The same memory with fewer columns.
+  func narrowed(to columns: Int) -> Matrix { Matrix(base, rows: rows, columns: columns) }
 }
 
 extension Arena {

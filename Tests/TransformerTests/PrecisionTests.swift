@@ -11,7 +11,7 @@ struct PrecisionTests {
     let rows = PackedRows.made(rows: 4, length: 64, vocabulary: 1024, seed: 3)
     func run(_ precision: Precision) throws -> (loss: Double, gradients: [String: [Float]]) {
       let bench = try Bench(tinyLlama, precision: precision, tokens: 256, rowLength: 64)
-      return (bench.lossAndGradient(rows), bench.gradients)
+      return (try bench.lossAndGradient(rows), bench.gradients)
     }
     let reference = try run(.f32)
     let int8 = try run(.int8)
@@ -35,7 +35,7 @@ struct GenerationTests {
     let rows = PackedRows.made(rows: 1, length: 24, vocabulary: 64)
     let whole = try Bench(folder, adapter: "\(folder)/adapter", tokens: 24, rowLength: 24).logits(rows)
     let bench = try Bench(
-      folder, adapter: "\(folder)/adapter", tokens: 8, rowLength: 24, headRows: 1, cacheCapacity: 24)
+      folder, adapter: "\(folder)/adapter", tokens: 8, rowLength: 24, cacheCapacity: 24)
     // A prompt in two pieces, then token by token.
     var start = 0
     for count in [8, 5] + [Int](repeating: 1, count: 11) {
@@ -50,7 +50,7 @@ struct GenerationTests {
 
   @Test func aClearedCacheForgets() throws {
     let rows = PackedRows.made(rows: 1, length: 12, vocabulary: 1024)
-    let bench = try Bench(tinyLlama, tokens: 12, rowLength: 12, headRows: 1, cacheCapacity: 24)
+    let bench = try Bench(tinyLlama, tokens: 12, rowLength: 12, cacheCapacity: 24)
     func read() -> [Float] {
       bench.model.extend(bench.cache, with: rows.tokens, workspace: bench.workspace, pass: bench.pass).values
     }

@@ -46,6 +46,8 @@ struct PackedRows {
     layout = SequenceLayout(rowLength: rowLength, segments: segments + [tokens.count])
   }
 
+  var microBatch: MicroBatch { MicroBatch(tokens: tokens, labels: labels, layout: layout) }
+
   var labelCount: Int { labels.count { $0 != LanguageModelHead.ignoredLabel } }
 
   /// The golden samples: the first two share a row, the third is padded.
@@ -69,6 +71,26 @@ struct PackedRows {
   }
 }
 
+extension PackedRows {
+  /// Whole rows of up to `tokens` tokens each.
+  func split(into tokens: Int) -> [MicroBatch] {
+    let step = max(1, tokens / layout.rowLength) * layout.rowLength
+    return stride(from: 0, to: self.tokens.count, by: step).map { start in
+      let range = start..<min(start + step, self.tokens.count)
+      let segments = layout.segments.filter { $0 >= range.lowerBound && $0 <= range.upperBound }
+      return MicroBatch(
+        tokens: Array(self.tokens[range]), labels: Array(labels[range]),
+        layout: SequenceLayout(rowLength: layout.rowLength, segments: segments.map { $0 - range.lowerBound }))
+    }
+  }
+}
+
+extension TrainingStrategy {
+  /// Everything is kept and computed at once.
+  static let rich = TrainingStrategy(
+    groupRows: 64, microBatchSize: 64, keptAttentionLayers: 64, keptFeedForwardLayers: 64, headRows: 64)
+}
+
 /// A model with an adapter, and the memory to train or to generate.
 final class Bench {
   let model: CausalLanguageModel
@@ -84,25 +106,31 @@ final class Bench {
   ///   - cacheCapacity: positions of the key-value cache
   init(
     _ directory: String, adapter: String? = nil, configuration: LowRankConfiguration? = nil,
-    precision: Precision = .f32, threads: Int = 2, tokens: Int, rowLength: Int, keptLayers: Int = 64,
-    headRows: Int = 16, cacheCapacity: Int? = nil
+    precision: Precision = .f32, threads: Int = 2, tokens: Int, rowLength: Int, strategy: TrainingStrategy = .rich,
+    cacheCapacity: Int? = nil
   ) throws {
+    let micro = strategy.microBatchSize * rowLength
     let arena = try Arena()
     self.arena = arena
     threadCount = threads
     model = try CausalLanguageModel(store: try WeightStore.open(directory))
     let fallback = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .allLinear)
     let chosen = try adapter.map { try LowRankConfiguration.load(from: $0) } ?? configuration ?? fallback
-    adapters = try LowRankAdapterSet(configuration: chosen, model: model, trainingTokens: tokens, arena: arena)
+    adapters = try LowRankAdapterSet(configuration: chosen, model: model, trainingTokens: cacheCapacity == nil ? min(micro, tokens) : tokens, arena: arena)
     let pool = ThreadPool(threadCount: threads)
     let engine = ComputeEngine(
-      precision: precision, pool: pool, demands: model.demands(tokens: tokens, headRows: headRows, gradients: true),
+      precision: precision, pool: pool,
+      demands: model.demands(
+        tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
+        headColumns: strategy.headColumns, gradients: true),
       arena: arena)
     pass = Pass(engine: engine, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
     let positions = max(rowLength, cacheCapacity ?? 0)
     workspace = Workspace(
-      model: model, tokenCapacity: tokens, positionCount: positions, headRows: headRows,
-      purpose: cacheCapacity.map { .generation(capacity: $0) } ?? .training(keptLayers: keptLayers),
+      model: model, tokenCapacity: cacheCapacity == nil ? min(micro, tokens) : tokens, groupTokens: tokens,
+      positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
+      purpose: cacheCapacity.map { .generation(capacity: $0) }
+        ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
       threadCount: threads, arena: arena)
     cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
     try arena.commit()
@@ -122,23 +150,23 @@ final class Bench {
   }
 
   /// Mean loss per label; its gradient is in `gradients` afterwards.
-  func lossAndGradient(_ rows: PackedRows) -> Double {
+  func lossAndGradient(_ rows: PackedRows) throws -> Double {
     VectorOperations.fill(adapters.gradients, with: 0)
-    let sum = model.lossAndGradient(
-      tokens: rows.tokens, labels: rows.labels, gradientScale: 1 / Float(rows.labelCount), layout: rows.layout,
-      workspace: workspace, pass: pass)
+    let sum = try model.lossAndGradient(
+      rows.split(into: workspace.tokenCapacity), gradientScale: 1 / Float(rows.labelCount), workspace: workspace,
+      pass: pass)
     return sum / Double(rows.labelCount)
   }
 
-  func loss(_ rows: PackedRows) -> Double {
-    model.loss(tokens: rows.tokens, labels: rows.labels, layout: rows.layout, workspace: workspace, pass: pass)
+  func loss(_ rows: PackedRows) throws -> Double {
+    try model.loss(rows.split(into: workspace.tokenCapacity), workspace: workspace, pass: pass)
       / Double(rows.labelCount)
   }
 
   /// Logits after every token.
-  func logits(_ rows: PackedRows) -> [[Float]] {
+  func logits(_ rows: PackedRows) throws -> [[Float]] {
     var result: [[Float]] = []
-    model.logits(tokens: rows.tokens, layout: rows.layout, workspace: workspace, pass: pass) { range, logits in
+    try model.logits(rows.microBatch, workspace: workspace, pass: pass) { range, logits in
       result += (0..<range.count).map { logits.row($0).values }
     }
     return result

@@ -1,0 +1,132 @@
+import Formats
+import Memory
+import Transformer
+
+/// A budget that no plan can meet.
+public struct PlanError: Error, CustomStringConvertible {
+  public let budget: Int
+  /// The least that works, in bytes.
+  public let least: Int
+  /// Changes that would help, and the least with each.
+  public let remedies: [(change: String, least: Int)]
+
+  public var description: String {
+    let lines = remedies.map { "       with \($0.change): \(ByteCount.megabytes($0.least))" }
+    return
+      (["the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem \(ByteCount.megabytes(least))"]
+      + lines).joined(separator: "\n")
+  }
+}
+
+/// What a run will do and use: the fastest way that fits the budget.
+public struct TrainingPlan: Sendable {
+  public let strategy: TrainingStrategy
+  public let memory: MemoryPlan
+  public let cost: StepCost
+  public let speed: MachineSpeed
+  /// `--max-mem`, in bytes; `nil` without a limit.
+  public let budget: Int?
+  /// Rows of an optimiser step.
+  public let rowsPerStep: Int
+  public let rowLength: Int
+  public let layerCount: Int
+  public let vocabularySize: Int
+  public let trainableParameters: Int
+
+  /// Predicted peak of resident memory of the process, in bytes.
+  public var predictedPeakBytes: Int { memory.byteCount }
+  /// Predicted speed, in tokens per second.
+  public var predictedTokensPerSecond: Double { Double(rowsPerStep * rowLength) / max(cost.seconds(speed), 1e-9) }
+
+  /// The plan as `summary.json` and `plan --json` hold it.
+  public var json: JSONValue {
+    var kinds = JSONObject()
+    for (kind, byteCount) in memory.byteCountByKind { kinds[kind.rawValue] = .integer(byteCount) }
+    var object = JSONObject()
+    for (key, value) in strategyEntries { object[key] = value }
+    object["row_length"] = .integer(rowLength)
+    object["rows_per_step"] = .integer(rowsPerStep)
+    object["trainable_parameters"] = .integer(trainableParameters)
+    object["budget_bytes"] = budget.map { .integer($0) } ?? .null
+    object["predicted_peak_bytes"] = .integer(predictedPeakBytes)
+    object["predicted_tokens_per_second"] = .number(predictedTokensPerSecond)
+    object["operations_per_step"] = .number(2 * (cost.products + cost.floats))
+    object["bytes_read_per_step"] = .number(cost.weightBytes + cost.spilledBytes / 2)
+    object["bytes"] = .object(kinds)
+    return .object(object)
+  }
+
+  /// The choices, as `--plan FILE` reads them.
+  private var strategyEntries: [(String, JSONValue)] {
+    [
+      ("micro_batch_size", .integer(strategy.microBatchSize)), ("group_rows", .integer(strategy.groupRows)),
+      ("feed_forward_tokens", .integer(min(strategy.feedForwardTokens, strategy.microBatchSize * rowLength))),
+      ("kept_attention_layers", .integer(min(strategy.keptAttentionLayers, layerCount))),
+      ("kept_feed_forward_layers", .integer(min(strategy.keptFeedForwardLayers, layerCount))),
+      ("layer_inputs", .string(strategy.layerInputs.rawValue)), ("head_rows", .integer(strategy.headRows)),
+      ("head_columns", .integer(min(strategy.headColumns, vocabularySize))),
+      ("resident_layers", .integer(min(strategy.residentLayers, layerCount))),
+      ("resident_head", .bool(strategy.isHeadResident)),
+    ]
+  }
+
+  /// The plan as a table for people.
+  public var table: String {
+    let inputs =
+      strategy.layerInputs.isLossless
+      ? strategy.layerInputs.rawValue : "\(strategy.layerInputs.rawValue) (lossy: gradients change a little)"
+    var lines = [
+      "\(rowsPerStep) x \(rowLength) tokens a step, \(strategy.groupRows) rows in one pass over the weights, "
+        + "\(strategy.microBatchSize) at a time; \(trainableParameters) trainable parameters",
+      "activations kept for attention in \(min(strategy.keptAttentionLayers, layerCount)) and feed-forward in "
+        + "\(min(strategy.keptFeedForwardLayers, layerCount)) of \(layerCount) layers, the others are computed again; "
+        + "layer inputs: \(inputs)",
+      "weights of \(min(strategy.residentLayers, layerCount)) of \(layerCount) layers"
+        + (strategy.isHeadResident ? " and the vocabulary stay" : " stay, the vocabulary passes through")
+        + "; head in chunks of \(strategy.headRows) tokens x \(min(strategy.headColumns, vocabularySize)) logits",
+    ]
+    for (kind, byteCount) in memory.byteCountByKind {
+      let name = kind.rawValue.padding(to: 16)
+      lines.append("  \(name)\(ByteCount.text(byteCount).padding(to: 12))\(kind.explanation)")
+    }
+    let limit = budget.map { " of \(ByteCount.text($0))" } ?? ""
+    lines.append("  \("sum".padding(to: 16))\(ByteCount.text(predictedPeakBytes))\(limit)")
+    lines.append(
+      "per step: \(Self.decimal(2 * (cost.products + cost.floats) / 1e9)) GOP, "
+        + "\(ByteCount.text(Int(cost.weightBytes + cost.spilledBytes / 2))) read again; "
+        + "about \(Int(predictedTokensPerSecond)) tokens/s")
+    return lines.joined(separator: "\n")
+  }
+
+  private static func decimal(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+}
+
+extension String {
+  func padding(to width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
+}
+
+extension ByteCount {
+  /// Whole mebibytes, rounded up, as `--max-mem` takes them.
+  static func megabytes(_ byteCount: Int) -> String { "\((byteCount + (1 << 20) - 1) >> 20)M" }
+}
+
+extension MemoryKind {
+  fileprivate var explanation: String {
+    switch self {
+    case .weights: "the part of the store that is in memory at a time"
+    case .adapter: "LoRA parameters and their scratch"
+    case .gradients: "of the LoRA parameters"
+    case .optimizer: "AdamW moments"
+    case .activations: "kept between forward and backward"
+    case .recomputation: "working memory that all layers share"
+    case .attention: "tiles, rotary table"
+    case .head: "logits of one chunk and around"
+    case .panels: "decoded weights and quantised rows"
+    case .data: "tokenised samples"
+    case .process: "program, libraries, tokenizer, data"
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import Foundation
+import Kernels
+import Memory
+
+/// The inputs of all layers, from the forward to the backward pass, in one of the ways of `LayerInputFormat`.
+final class LayerInputs {
+  private let format: LayerInputFormat
+  private let tokens: Int
+  private let hiddenSize: Int
+  private let exact: [Matrix]  // f32: [tokens, hidden] per layer
+  private let packed: [Scratch]  // bf16, int8: the rows of a layer
+  private let file: SpillFile?
+  private let staging: Matrix  // [staged tokens, hidden]; empty for f32
+
+  /// Columns that share a scale in `int8`.
+  private static let block = 32
+
+  /// - Parameters:
+  ///   - tokens: of the rows that live at the same time
+  ///   - stagedTokens: the most that `load` is asked for
+  ///   - spillDirectory: where `spilled` makes its file, which has no name and goes with the process
+  init(
+    format: LayerInputFormat, layerCount: Int, tokens: Int, stagedTokens: Int, hiddenSize: Int, spillDirectory: String,
+    arena: Arena
+  ) {
+    self.format = format
+    self.tokens = tokens
+    self.hiddenSize = hiddenSize
+    exact =
+      format == .f32
+      ? (0..<layerCount).map {
+        arena.matrix("input of layer \($0)", kind: .activations, rows: tokens, columns: hiddenSize)
+      } : []
+    let rowBytes: Int? =
+      switch format {
+      case .bf16: hiddenSize * 2
+      case .int8: Self.int8RowByteCount(hiddenSize)
+      case .f32, .spilled: nil
+      }
+    packed =
+      rowBytes.map { rowBytes in
+        (0..<layerCount).map {
+          let name = "input of layer \($0), \(format.rawValue)"
+          let byteCount = tokens * rowBytes
+          return Scratch(arena.allocate(name, kind: .activations, byteCount: byteCount), byteCount: byteCount)
+        }
+      } ?? []
+    file = format == .spilled ? SpillFile(directory: spillDirectory) : nil
+    staging = arena.matrix(
+      "input of a layer, read back", kind: .activations, rows: format == .f32 ? 0 : stagedTokens, columns: hiddenSize)
+  }
+
+  private static func int8RowByteCount(_ hiddenSize: Int) -> Int {
+    let blocks = (hiddenSize + block - 1) / block
+    return blocks * block + blocks * 4
+  }
+
+  /// Keeps `x`, `[rows, hidden]`, as the input of `layer` from token `first` on.
+  /// - Throws: `SpillError` when the file cannot take it
+  func save(_ x: Matrix, layer: Int, first: Int, pool: ThreadPool) throws {
+    switch format {
+    case .f32: VectorOperations.copy(x, into: exact[layer].rows(first..<first + x.rows), pool: pool)
+    case .spilled: try file?.write(x, at: offset(layer, first))
+    case .bf16:
+      RowCodec.encodeBFloat16(x, into: packed[layer].base + first * hiddenSize * 2, pool: pool)
+    case .int8:
+      let rowBytes = Self.int8RowByteCount(hiddenSize)
+      RowCodec.encodeInt8(
+        x, block: Self.block, into: packed[layer].base + first * rowBytes, rowByteCount: rowBytes, pool: pool)
+    }
+  }
+
+  /// The input of `layer`, `[range.count, hidden]`; valid until the next call.
+  func load(layer: Int, _ range: Range<Int>, pool: ThreadPool) throws -> Matrix {
+    if format == .f32 { return exact[layer].rows(range) }
+    let x = staging.rows(0..<range.count)
+    switch format {
+    case .f32: break
+    case .spilled: try file?.read(into: x, at: offset(layer, range.lowerBound))
+    case .bf16:
+      RowCodec.decodeBFloat16(packed[layer].base + range.lowerBound * hiddenSize * 2, into: x, pool: pool)
+    case .int8:
+      let rowBytes = Self.int8RowByteCount(hiddenSize)
+      RowCodec.decodeInt8(
+        packed[layer].base + range.lowerBound * rowBytes, rowByteCount: rowBytes, block: Self.block, into: x, pool: pool)
+    }
+    return x
+  }
+
+  private func offset(_ layer: Int, _ token: Int) -> Int { (layer * tokens + token) * hiddenSize * 4 }
+}
+
+/// Layer inputs that could not be written to, or read from, their file.
+public struct SpillError: Error, CustomStringConvertible {
+  let directory: String
+  let reason: String
+  public var description: String {
+    "\(directory): cannot keep layer inputs in a file: \(reason)\n"
+      + "       free some space, or give more --max-mem or --layer-inputs f32"
+  }
+}
+
+/// A file without a name that takes layer inputs; the system removes it with the process, however that ends.
+private final class SpillFile {
+  private let directory: String
+  private var descriptor: Int32 = -1
+
+  init(directory: String) { self.directory = directory }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  private func failure() -> SpillError { SpillError(directory: directory, reason: String(cString: strerror(errno))) }
+
+  /// The file is made at the first write: a plan that is only looked at leaves nothing behind.
+  private func openIfNeeded() throws {
+    guard descriptor < 0 else { return }
+    var name = Array("\(directory)/edge-lora-XXXXXX".utf8CString)
+    descriptor = mkstemp(&name)
+    guard descriptor >= 0 else { throw failure() }
+    unlink(name)
+  }
+
+  func write(_ x: Matrix, at offset: Int) throws {
+    try openIfNeeded()
+    try transfer(x, offset, pwrite)
+  }
+
+  func read(into x: Matrix, at offset: Int) throws {
+    try transfer(x, offset) { pread($0, UnsafeMutableRawPointer(mutating: $1), $2, $3) }
+  }
+
+  private func transfer(
+    _ x: Matrix, _ offset: Int, _ call: (Int32, UnsafeRawPointer?, Int, off_t) -> Int
+  ) throws {
+    precondition(x.stride == x.columns, "the rows lie end to end")
+    let count = x.rows * x.columns * MemoryLayout<Float>.stride
+    var done = 0
+    while done < count {
+      let moved = call(descriptor, UnsafeRawPointer(x.base) + done, count - done, off_t(offset + done))
+      if moved < 0, errno == EINTR { continue }
+      guard moved > 0 else { throw failure() }
+      done += moved
+    }
+  }
+}
