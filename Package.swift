@@ -8,6 +8,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "COpenBLAS"),
     .systemLibrary(name: "CZlib"),
+    .systemLibrary(name: "CMalloc"),
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
     .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
     .target(name: "Formats", dependencies: ["CZlib"]),
@@ -17,7 +18,7 @@ let package = Package(
     .target(name: "Transformer", dependencies: ["Kernels", "WeightStore", "Memory"]),
     .target(name: "Adapters", dependencies: ["Kernels", "Formats", "Transformer"]),
     .target(
-      name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib"]),
+      name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib", "CMalloc"]),
     .target(name: "Deployment", dependencies: ["Training", "Transformer", "Adapters", "Tokenization", "WeightStore"]),
     .executableTarget(
       name: "edge-lora",

@@ -54,14 +54,6 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
         throw refuse("\(key) is not supported")
       }
     }
-    // These change the base weights as well; PEFT can convert such an adapter to a plain one when it saves it.
-    if let start = json["init_lora_weights"]?.stringValue?.lowercased(),
-      ["pissa", "olora", "corda", "loftq"].contains(where: { start.hasPrefix($0) })
-    {
-      throw refuse(
-        "init_lora_weights is \(start), which changes the base model; save the adapter with "
-          + "path_initial_model_for_weight_conversion")
-    }
     for key in ["rank_pattern", "alpha_pattern"] {
       if let entries = json[key]?.objectValue?.entries, !entries.isEmpty { throw refuse("\(key) is not supported") }
     }

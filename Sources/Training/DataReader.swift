@@ -5,7 +5,7 @@ import Transformer
 
 /// Reads data files into samples.
 public struct DataReader {
-  let tokenizer: Tokenizer
+  private let tokenizerSource: TokenizerSource
   let maximumLength: Int
   let trainOnPrompt: Bool
   let skipBadLines: Bool
@@ -13,14 +13,15 @@ public struct DataReader {
   let keepsQuestions: Bool
 
   /// - Parameters:
+  ///   - tokenizer: asked for when the first text comes: data that consists of ids needs none
   ///   - maximumLength: tokens of a sample; what is longer is cut
   ///   - vocabularySize: of the model; ids beyond it are refused
   ///   - keepsQuestions: whether prompts and answers are kept apart as well, to ask them
   public init(
-    tokenizer: Tokenizer, maximumLength: Int, trainOnPrompt: Bool, skipBadLines: Bool, vocabularySize: Int,
+    tokenizer: TokenizerSource, maximumLength: Int, trainOnPrompt: Bool, skipBadLines: Bool, vocabularySize: Int,
     keepsQuestions: Bool = false
   ) {
-    self.tokenizer = tokenizer
+    tokenizerSource = tokenizer
     self.maximumLength = maximumLength
     self.trainOnPrompt = trainOnPrompt
     self.skipBadLines = skipBadLines
@@ -67,7 +68,7 @@ public struct DataReader {
 
   private func addText(_ bytes: UnsafeRawBufferPointer, file: String, to data: inout TrainingData) throws {
     let text = try String(validating: bytes, as: UTF8.self) ?? validLines(of: bytes, file: file, &data)
-    let tokens = tokenizer.encode(text)
+    let tokens = try tokenizerSource.tokenizer().encode(text)
     guard tokens.allSatisfy({ Int($0) < vocabularySize }) else {
       throw DataError.badLine(file: file, line: 1, reason: "the tokenizer gives ids beyond the model's vocabulary")
     }
@@ -170,6 +171,7 @@ public struct DataReader {
     } else if json["question"] != nil {
       try addQuestion(try text("question"), try text("answer"), to: &data)
     } else if json["text"] != nil {
+      let tokenizer = try tokenizerSource.tokenizer()
       var tokens = tokenizer.encode(try text("text"))
       if let end = tokenizer.eosTokenID, tokens.last != end { tokens.append(end) }
       try append(Sample(tokens: tokens, labels: tokens), to: &data)
@@ -221,7 +223,7 @@ public struct DataReader {
   }
 
   private func addQuestion(_ prompt: String, _ answer: String, to data: inout TrainingData) throws {
-    let parts = try PromptFormat(tokenizer: tokenizer).parts(
+    let parts = try PromptFormat(tokenizer: try tokenizerSource.tokenizer()).parts(
       prompt: prompt, answer: answer, trainOnPrompt: trainOnPrompt)
     try append(Sample(tokens: parts.conversation.tokens, labels: parts.conversation.labels), to: &data)
     if keepsQuestions {
@@ -238,7 +240,7 @@ public struct DataReader {
         throw LineError(reason: "a message lacks role or content")
       }
     }
-    let parts = try PromptFormat(tokenizer: tokenizer).parts(
+    let parts = try PromptFormat(tokenizer: try tokenizerSource.tokenizer()).parts(
       messages: messages, tools: json["tools"] ?? .null, trainOnPrompt: trainOnPrompt)
     try append(Sample(tokens: parts.conversation.tokens, labels: parts.conversation.labels), to: &data)
     if keepsQuestions, messages.last?["role"]?.stringValue == "assistant",
@@ -252,3 +254,24 @@ public struct DataReader {
 
 /// Why a line cannot be used.
 struct LineError: Error { let reason: String }
+
+/// Where a tokenizer comes from, once it is needed.
+public final class TokenizerSource {
+  private var loaded: Tokenizer?
+  private let directory: String
+
+  /// - Parameter directory: of the model, which has a `tokenizer.json`
+  public init(directory: String) { self.directory = directory }
+
+  public init(_ tokenizer: Tokenizer) {
+    loaded = tokenizer
+    directory = ""
+  }
+
+  func tokenizer() throws -> Tokenizer {
+    if let loaded { return loaded }
+    let tokenizer = try Tokenizer.load(directory: directory)
+    loaded = tokenizer
+    return tokenizer
+  }
+}

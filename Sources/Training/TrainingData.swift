@@ -49,6 +49,12 @@ public struct TrainingData: Sendable {
   /// Whether every sample stands in a row of its own, as `input_ids` lines do.
   public internal(set) var isOnePerRow = false
 
+  /// Number and checksum of all tokens.
+  var fingerprint: String {
+    let tokens = samples.flatMap(\.tokens)
+    return "\(tokens.count):\(TrainingCheckpoint.checksum(tokens))"
+  }
+
   /// The data split deterministically.
   /// - Parameter share: of the samples that go to the second part, between 0 and 1
   public func split(_ share: Double, seed: UInt64) -> (train: TrainingData, evaluation: TrainingData) {

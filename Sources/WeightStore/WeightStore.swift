@@ -74,6 +74,15 @@ public final class WeightStore: Sendable {
     try checkpoint.requiredTensor(name, shape: [count]).floats()
   }
 
+  /// Drops all pages; they come back from the file when touched.
+  public func dropPages() {
+    for name in checkpoint.tensorNames {
+      if let tensor = checkpoint.tensor(name) {
+        tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
+      }
+    }
+  }
+
   /// Drops the pages of a tensor's codes; they come back from the file when touched.
   func dropPages(of name: String) {
     for key in [name, "\(name)_packed"] {

@@ -56,6 +56,13 @@ enum Console {
     hasOpenLine = false
   }
 
+  /// Hours, minutes and seconds, as far as they matter.
+  static func duration(_ seconds: Double) -> String {
+    let whole = Int(min(seconds, 1e9).rounded())
+    if whole >= 3600 { return "\(whole / 3600) h \(whole % 3600 / 60) min" }
+    return whole >= 60 ? "\(whole / 60) min \(whole % 60) s" : "\(whole) s"
+  }
+
   /// A number with so many decimals, whatever the locale.
   static func decimal(_ value: Double, _ places: Int) -> String {
     String(format: "%.\(places)f", value)

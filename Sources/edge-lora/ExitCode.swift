@@ -5,6 +5,7 @@ import Kernels
 import Memory
 import Tokenization
 import Training
+import Transformer
 import WeightStore
 
 /// A run that a signal ended before it wrote anything that stays.
@@ -33,8 +34,9 @@ enum ExitCode {
       case .cannotWrite, .alreadyExists, .notReplaceable: cannotCreate
       case .cannotMap, .writingFailed: inputOutput
       }
+    case is SpillError: inputOutput
     case let stop as Stopped: 128 + stop.signal
-    case is PlanError: outOfBudget
+    case is PlanError, is BudgetExceeded: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
       is DataError,

@@ -112,6 +112,7 @@ let trainCommand = Command(
       "last loss \(Console.decimal(last, 4)), "
         + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s, peak \(ByteCount.text(peak)) "
         + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
+    if let chart = MemoryChart(metrics: "\(options.output)/metrics.jsonl") { Console.print(chart.text) }
     if outcome.signalNumber == nil { Console.print("wrote \(options.output)/adapter_model.safetensors") }
   } else {
     Console.print(outcome.summary.serialized())
@@ -125,6 +126,18 @@ let planCommand = Command(
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
   let run = try TrainingSetup.run(options)
-  Console.print(options.json ? run.plan.json.serialized(pretty: true) : run.plan.table)
+  let others = try run.plansByBudget()
+  let seconds = Double(run.stepCount * run.plan.rowsPerStep * run.plan.rowLength) / run.plan.predictedTokensPerSecond
+  if options.json {
+    guard case .object(var object) = run.plan.json else { return ExitCode.failure }
+    object["steps"] = .integer(run.stepCount)
+    object["predicted_seconds"] = .number(seconds)
+    object["budgets"] = .array(others.map(\.json))
+    Console.print(JSONValue.object(object).serialized(pretty: true))
+    return ExitCode.success
+  }
+  Console.print(run.plan.table)
+  Console.print("\(run.stepCount) steps: about \(Console.duration(seconds))\n\nother budgets:")
+  Console.print(TrainingPlan.comparison(others))
   return ExitCode.success
 }
