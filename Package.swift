@@ -27,16 +27,21 @@ let package = Package(
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(
       name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"], resources: [.copy("Golden")]),
     .testTarget(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
+    .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
     .testTarget(
       name: "TrainingTests",
-      dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+      dependencies: [
+        "Training", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
+        "Memory",
+      ],
+      exclude: ["Golden"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

@@ -43,12 +43,14 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     if json["use_dora"]?.boolValue == true { throw refuse("use_dora is not supported") }
     if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias is \(bias), expected none") }
     if json["fan_in_fan_out"]?.boolValue == true { throw refuse("fan_in_fan_out is not supported") }
-    if json["lora_bias"]?.boolValue == true { throw refuse("lora_bias is not supported") }
     for key in [
-      "modules_to_save", "layers_to_transform", "layers_pattern", "exclude_modules", "layer_replication",
-      "target_parameters", "trainable_token_indices", "alora_invocation_tokens",
+      "modules_to_save", "layers_to_transform", "layers_pattern", "layer_replication", "target_parameters",
+      "trainable_token_indices", "exclude_modules", "use_qalora", "use_bdlora", "lora_bias", "alora_invocation_tokens",
+      "arrow_config",
     ] {
-      if let value = json[key], value != .null, value.arrayValue?.isEmpty != true, value.stringValue != "" {
+      let value = json[key] ?? .null
+      let isAbsent = value == .null || value == .bool(false) || value.arrayValue?.isEmpty == true
+      if !isAbsent, value.stringValue != "" {
         throw refuse("\(key) is not supported")
       }
     }
@@ -62,6 +64,13 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     }
     for key in ["rank_pattern", "alpha_pattern"] {
       if let entries = json[key]?.objectValue?.entries, !entries.isEmpty { throw refuse("\(key) is not supported") }
+    }
+    // These subtract what the adapter starts with from the base, which a frozen store cannot have.
+    if let start = json["init_lora_weights"]?.stringValue?.lowercased(),
+      ["pissa", "olora", "corda", "loftq"].contains(where: { start.hasPrefix($0) })
+    {
+      throw refuse(
+        "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first")
     }
     guard let rank = json["r"]?.intValue, rank >= 1, rank <= 4096 else { throw refuse("r is not a rank (1 to 4096)") }
     guard let alpha = json["lora_alpha"]?.doubleValue, abs(alpha) <= 1e6 else {

@@ -18,11 +18,13 @@ public final class MetricsWriter {
         kept += line + "\n"
       }
     }
-    guard let file = fopen(path, "w") else {
+    let output = try AtomicOutput(path: path, force: true)
+    try OutputFile.write(kept, to: output.temporaryPath)
+    try output.commit()
+    guard let file = fopen(path, "a") else {
       throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno)))
     }
     self.file = file
-    try write(kept)
   }
 
   deinit { if let file { fclose(file) } }

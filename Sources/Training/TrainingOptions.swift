@@ -164,7 +164,13 @@ public struct TrainingOptions: Sendable {
     shuffles = !flag("no-shuffle")
     evaluationData = values["eval-data"] ?? []
     evaluationShare = try required(number("eval-split", Double.self, 0, 0.9))
+    if !evaluationData.isEmpty, evaluationShare > 0 {
+      throw OptionError("--eval-data and --eval-split both name data to evaluate on; give one of them")
+    }
     evaluationSteps = try required(number("eval-steps", Int.self, 0, 1_000_000_000))
+    if evaluationSteps > 0, evaluationData.isEmpty, evaluationShare == 0 {
+      throw OptionError("--eval-steps needs --eval-data or --eval-split")
+    }
     saveSteps = try required(number("save-steps", Int.self, 0, 1_000_000_000))
     saveLimit = try required(number("save-total-limit", Int.self, 1, 10_000))
     logSteps = try required(number("log-every", Int.self, 1, 1_000_000))
