@@ -61,7 +61,8 @@ INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
 }
 
 #define UNIT 2
-#define START(x, row, b) _mm256_setzero_si256()
+#define STARTS(x) ((const int32_t *)NULL)
+#define START(starts, i) _mm256_setzero_si256()
 #define STEP(s, w, x) _mm256_add_epi32(s, _mm256_madd_epi16(w, x))
 #include "int8_tile256.inc"
 #include "int8_table.inc"

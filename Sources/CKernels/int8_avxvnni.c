@@ -15,7 +15,8 @@
 #include "int8_vnni.inc"
 
 #define UNIT 4
-#define START(x, row, b) _mm256_set1_epi32(FN(starts)(x)[(row) * (x->columns / x->block) + b])
+#define STARTS(x) FN(starts)(x)
+#define START(starts, i) _mm256_set1_epi32((starts)[i])
 #define STEP(s, w, x) _mm256_dpbusd_avx_epi32(s, w, x)
 #include "int8_tile256.inc"
 #include "int8_table.inc"
