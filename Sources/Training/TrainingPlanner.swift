@@ -247,7 +247,7 @@ public struct TrainingPlanner {
   }
 
   /// What batches, records and the libraries' code that a step is the first to touch come to.
-  private static let stepHeapBytes = 3 << 20
+  private static let stepHeapBytes = 5 << 20
 
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
     memoryPlan(try makeMemory(strategy)).byteCount
