@@ -33,14 +33,6 @@ public struct TrainingPlan: Sendable {
   public let vocabularySize: Int
   public let trainableParameters: Int
 
-  /// The same plan under another limit.
-  func with(budget: Int?) -> TrainingPlan {
-    TrainingPlan(
-      strategy: strategy, memory: memory, cost: cost, speed: speed, budget: budget, rowsPerStep: rowsPerStep,
-      rowLength: rowLength, layerCount: layerCount, vocabularySize: vocabularySize,
-      trainableParameters: trainableParameters)
-  }
-
   /// Predicted peak of resident memory of the process, in bytes.
   public var predictedPeakBytes: Int { memory.byteCount }
   /// Predicted speed, in tokens per second.

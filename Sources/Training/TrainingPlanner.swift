@@ -72,16 +72,13 @@ public struct TrainingPlanner {
 
   /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
   public func plan(available: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
-    let fastest = try plan(budget: available)
-    var best = fastest
-    let bound = fastest.plan.cost.seconds(speed) * Self.nearlyAsFast
-    var budget = fastest.plan.predictedPeakBytes
-    while true {
-      budget = budget * 3 / 4
-      guard let smaller = try? plan(budget: budget), smaller.plan.cost.seconds(speed) <= bound else { break }
+    var best = try plan(budget: available).plan
+    let bound = best.cost.seconds(speed) * Self.nearlyAsFast
+    while let smaller = try? plan(budget: best.predictedPeakBytes * 3 / 4).plan, smaller.cost.seconds(speed) <= bound {
       best = smaller
     }
-    return (best.plan.with(budget: nil), best.memory)
+    // once more, because the memory that was made last is the one whose adapters the model has
+    return try finish(best.strategy, budget: nil)
   }
 
   /// Without a budget, time of this ratio is given for less memory.
