@@ -30,7 +30,8 @@ enum ModelOptions {
   ) throws -> TrainingData {
     let length = min(maximumLength, loaded.model.configuration.maximumPositions)
     let data = try DataReader(
-      tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt, skipBadLines: skipBadLines,
+      tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt,
+      skipBadLines: skipBadLines,
       vocabularySize: loaded.model.configuration.vocabularySize, keepsQuestions: true
     ).read(files)
     if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }

@@ -15,7 +15,8 @@ private func reader(
   _ tokenizer: Tokenizer, maximumLength: Int = 512, trainOnPrompt: Bool = false, skipBadLines: Bool = false
 ) -> DataReader {
   DataReader(
-    tokenizer: TokenizerSource(tokenizer), maximumLength: maximumLength, trainOnPrompt: trainOnPrompt, skipBadLines: skipBadLines,
+    tokenizer: TokenizerSource(tokenizer), maximumLength: maximumLength, trainOnPrompt: trainOnPrompt,
+    skipBadLines: skipBadLines,
     vocabularySize: 1024, keepsQuestions: true)
 }
 

@@ -49,7 +49,10 @@ private func lines(_ path: String) throws -> [JSONValue] {
     #expect(metrics.map { $0["step"]?.intValue } == [1, 2, 2, 3, 3])
     for line in metrics where line["eval_loss"] == nil {
       #expect(
-        line.objectValue?.keys == ["step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "rss_bytes"])
+        line.objectValue?.keys == [
+          "step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "rss_bytes", "memory",
+        ])
+      #expect(line["memory"]?.objectValue?.entries.allSatisfy { $0.value.intValue != nil } == true)
       #expect(line["loss"]?.doubleValue ?? 0 > 0 && line["rss_bytes"]?.intValue ?? 0 > 1 << 20)
     }
     #expect(metrics.filter { $0["eval_loss"] != nil }.allSatisfy { $0.objectValue?.keys == ["step", "eval_loss"] })
