@@ -6,11 +6,15 @@
 extern const el_float_kernels el_float_kernels_portable;
 #if defined(__x86_64__)
 extern const el_float_kernels el_float_kernels_avx2, el_float_kernels_avx512;
+#elif defined(__aarch64__)
+extern const el_float_kernels el_float_kernels_neon;
 #endif
 
 const char *const *el_float_kernel_names(void) {
 #if defined(__x86_64__)
   static const char *const names[] = {"portable", "avx2", "avx512", NULL};
+#elif defined(__aarch64__)
+  static const char *const names[] = {"portable", "neon", NULL};
 #else
   static const char *const names[] = {"portable", NULL};
 #endif
@@ -25,6 +29,8 @@ const el_float_kernels *el_float_kernels_named(const char *name) {
   if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
     return &el_float_kernels_avx512;
+#elif defined(__aarch64__)
+  if (strcmp(name, "neon") == 0) return &el_float_kernels_neon;
 #endif
   return NULL;
 }

@@ -18,14 +18,14 @@ static int has_avxvnni(void) {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
 #elif defined(__aarch64__)
-extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod;
+extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod, el_int8_kernels_i8mm;
 #endif
 
 const char *const *el_int8_kernel_names(void) {
 #if defined(__x86_64__)
   static const char *const names[] = {"portable", "avx2", "avxvnni", "avx512vnni", NULL};
 #elif defined(__aarch64__)
-  static const char *const names[] = {"portable", "neon", "dotprod", NULL};
+  static const char *const names[] = {"portable", "neon", "dotprod", "i8mm", NULL};
 #else
   static const char *const names[] = {"portable", NULL};
 #endif
@@ -45,7 +45,10 @@ const el_int8_kernels *el_int8_kernels_named(const char *name) {
   if (strcmp(name, "neon") == 0) return &el_int8_kernels_neon;
 #if defined(__linux__)
   const unsigned long dot_product = 1ul << 20;  // HWCAP_ASIMDDP
-  if (strcmp(name, "dotprod") == 0 && (getauxval(AT_HWCAP) & dot_product)) return &el_int8_kernels_dotprod;
+  const unsigned long matrix_product = 1ul << 13;  // HWCAP2_I8MM
+  int dotprod = (getauxval(AT_HWCAP) & dot_product) != 0;
+  if (strcmp(name, "dotprod") == 0 && dotprod) return &el_int8_kernels_dotprod;
+  if (strcmp(name, "i8mm") == 0 && dotprod && (getauxval(AT_HWCAP2) & matrix_product)) return &el_int8_kernels_i8mm;
 #endif
 #endif
   return NULL;

@@ -5,7 +5,7 @@ import Foundation
 public struct InstructionSet: @unchecked Sendable {
   // @unchecked: the tables are constant data.
 
-  /// `portable`, `avx2`, `avxvnni`, `avx512vnni`, `neon` or `dotprod`.
+  /// `portable`, `avx2`, `avxvnni`, `avx512vnni`, `neon`, `dotprod` or `i8mm`.
   public let name: String
   let float: UnsafePointer<el_float_kernels>
   let int8: UnsafePointer<el_int8_kernels>
@@ -54,7 +54,7 @@ public struct InstructionSet: @unchecked Sendable {
       switch name {
       case "avx512vnni": "avx512"
       case "avxvnni": "avx2"
-      case "neon", "dotprod": "portable"
+      case "dotprod", "i8mm": "neon"
       default: name
       }
     guard let int8 = el_int8_kernels_named(name), let float = el_float_kernels_named(floatName) else { return nil }

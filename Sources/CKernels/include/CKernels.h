@@ -1,2 +1,3 @@
+#include "ceilings.h"
 #include "float_kernels.h"
 #include "int8_kernels.h"
