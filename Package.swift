@@ -8,6 +8,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "COpenBLAS"),
     .systemLibrary(name: "CZlib"),
+    .systemLibrary(name: "CMalloc"),
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
     .target(name: "Kernels", dependencies: ["CKernels", "COpenBLAS"]),
     .target(name: "Formats", dependencies: ["CZlib"]),
@@ -17,7 +18,7 @@ let package = Package(
     .target(name: "Transformer", dependencies: ["Kernels", "WeightStore", "Memory"]),
     .target(name: "Adapters", dependencies: ["Kernels", "Formats", "Transformer"]),
     .target(
-      name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib"]),
+      name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib", "CMalloc"]),
     .target(name: "Deployment", dependencies: ["Training", "Transformer", "Adapters", "Tokenization", "WeightStore"]),
     .executableTarget(
       name: "edge-lora",
@@ -26,17 +27,22 @@ let package = Package(
         "Deployment",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
-    .testTarget(name: "FormatsTests", dependencies: ["Formats"]),
-    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"]),
+    .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
+    .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(
       name: "WeightStoreTests", dependencies: ["WeightStore", "Formats", "Kernels"], resources: [.copy("Golden")]),
     .testTarget(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
+    .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
     .testTarget(
       name: "TrainingTests",
-      dependencies: ["Training", "Adapters", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+      dependencies: [
+        "Training", "Adapters", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
+        "Memory",
+      ],
+      exclude: ["Golden"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

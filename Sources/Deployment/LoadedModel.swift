@@ -13,6 +13,8 @@ public final class LoadedModel {
   public let tokenizer: Tokenizer
   public let pool: ThreadPool
   public let precision: Precision
+  /// Tokens after which generation ends.
+  public let stopTokens: Set<Int32>
   private let adapterArena: Arena
   private let adapters: LowRankAdapterSet?
 
@@ -22,6 +24,7 @@ public final class LoadedModel {
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
     model = try CausalLanguageModel(store: try WeightStore.open(directory))
     tokenizer = try Tokenizer.load(directory: directory)
+    stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
     adapterArena = try Arena()
@@ -35,6 +38,21 @@ public final class LoadedModel {
     } else {
       adapters = nil
     }
+  }
+
+  /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
+  private static func stopTokens(model: CausalLanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
+    var ids = model.configuration.eosTokenIDs
+    let path = "\(model.store.directory)/generation_config.json"
+    if FileManager.default.fileExists(atPath: path), let end = try JSONValue.parse(contentsOf: path)["eos_token_id"] {
+      ids += end.arrayValue?.compactMap(\.intValue) ?? end.intValue.map { [$0] } ?? []
+    }
+    var stops = Set(ids.compactMap { Int32(exactly: $0) })
+    if let end = tokenizer.eosTokenID { stops.insert(end) }
+    for name in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"] {
+      if let id = tokenizer.tokenID(name) { stops.insert(id) }
+    }
+    return stops
   }
 
   /// Working memory for `tokens` tokens at a time.

@@ -22,10 +22,10 @@ public struct Merger {
 
   /// - Parameters:
   ///   - check: looks at the finished folder before it gets its name, and may throw
-  ///   - progress: tensors done and in all
+  ///   - progress: weights done and in all; what it throws ends the run
   public func merge(
     modelDirectory: String, adapter directory: String, to output: String, check: (String) throws -> Void = { _ in },
-    progress: (Int, Int) -> Void
+    progress: @escaping (Int, Int) throws -> Void
   ) throws -> QuantizationReport {
     let store = try WeightStore.open(modelDirectory)
     let model = try CausalLanguageModel(store: store)
@@ -48,17 +48,13 @@ extension SourceTensor {
   /// The tensor with the adapter's share added.
   fileprivate func adding(_ adapter: LowRankAdapter) -> SourceTensor {
     let delta = AdapterDelta(adapter)
-    let base = self
-    return SourceTensor(
-      name: name, shape: shape,
-      read: { rows, target in
-        base.fill(rows, target)
-        for (place, row) in rows.enumerated() {
-          delta.add(
-            row: row,
-            to: UnsafeMutableBufferPointer(rebasing: target[place * base.columns..<(place + 1) * base.columns]))
-        }
-      })
+    let columns = columns
+    return changing { rows, values in
+      for (place, row) in rows.enumerated() {
+        delta.add(
+          row: row, to: UnsafeMutableBufferPointer(rebasing: values[place * columns..<(place + 1) * columns]))
+      }
+    }
   }
 }
 

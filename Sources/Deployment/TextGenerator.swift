@@ -11,24 +11,6 @@ public struct GenerationError: Error, CustomStringConvertible {
   public init(description: String) { self.description = description }
 }
 
-/// How the next token is chosen.
-public struct SamplingOptions: Sendable {
-  /// 0 takes the likeliest token.
-  public var temperature: Double
-  /// Only the likeliest tokens that together have this probability.
-  public var topP: Double
-  /// Only so many of the likeliest tokens; 0 for all.
-  public var topK: Int
-  public var seed: UInt64
-
-  public init(temperature: Double = 0, topP: Double = 1, topK: Int = 0, seed: UInt64 = 42) {
-    self.temperature = temperature
-    self.topP = topP
-    self.topK = topK
-    self.seed = seed
-  }
-}
-
 /// Continues prompts, token by token, with a cache of keys and values.
 public final class TextGenerator {
   private let loaded: LoadedModel
@@ -36,7 +18,6 @@ public final class TextGenerator {
   private let pass: Pass
   private let cache: KeyValueCache
   private let arena: Arena
-  private let stopTokens: Set<Int32>
   /// Prompt tokens that are read together.
   private static let chunk = 128
 
@@ -57,12 +38,6 @@ public final class TextGenerator {
     pass = made.pass
     arena = made.arena
     self.cache = cache
-    var stops = Set(loaded.model.configuration.eosTokenIDs.map { Int32($0) })
-    if let end = loaded.tokenizer.eosTokenID { stops.insert(end) }
-    for name in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"] {
-      if let id = loaded.tokenizer.tokenID(name) { stops.insert(id) }
-    }
-    stopTokens = stops
   }
 
   /// Continues `prompt` until a stop token or `maximumTokens`.
@@ -86,7 +61,7 @@ public final class TextGenerator {
     var count = 0
     while count < maximumTokens, let current = logits {
       let token = sampler.next(current)
-      if stopTokens.contains(token) { break }
+      if loaded.stopTokens.contains(token) { break }
       count += 1
       let piece = decoder.append(token)
       text += piece
@@ -98,40 +73,5 @@ public final class TextGenerator {
     let rest = decoder.finish()
     if !rest.isEmpty { _ = stream(rest) }
     return (text + rest, count)
-  }
-}
-
-/// Draws tokens reproducibly.
-struct TokenSampler {
-  private let options: SamplingOptions
-  private var generator: SplitMix64
-
-  init(_ options: SamplingOptions) {
-    self.options = options
-    generator = SplitMix64(seed: options.seed)
-  }
-
-  mutating func next(_ logits: Vector) -> Int32 {
-    if options.temperature <= 0 { return Int32(logits.indexOfLargest()) }
-    let values = logits.values
-    var order = Array(values.indices)
-    order.sort { values[$0] != values[$1] ? values[$0] > values[$1] : $0 < $1 }
-    if options.topK > 0 { order.removeLast(max(0, order.count - options.topK)) }
-    let top = Double(values[order[0]])
-    let weights = order.map { exp((Double(values[$0]) - top) / options.temperature) }
-    let all = weights.reduce(0, +)
-    var kept = 0.0
-    var count = 0
-    for weight in weights {
-      kept += weight
-      count += 1
-      if kept >= options.topP * all { break }
-    }
-    var target = Double(generator.next() >> 11) / Double(UInt64(1) << 53) * kept
-    for index in 0..<count {
-      target -= weights[index]
-      if target < 0 { return Int32(order[index]) }
-    }
-    return Int32(order[count - 1])
   }
 }

@@ -64,6 +64,12 @@ public final class GGUFFile: Sendable {
   private let file: MappedFile
   private let places: [String: Int]
 
+  /// Whether the file at `path` begins as a GGUF file does.
+  public static func isGGUF(_ path: String) -> Bool {
+    guard let file = try? MappedFile(path: path) else { return false }
+    return withExtendedLifetime(file) { file.bytes.prefix(4).elementsEqual("GGUF".utf8) }
+  }
+
   public init(path: String) throws {
     self.path = path
     file = try MappedFile(path: path)
@@ -80,11 +86,15 @@ public final class GGUFFile: Sendable {
     var keys: [String] = []
     for index in 0..<metadataCount {
       let key = try reader.string("metadata key \(index)")
+      guard !TensorNaming.isUnprintable(key) else {
+        throw GGUFError.badValue(file: path, place: "metadata key \(index)", reason: "holds control characters")
+      }
       guard metadata[key] == nil else {
         throw GGUFError.badValue(file: path, place: "metadata \(key)", reason: "occurs twice")
       }
       let type: UInt32 = try reader.read("type of \(key)")
       metadata[key] = try reader.value(type, place: key, depth: 0)
+      try reader.checkLength(key)
       keys.append(key)
     }
     let alignment = metadata["general.alignment"]?.intValue ?? 32
@@ -100,6 +110,7 @@ public final class GGUFFile: Sendable {
         throw GGUFError.badValue(file: path, place: "tensor \(header.name)", reason: "occurs twice")
       }
       headers.append(header)
+      try reader.checkLength("tensor \(header.name)")
     }
     let dataStart = (reader.position + alignment - 1) / alignment * alignment
     let size = file.byteCount
@@ -147,6 +158,17 @@ public final class GGUFFile: Sendable {
     let bytes: UnsafeRawBufferPointer
     let file: String
     var position: Int
+    /// Elements that arrays may still have.
+    var elementsLeft = 1 << 21
+    /// As in safetensors. This and the bound on elements keep a damaged file from filling the memory.
+    static let longestHeader = 100_000_000
+
+    func checkLength(_ place: String) throws {
+      guard position <= Self.longestHeader else {
+        throw GGUFError.badValue(
+          file: file, place: place, reason: "ends beyond the first \(Self.longestHeader) bytes, which is too far")
+      }
+    }
 
     mutating func read<T: FixedWidthInteger>(_ place: String) throws -> T {
       guard bytes.count - position >= MemoryLayout<T>.size else {
@@ -168,6 +190,9 @@ public final class GGUFFile: Sendable {
     mutating func string(_ place: String) throws -> String {
       let count = try count("length of \(place)", smallest: 1)
       defer { position += count }
+      guard position + count <= Self.longestHeader else {
+        throw GGUFError.badValue(file: file, place: place, reason: "a text of \(count) bytes ends too far in the file")
+      }
       return String(decoding: bytes[position..<position + count], as: UTF8.self)
     }
 
@@ -192,6 +217,10 @@ public final class GGUFFile: Sendable {
           throw GGUFError.badValue(file: file, place: place, reason: "unknown element type \(element)")
         }
         let count = try count("length of \(place)", smallest: smallest[Int(element)])
+        guard count <= elementsLeft else {
+          throw GGUFError.badValue(file: file, place: place, reason: "\(count) elements are too many")
+        }
+        elementsLeft -= count
         var values: [GGUFValue] = []
         values.reserveCapacity(count)
         for _ in 0..<count { values.append(try value(element, place: place, depth: depth + 1)) }
@@ -209,6 +238,9 @@ public final class GGUFFile: Sendable {
       name: String, shape: [Int], type: GGMLType, offset: Int, byteCount: Int
     ) {
       let name = try string("name of tensor \(index)")
+      guard !TensorNaming.isUnprintable(name) else {
+        throw GGUFError.badValue(file: file, place: "name of tensor \(index)", reason: "holds control characters")
+      }
       let place = "tensor \(name)"
       func failure(_ reason: String) -> GGUFError { .badValue(file: file, place: place, reason: reason) }
       let dimensionCount: UInt32 = try read(place)

@@ -7,19 +7,37 @@ public struct JSONError: Error, CustomStringConvertible {
   public var description: String { "\(file):\(line):\(column): not JSON: \(reason)" }
 }
 
+/// What a document may hold beyond what RFC 8259 asks.
+public struct JSONRules: Sendable {
+  /// Whether an object may name a key twice, in which case the last one counts.
+  var allowsRepeatedKeys: Bool
+  /// A value takes some fifty bytes of memory for as little as two of text: the bound keeps a damaged file from filling
+  /// the memory.
+  var mostValues: Int
+
+  /// Any document. The largest tokenizers have two million values.
+  public static let document = JSONRules(allowsRepeatedKeys: true, mostValues: 1 << 22)
+  /// A table of tensors: one that occurs twice is a mistake, and the largest models have some ten thousand.
+  public static let tensorTable = JSONRules(allowsRepeatedKeys: false, mostValues: 1 << 20)
+}
+
 extension JSONValue {
   /// Parses a whole document (RFC 8259).
   ///
   /// - Parameter file: the name that errors carry
-  public static func parse(_ bytes: UnsafeRawBufferPointer, file: String) throws -> JSONValue {
-    var parser = JSONParser(bytes: bytes, file: file)
+  public static func parse(
+    _ bytes: UnsafeRawBufferPointer, file: String, rules: JSONRules = .document
+  ) throws -> JSONValue {
+    var parser = JSONParser(bytes: bytes, file: file, rules: rules)
     return try parser.document()
   }
 
   /// Parses the document in a file.
-  public static func parse(contentsOf path: String) throws -> JSONValue {
+  public static func parse(contentsOf path: String, rules: JSONRules = .document) throws -> JSONValue {
     let file = try MappedFile(path: path)
-    return try withExtendedLifetime(file) { try parse(file.bytes, file: path) }
+    return try withExtendedLifetime(file) {
+      try parse(file.bytes, file: path, rules: rules)
+    }
   }
 
   /// Parses a whole document (RFC 8259).
@@ -32,13 +50,16 @@ extension JSONValue {
 private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   let file: String
+  let rules: JSONRules
   var position = 0
   var depth = 0
+  var valueCount = 0
   static let deepest = 256
 
-  init(bytes: UnsafeRawBufferPointer, file: String) {
+  init(bytes: UnsafeRawBufferPointer, file: String, rules: JSONRules) {
     self.bytes = bytes
     self.file = file
+    self.rules = rules
   }
 
   mutating func document() throws -> JSONValue {
@@ -71,6 +92,8 @@ private struct JSONParser {
   mutating func value() throws -> JSONValue {
     skipSpace()
     guard let byte = current else { throw failure("unexpected end") }
+    valueCount += 1
+    if valueCount > rules.mostValues { throw failure("more than \(rules.mostValues) values") }
     switch byte {
     case UInt8(ascii: "{"): return .object(try nested { try $0.object() })
     case UInt8(ascii: "["): return .array(try nested { try $0.array() })
@@ -105,6 +128,7 @@ private struct JSONParser {
       skipSpace()
       guard current == UInt8(ascii: ":") else { throw failure("expected ':' after key \(key.prefix(40))") }
       position += 1
+      if !rules.allowsRepeatedKeys, result[key] != nil { throw failure("key \(key.prefix(80)) occurs twice") }
       result[key] = try value()
       skipSpace()
       if current == UInt8(ascii: ",") {

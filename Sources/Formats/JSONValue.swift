@@ -91,7 +91,19 @@ public indirect enum JSONValue: Sendable, Equatable {
 /// The members of a JSON object in their order.
 public struct JSONObject: Sendable, Equatable {
   public private(set) var entries: [(key: String, value: JSONValue)] = []
-  private var places: [String: Int] = [:]
+  private var places: [Key: Int] = [:]
+
+  /// A key by its bytes: for Swift, strings are equal where only their meaning is, as é in one scalar and in two.
+  private struct Key: Hashable {
+    let text: String
+
+    static func == (left: Key, right: Key) -> Bool { left.text.utf8.elementsEqual(right.text.utf8) }
+
+    func hash(into hasher: inout Hasher) {
+      var text = text
+      text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    }
+  }
 
   public init() {}
 
@@ -103,18 +115,18 @@ public struct JSONObject: Sendable, Equatable {
 
   /// Setting a key that exists keeps its place; `nil` removes it.
   public subscript(key: String) -> JSONValue? {
-    get { places[key].map { entries[$0].value } }
+    get { places[Key(text: key)].map { entries[$0].value } }
     set {
       if let newValue {
-        if let place = places[key] {
+        if let place = places[Key(text: key)] {
           entries[place].value = newValue
         } else {
-          places[key] = entries.count
+          places[Key(text: key)] = entries.count
           entries.append((key, newValue))
         }
-      } else if places[key] != nil {
-        entries.removeAll { $0.key == key }
-        places = Dictionary(uniqueKeysWithValues: entries.enumerated().map { ($1.key, $0) })
+      } else if let place = places[Key(text: key)] {
+        entries.remove(at: place)
+        places = Dictionary(uniqueKeysWithValues: entries.enumerated().map { (Key(text: $1.key), $0) })
       }
     }
   }

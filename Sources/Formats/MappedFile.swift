@@ -5,20 +5,39 @@ public enum FileError: Error, CustomStringConvertible {
   case cannotOpen(file: String, reason: String)
   case cannotMap(file: String, reason: String)
   case isDirectory(file: String)
+  case notRegular(file: String)
   case cannotWrite(file: String, reason: String)
+  case writingFailed(file: String, reason: String)
   case alreadyExists(file: String)
+  case notReplaceable(file: String, reason: String)
 
   public var description: String {
     switch self {
     case .cannotOpen(let file, let reason): "\(file): cannot open: \(reason)"
     case .cannotMap(let file, let reason): "\(file): cannot map into memory: \(reason)"
     case .isDirectory(let file): "\(file): is a directory, expected a file"
+    case .notRegular(let file): "\(file): is a pipe or a device, expected a file"
     case .cannotWrite(let file, let reason): "\(file): cannot write: \(reason)"
+    case .writingFailed(let file, let reason): "\(file): writing stopped: \(reason)"
     case .alreadyExists(let file): "\(file): exists already; name another output or give --force to replace it"
+    case .notReplaceable(let file, let reason): "\(file): is not replaced: \(reason); name another output"
     }
   }
 
   static var systemReason: String { String(cString: strerror(errno)) }
+}
+
+/// What a path leads to.
+enum PathKind {
+  case directory
+  case other
+
+  /// - Throws: `FileError.cannotOpen` with the system's reason when there is nothing, or no way to it.
+  init(_ path: String) throws {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: FileError.systemReason) }
+    self = status.st_mode & S_IFMT == S_IFDIR ? .directory : .other
+  }
 }
 
 /// A file mapped read-only; pages come in when they are touched and can be dropped again.
@@ -31,14 +50,19 @@ public final class MappedFile: @unchecked Sendable {
 
   public init(path: String) throws {
     self.path = path
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // O_NONBLOCK: opening a pipe would wait for a writer.
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: FileError.systemReason) }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
       throw FileError.cannotOpen(file: path, reason: FileError.systemReason)
     }
-    if status.st_mode & S_IFMT == S_IFDIR { throw FileError.isDirectory(file: path) }
+    switch status.st_mode & S_IFMT {
+    case S_IFREG: break
+    case S_IFDIR: throw FileError.isDirectory(file: path)
+    default: throw FileError.notRegular(file: path)
+    }
     let count = Int(status.st_size)
     if count == 0 {
       bytes = UnsafeRawBufferPointer(start: nil, count: 0)

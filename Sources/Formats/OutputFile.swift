@@ -34,7 +34,7 @@ public final class OutputFile {
   public func overwriteStart(with bytes: [UInt8]) throws {
     try flush()
     guard bytes.withUnsafeBytes({ pwrite(descriptor, $0.baseAddress, $0.count, 0) }) == bytes.count else {
-      throw FileError.cannotWrite(file: path, reason: FileError.systemReason)
+      throw FileError.writingFailed(file: path, reason: FileError.systemReason)
     }
   }
 
@@ -48,7 +48,7 @@ public final class OutputFile {
     while !rest.isEmpty {
       let count = Foundation.write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress, rest.count)
       if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+      guard count > 0 else { throw FileError.writingFailed(file: path, reason: FileError.systemReason) }
       rest = rest.dropFirst(count)
     }
     // Written pages would count as cache of this process' group: hand them to the disk as they come.
@@ -58,7 +58,7 @@ public final class OutputFile {
   /// Writes what is left and waits until it is on the disk.
   public func finish() throws {
     try flush()
-    guard fsync(descriptor) == 0 else { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
+    guard fsync(descriptor) == 0 else { throw FileError.writingFailed(file: path, reason: FileError.systemReason) }
   }
 
   /// Writes a whole small file.
@@ -82,22 +82,41 @@ public final class AtomicOutput {
 
   /// - Throws: `FileError.alreadyExists` unless `force`
   public init(path: String, force: Bool) throws {
-    let trimmed = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+    var trimmed = path
+    while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed.removeLast() }
     self.path = trimmed
     self.force = force
     let name = (trimmed as NSString).lastPathComponent
+    guard !["", ".", "..", "/"].contains(name) else {
+      throw FileError.cannotWrite(file: path, reason: "it is not the name of a new file or folder")
+    }
     let parent = (trimmed as NSString).deletingLastPathComponent
-    temporaryPath = (parent.isEmpty ? "" : parent + "/") + ".\(name).partial-\(getpid())"
+    let stem = ".\(name).partial-"
+    temporaryPath = (parent.isEmpty ? "" : parent + "/") + "\(stem)\(getpid())"
     if !force, FileManager.default.fileExists(atPath: trimmed) { throw FileError.alreadyExists(file: trimmed) }
-    try? FileManager.default.removeItem(atPath: temporaryPath)
+    Self.removeLeftovers(of: stem, in: parent.isEmpty ? "." : parent)
+  }
+
+  /// Removes what killed processes, and an earlier one of this process' number, have left of this output.
+  private static func removeLeftovers(of stem: String, in directory: String) {
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] where name.hasPrefix(stem) {
+      guard let process = Int32(name.dropFirst(stem.count)), process > 0 else { continue }
+      if process == getpid() || (kill(process, 0) != 0 && errno == ESRCH) {
+        try? FileManager.default.removeItem(atPath: "\(directory)/\(name)")
+      }
+    }
   }
 
   /// Makes the temporary folder, and its parents.
   public func createDirectory() throws {
-    do {
-      try FileManager.default.createDirectory(atPath: temporaryPath, withIntermediateDirectories: true)
-    } catch {
-      throw FileError.cannotWrite(file: path, reason: "cannot create the folder: \(FileError.systemReason)")
+    var parts = ""
+    for part in temporaryPath.split(separator: "/", omittingEmptySubsequences: false) {
+      parts += part
+      if !part.isEmpty, mkdir(parts, 0o755) != 0, errno != EEXIST {
+        let reason = FileError.systemReason
+        throw FileError.cannotWrite(file: path, reason: "cannot create the folder \(parts): \(reason)")
+      }
+      parts += "/"
     }
   }
 
@@ -111,7 +130,9 @@ public final class AtomicOutput {
     let parent = (path as NSString).deletingLastPathComponent
     if !force, FileManager.default.fileExists(atPath: path) { throw FileError.alreadyExists(file: path) }
     let old = temporaryPath + ".old"
-    let replaces = FileManager.default.fileExists(atPath: path)
+    // A file is replaced by the renaming itself; a folder must step aside.
+    var isDirectory: ObjCBool = false
+    let replaces = FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) && isDirectory.boolValue
     if replaces, rename(path, old) != 0 { throw FileError.cannotWrite(file: path, reason: FileError.systemReason) }
     guard rename(temporaryPath, path) == 0 else {
       let reason = FileError.systemReason

@@ -43,18 +43,33 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     if json["use_dora"]?.boolValue == true { throw refuse("use_dora is not supported") }
     if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias is \(bias), expected none") }
     if json["fan_in_fan_out"]?.boolValue == true { throw refuse("fan_in_fan_out is not supported") }
-    for key in ["modules_to_save", "layers_to_transform", "target_parameters", "trainable_token_indices"] {
-      if let value = json[key], value != .null, value.arrayValue?.isEmpty != true {
+    for key in [
+      "modules_to_save", "layers_to_transform", "layers_pattern", "layer_replication", "target_parameters",
+      "trainable_token_indices", "exclude_modules", "use_qalora", "use_bdlora", "lora_bias", "alora_invocation_tokens",
+      "arrow_config",
+    ] {
+      let value = json[key] ?? .null
+      let isAbsent = value == .null || value == .bool(false) || value.arrayValue?.isEmpty == true
+      if !isAbsent, value.stringValue != "" {
         throw refuse("\(key) is not supported")
       }
     }
     for key in ["rank_pattern", "alpha_pattern"] {
       if let entries = json[key]?.objectValue?.entries, !entries.isEmpty { throw refuse("\(key) is not supported") }
     }
-    guard let rank = json["r"]?.intValue, rank >= 1, rank <= 4096 else { throw refuse("r is not a rank (1 to 4096)") }
-    guard let alpha = json["lora_alpha"]?.doubleValue, alpha.isFinite else {
-      throw refuse("lora_alpha is not a number")
+    // These subtract what the adapter starts with from the base, which a frozen store cannot have.
+    if let start = json["init_lora_weights"]?.stringValue?.lowercased(),
+      ["pissa", "olora", "corda", "loftq"].contains(where: { start.hasPrefix($0) })
+    {
+      throw refuse(
+        "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first")
     }
+    guard let rank = json["r"]?.intValue, rank >= 1, rank <= 4096 else { throw refuse("r is not a rank (1 to 4096)") }
+    guard let alpha = json["lora_alpha"]?.doubleValue, abs(alpha) <= 1e6 else {
+      throw refuse("lora_alpha is not a number (up to a million)")
+    }
+    let dropout = json["lora_dropout"]?.doubleValue ?? 0
+    guard (0..<1).contains(dropout) else { throw refuse("lora_dropout is not a number from 0 to below 1") }
     let targets: TargetModules
     if let pattern = json["target_modules"]?.stringValue {
       targets = .pattern(pattern)
@@ -64,7 +79,7 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
       throw refuse("target_modules is neither a list of names nor a pattern")
     }
     return PEFTAdapterConfig(
-      rank: rank, alpha: alpha, dropout: json["lora_dropout"]?.doubleValue ?? 0, targetModules: targets,
+      rank: rank, alpha: alpha, dropout: dropout, targetModules: targets,
       useRSLoRA: json["use_rslora"]?.boolValue ?? false, baseModel: json["base_model_name_or_path"]?.stringValue ?? "")
   }
 

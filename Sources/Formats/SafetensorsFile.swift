@@ -1,5 +1,3 @@
-import Foundation
-
 /// Every way in which a safetensors file can be wrong.
 public enum SafetensorsError: Error, CustomStringConvertible {
   case truncated(file: String, byteCount: Int)
@@ -69,7 +67,8 @@ public final class SafetensorsFile: Sendable {
     let dataStart = 8 + Int(claimed)
     let header: JSONValue
     do {
-      header = try JSONValue.parse(UnsafeRawBufferPointer(rebasing: file.bytes[8..<dataStart]), file: path)
+      header = try JSONValue.parse(
+        UnsafeRawBufferPointer(rebasing: file.bytes[8..<dataStart]), file: path, rules: .tensorTable)
     } catch let error as JSONError {
       throw SafetensorsError.badHeader(file: path, reason: "not JSON: \(error.reason) at byte \(error.column)")
     }
@@ -79,6 +78,9 @@ public final class SafetensorsFile: Sendable {
     var metadata: [String: String] = [:]
     var found: [StoredTensor] = []
     for (name, value) in object.entries {
+      guard !TensorNaming.isUnprintable(name) else {
+        throw SafetensorsError.badHeader(file: path, reason: "the name of a tensor holds control characters")
+      }
       if name == "__metadata__" {
         guard let strings = value.objectValue else {
           throw SafetensorsError.badHeader(file: path, reason: "__metadata__ is not an object of strings")
@@ -147,96 +149,4 @@ public final class SafetensorsFile: Sendable {
   }
 
   public func tensor(_ name: String) -> StoredTensor? { tensors[name] }
-}
-
-/// The tensors of a model: one safetensors file or several with an index.
-public final class Checkpoint: Sendable {
-  /// The folder that holds the files.
-  public let directory: String
-  /// All names, file by file in the order of their data.
-  public let tensorNames: [String]
-  private let tensors: [String: StoredTensor]
-  private let origin: String
-
-  private init(directory: String, origin: String, files: [SafetensorsFile]) {
-    self.directory = directory
-    self.origin = origin
-    var names: [String] = []
-    var tensors: [String: StoredTensor] = [:]
-    for file in files {
-      for name in file.tensorNames where tensors[name] == nil {
-        names.append(name)
-        tensors[name] = file.tensor(name)
-      }
-    }
-    tensorNames = names
-    self.tensors = tensors
-  }
-
-  /// Opens a `.safetensors` file, or the folder of a model.
-  public static func open(_ path: String) throws -> Checkpoint {
-    var isDirectory: ObjCBool = false
-    guard FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory) else {
-      throw FileError.cannotOpen(file: path, reason: "no such file or directory")
-    }
-    if !isDirectory.boolValue {
-      if path.hasSuffix(".index.json") { return try openIndex(path) }
-      return Checkpoint(
-        directory: (path as NSString).deletingLastPathComponent, origin: path, files: [try SafetensorsFile(path: path)])
-    }
-    let single = "\(path)/model.safetensors"
-    let index = "\(path)/model.safetensors.index.json"
-    if FileManager.default.fileExists(atPath: single) {
-      return Checkpoint(directory: path, origin: single, files: [try SafetensorsFile(path: single)])
-    }
-    if FileManager.default.fileExists(atPath: index) { return try openIndex(index) }
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: path))?.sorted() ?? []
-    let candidates = names.filter { $0.hasSuffix(".safetensors") }
-    guard candidates.count == 1 else { throw SafetensorsError.noWeights(directory: path, found: names) }
-    let file = "\(path)/\(candidates[0])"
-    return Checkpoint(directory: path, origin: file, files: [try SafetensorsFile(path: file)])
-  }
-
-  private static func openIndex(_ path: String) throws -> Checkpoint {
-    let directory = (path as NSString).deletingLastPathComponent
-    let index = try JSONValue.parse(contentsOf: path)
-    guard let map = index["weight_map"]?.objectValue else {
-      throw SafetensorsError.badIndex(file: path, reason: "has no weight_map")
-    }
-    var shards: [String] = []
-    for (name, value) in map.entries {
-      guard let shard = value.stringValue, !shard.contains("/"), shard != ".." else {
-        throw SafetensorsError.badIndex(file: path, reason: "the file of \(name) is not a plain file name")
-      }
-      if !shards.contains(shard) { shards.append(shard) }
-    }
-    let files = try shards.sorted().map { shard in
-      let file = "\(directory)/\(shard)"
-      guard FileManager.default.fileExists(atPath: file) else {
-        throw SafetensorsError.badIndex(file: path, reason: "names \(shard), which is not in the folder")
-      }
-      return (shard, try SafetensorsFile(path: file))
-    }
-    let byName = Dictionary(uniqueKeysWithValues: files)
-    for (name, value) in map.entries {
-      if let shard = value.stringValue, byName[shard]?.tensor(name) == nil {
-        throw SafetensorsError.badIndex(file: path, reason: "says that \(shard) holds \(name), but it does not")
-      }
-    }
-    return Checkpoint(directory: directory, origin: path, files: files.map(\.1))
-  }
-
-  public func tensor(_ name: String) -> StoredTensor? { tensors[name] }
-
-  /// - Throws: `SafetensorsError.missingTensor` or `wrongShape`
-  public func requiredTensor(_ name: String, shape: [Int]? = nil) throws -> StoredTensor {
-    guard let tensor = tensors[name] else {
-      let similar = tensorNames.first { $0.hasSuffix(".\(name)") || name.hasSuffix(".\($0)") }
-      throw SafetensorsError.missingTensor(file: origin, tensor: name, similar: similar)
-    }
-    if let shape, tensor.shape != shape {
-      throw SafetensorsError.wrongShape(file: origin, tensor: name, found: tensor.shape, expected: shape)
-    }
-    return tensor
-  }
 }

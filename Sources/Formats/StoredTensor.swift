@@ -22,6 +22,13 @@ public enum ElementType: String, Sendable, CaseIterable {
   }
 }
 
+/// Names go into messages, where a terminal obeys control characters and a line break ends an error early.
+enum TensorNaming {
+  static func isUnprintable(_ name: String) -> Bool {
+    name.unicodeScalars.contains { $0.value < 0x20 || (0x7F...0x9F).contains($0.value) }
+  }
+}
+
 /// A tensor in a mapped file.
 public struct StoredTensor: Sendable {
   public let name: String
@@ -45,9 +52,10 @@ public struct StoredTensor: Sendable {
   public func copyFloats(range: Range<Int>, into target: UnsafeMutableBufferPointer<Float>) {
     precondition(range.lowerBound >= 0 && range.upperBound <= elementCount && target.count >= range.count, "in bounds")
     let bytes = bytes
-    func copy<T>(_ type: T.Type, _ convert: (T) -> Float) {
-      for (place, index) in range.enumerated() {
-        target[place] = convert(bytes.loadUnaligned(fromByteOffset: index * MemoryLayout<T>.size, as: T.self))
+    @inline(__always) func copy<T>(_ type: T.Type, _ convert: (T) -> Float) {
+      let start = range.lowerBound * MemoryLayout<T>.size
+      for place in 0..<range.count {
+        target[place] = convert(bytes.loadUnaligned(fromByteOffset: start + place * MemoryLayout<T>.size, as: T.self))
       }
     }
     switch elementType {
@@ -75,14 +83,16 @@ public struct StoredTensor: Sendable {
 /// IEEE 754 half precision by its bits, because not every platform's Swift has `Float16`.
 public enum HalfPrecision {
   /// The value of a bit pattern.
+  @inlinable
   public static func float(_ bits: UInt16) -> Float {
-    // The exponent is moved by a multiplication, which also gets subnormals right.
-    var value = Float(bitPattern: UInt32(bits & 0x7FFF) << 13) * 0x1p112
-    if bits & 0x7C00 == 0x7C00 { value = Float(bitPattern: value.bitPattern | 0x7F80_0000) }
-    return bits & 0x8000 == 0 ? value : -value
+    // The exponent is moved by a multiplication, which also gets subnormals right. No branch: loops become vectors.
+    let value = Float(bitPattern: UInt32(bits & 0x7FFF) << 13) * 0x1p112
+    let special: UInt32 = bits & 0x7C00 == 0x7C00 ? 0x7F80_0000 : 0
+    return Float(bitPattern: value.bitPattern | special | UInt32(bits & 0x8000) << 16)
   }
 
   /// The nearest half; ties go to even, too large becomes infinity.
+  @inlinable
   public static func bits(_ value: Float) -> UInt16 {
     let sign = UInt16(truncatingIfNeeded: value.bitPattern >> 16) & 0x8000
     let magnitude = value.bitPattern & 0x7FFF_FFFF
@@ -98,6 +108,7 @@ public enum HalfPrecision {
   }
 
   /// The nearest bfloat16; ties go to even.
+  @inlinable
   public static func brainBits(_ value: Float) -> UInt16 {
     if value.isNaN { return 0x7FC0 }
     let bits = value.bitPattern

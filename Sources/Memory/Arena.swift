@@ -73,6 +73,24 @@ public final class Arena {
     return address
   }
 
+  /// Bytes of each kind that are resident now: a page belongs to the first buffer on it.
+  public var residentByteCountByKind: [MemoryKind: Int] {
+    let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+    var present = [UInt8](repeating: 0, count: committed / page)
+    guard committed > 0, mincore(base, committed, &present) == 0 else { return [:] }
+    var result: [MemoryKind: Int] = [:]
+    var index = 0
+    var end = 0
+    for buffer in buffers {
+      end += buffer.byteCount
+      while index < present.count, index * page < end {
+        if present[index] & 1 != 0 { result[buffer.kind, default: 0] += page }
+        index += 1
+      }
+    }
+    return result
+  }
+
   /// Makes every buffer handed out so far usable.
   public func commit() throws {
     let page = Int(sysconf(Int32(_SC_PAGESIZE)))

@@ -13,16 +13,20 @@ final class RegexMatcher {
   private let table = UnicodeTable.shared
   private var stack: [Resumption] = []
   private var steps = 0
-  /// Steps after which an attempt is given up: a pattern that needs so many does not describe words.
+  /// Steps of one attempt after which the pattern is given up for the text: it does not describe words.
   private static let mostSteps = 20_000_000
+  private var isGivenUp = false
 
   init(_ pattern: RegexPattern) { self.pattern = pattern }
 
-  /// The first match at or after `start` that is not empty.
+  /// To be called before a new text.
+  func begin() { isGivenUp = false }
+
+  /// The first match at or after `start` that is not empty; none any more once a match took too long to find.
   func firstMatch(_ text: Bytes, from start: Int) -> Range<Int>? {
     if let literal = pattern.literal { return Self.find(literal, in: text, from: start) }
     var position = start
-    while position < text.count {
+    while position < text.count, !isGivenUp {
       steps = 0
       if let end = run(text, position, instruction: 0, depth: 0), end > position { return position..<end }
       position += text.scalar(at: position).length
@@ -49,7 +53,8 @@ final class RegexMatcher {
     var position = start
     while true {
       steps += 1
-      if steps > Self.mostSteps { return nil }
+      if steps > Self.mostSteps { isGivenUp = true }
+      if isGivenUp { return nil }
       var holds = true
       switch pattern.program[instruction] {
       case .set(let set):

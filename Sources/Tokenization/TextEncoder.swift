@@ -8,6 +8,8 @@ final class TextEncoder: @unchecked Sendable {
   private var cache = WordCache()
   private var scratch = MergeScratch()
   private var output: [Int32] = []
+  /// Whether what stands at the start of the text goes on from another text.
+  private var continuing = false
 
   init(_ pipeline: TokenizerPipeline) {
     self.pipeline = pipeline
@@ -16,7 +18,10 @@ final class TextEncoder: @unchecked Sendable {
     }
   }
 
-  func encode(_ text: Bytes) -> [Int32] {
+  /// - Parameter continuing: whether no space is put before the text
+  func encode(_ text: Bytes, continuing: Bool = false) -> [Int32] {
+    self.continuing = continuing
+    for matcher in matchers { matcher?.begin() }
     output.reserveCapacity(text.count / 4)
     pipeline.rawTokens.pieces(text, table) { piece in
       switch piece {
@@ -31,7 +36,10 @@ final class TextEncoder: @unchecked Sendable {
   private func normalize(_ text: Bytes, isStart: Bool) {
     if pipeline.normalizers.isEmpty { return findTokens(text, isStart: isStart) }
     var normalized = Array(text)
-    for normalizer in pipeline.normalizers { normalizer.apply(&normalized, table) }
+    for normalizer in pipeline.normalizers {
+      if case .prepend = normalizer, continuing, isStart { continue }
+      normalizer.apply(&normalized, table)
+    }
     var isStart = isStart
     if case .strip(left: true, _)? = pipeline.normalizers.first, let first = text.first {
       // Where white space went away, the text no longer starts where the given one did.
@@ -80,7 +88,8 @@ final class TextEncoder: @unchecked Sendable {
     case .whitespace: cutWhitespace(text, next)
     case .metaspace(let replacement, let scheme, let split):
       var replaced = Self.replaceSpaces(text, by: replacement)
-      if scheme == .always || (scheme == .first && isStart), !replaced.starts(with: replacement) {
+      let addsPrefix = isStart ? scheme != .never && !continuing : scheme == .always
+      if addsPrefix, !replaced.starts(with: replacement) {
         replaced.insert(contentsOf: replacement, at: 0)
       }
       replaced.withUnsafeBufferPointer { replaced in
@@ -94,7 +103,7 @@ final class TextEncoder: @unchecked Sendable {
         }
       }
     case .prefixSpace:
-      if text.first == 0x20 { return next(0..<text.count) }
+      if text.first == 0x20 || (isStart && continuing) { return next(0..<text.count) }
       ([0x20] + Array(text)).withUnsafeBufferPointer { cut($0, step: step + 1, isStart: isStart) }
     case .byteCharacters:
       ByteAlphabet.characters(of: text).withUnsafeBufferPointer { cut($0, step: step + 1, isStart: isStart) }

@@ -47,14 +47,19 @@ public final class Tokenizer: Sendable {
   }
 
   /// The ids of a text. Special tokens that the text spells out are found in either case.
-  /// - Parameter addSpecialTokens: whether the tokens that the tokenizer itself puts around a text are added
-  public func encode(_ text: String, addSpecialTokens: Bool = true) -> [Int32] {
+  /// - Parameters:
+  ///   - addSpecialTokens: whether the tokens that the tokenizer itself puts around a text are added
+  ///   - continuing: whether the text goes on from another one, so that no space is put before it
+  public func encode(_ text: String, addSpecialTokens: Bool = true, continuing: Bool = false) -> [Int32] {
     let encoder = idleEncoders.withLock { $0.popLast() } ?? TextEncoder(pipeline)
     var text = text
-    let ids = text.withUTF8 { encoder.encode($0) }
+    let ids = text.withUTF8 { encoder.encode($0, continuing: continuing) }
     idleEncoders.withLock { $0.append(encoder) }
     return addSpecialTokens && pipeline.hasSpecialTokens ? pipeline.prefix + ids + pipeline.suffix : ids
   }
+
+  /// The ids of a text that something will follow: with what the tokenizer puts before a text, not what it puts after.
+  public func encodeStart(_ text: String) -> [Int32] { pipeline.prefix + encode(text, addSpecialTokens: false) }
 
   /// The text of some ids; bytes that are not UTF-8 become U+FFFD, ids without a token nothing.
   /// - Parameter skipSpecialTokens: whether special tokens are left out

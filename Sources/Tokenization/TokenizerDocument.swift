@@ -42,10 +42,10 @@ struct TokenizerDocument {
     var cursor = JSONCursor(bytes, file: file, at: vocabulary.lowerBound)
     guard cursor.current == UInt8(ascii: "{") else { throw cursor.failure("the vocabulary is not an object") }
     try cursor.list(closing: "}") { cursor in
-      let token = try cursor.string()
-      try cursor.expect(":")
-      let id = try cursor.integer()
-      try token.withUnsafeBufferPointer { try body($0, id) }
+      try cursor.withString { token, cursor in
+        try cursor.expect(":")
+        try body(token, try cursor.integer())
+      }
     }
   }
 
@@ -57,13 +57,17 @@ struct TokenizerDocument {
     guard cursor.current == UInt8(ascii: "[") else { throw cursor.failure("the merges are not a list") }
     try cursor.list(closing: "]") { cursor in
       if cursor.current == UInt8(ascii: "[") {
-        var pair: [[UInt8]] = []
-        try cursor.list(closing: "]") { pair.append(try $0.string()) }
-        guard pair.count == 2 else { throw cursor.failure("a merge is not a pair") }
-        try pair[0].withUnsafeBufferPointer { left in try pair[1].withUnsafeBufferPointer { try body(left, $0) } }
+        cursor.position += 1
+        try cursor.withString { left, cursor in
+          try cursor.expect(",")
+          try cursor.withString { right, cursor in
+            guard cursor.current == UInt8(ascii: "]") else { throw cursor.failure("a merge is not a pair") }
+            cursor.position += 1
+            try body(left, right)
+          }
+        }
       } else {
-        let text = try cursor.string()
-        try text.withUnsafeBufferPointer { text in
+        try cursor.withString { text, cursor in
           guard let space = text.firstIndex(of: 0x20), !text.part(space + 1..<text.count).contains(0x20) else {
             throw cursor.failure("a merge is not two texts with a space between")
           }
@@ -96,7 +100,7 @@ struct JSONCursor {
   /// The next byte that is not white space.
   var current: UInt8? {
     mutating get {
-      while position < bytes.count, [0x20, 0x0A, 0x0D, 0x09].contains(bytes[position]) { position += 1 }
+      while position < bytes.count, Self.isSpace(bytes[position]) { position += 1 }
       return position < bytes.count ? bytes[position] : nil
     }
   }
@@ -134,7 +138,7 @@ struct JSONCursor {
     places = [:]
     var found: [String: Int] = [:]
     try list(closing: "}") { cursor in
-      let key = String(decoding: try cursor.string(), as: UTF8.self)
+      let key = try cursor.withString { text, _ in String(decoding: text, as: UTF8.self) }
       try cursor.expect(":")
       guard cursor.current != nil else { throw cursor.failure("not JSON: unexpected end") }
       let start = cursor.position
@@ -169,12 +173,16 @@ struct JSONCursor {
     } while depth > 0
   }
 
+  private static func isSpace(_ byte: UInt8) -> Bool {
+    byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
+  }
+
   private static func endsWord(_ byte: UInt8) -> Bool {
     switch byte {
     case UInt8(ascii: ","), UInt8(ascii: ":"), UInt8(ascii: "}"), UInt8(ascii: "]"), UInt8(ascii: "{"),
-      UInt8(ascii: "["), UInt8(ascii: "\""), 0x20, 0x0A, 0x0D, 0x09:
+      UInt8(ascii: "["), UInt8(ascii: "\""):
       true
-    default: false
+    default: isSpace(byte)
     }
   }
 
@@ -187,18 +195,16 @@ struct JSONCursor {
     position += 1
   }
 
-  /// A string as UTF-8.
-  mutating func string() throws -> [UInt8] {
+  /// Reads a string and hands it on as UTF-8; the text is known to be that, so only escapes make a copy.
+  mutating func withString<Result>(_ body: (Bytes, inout JSONCursor) throws -> Result) throws -> Result {
     guard current == UInt8(ascii: "\"") else { throw failure("not JSON: expected a string") }
     let start = position
     try skipString()
     let inside = bytes.part(start + 1..<position - 1)
-    if !inside.contains(UInt8(ascii: "\\")), !inside.contains(where: { $0 >= 0x80 || $0 < 0x20 }) {
-      return Array(inside)
-    }
+    if !inside.contains(where: { $0 == UInt8(ascii: "\\") || $0 < 0x20 }) { return try body(inside, &self) }
     let value = try JSONValue.parse(UnsafeRawBufferPointer(bytes.part(start..<position)), file: file)
-    guard let text = value.stringValue else { throw failure("not JSON: expected a string") }
-    return Array(text.utf8)
+    guard var text = value.stringValue else { throw failure("not JSON: expected a string") }
+    return try text.withUTF8 { try body($0, &self) }
   }
 
   mutating func integer() throws -> Int {

@@ -39,9 +39,7 @@ extension Tokenizer {
   }
 
   private static func parse(_ bytes: Bytes, file: String) throws -> TokenizerPipeline {
-    guard String(validating: bytes, as: UTF8.self) != nil else {
-      throw TokenizerError(file: file, reason: "not JSON: the file is not UTF-8")
-    }
+    guard bytes.isUTF8 else { throw TokenizerError(file: file, reason: "not JSON: the file is not UTF-8") }
     return try TokenizerReader(TokenizerDocument(bytes, file: file)).pipeline()
   }
 

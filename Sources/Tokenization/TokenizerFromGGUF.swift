@@ -170,8 +170,9 @@ public enum TokenizerFromGGUF {
   /// A SentencePiece vocabulary has scores instead of merges: every way to make a token of two others is a merge, and
   /// tokens with higher scores are made first.
   private static func mergesFromScores(tokens: [String], scores: [Double]) -> [JSONValue] {
-    var ids: [String: Int] = [:]
-    for (id, token) in tokens.enumerated() where ids[token] == nil { ids[token] = id }
+    // By bytes: for Swift, strings are equal where only their meaning is.
+    var ids: [[UInt8]: Int] = [:]
+    for (id, token) in tokens.enumerated() where ids[Array(token.utf8)] == nil { ids[Array(token.utf8)] = id }
     var merges: [(score: Double, left: Int, right: Int, text: [JSONValue])] = []
     for (id, token) in tokens.enumerated() {
       let scalars = Array(token.unicodeScalars)
@@ -181,7 +182,7 @@ public enum TokenizerFromGGUF {
         left.append(contentsOf: scalars[..<cut])
         var right = String.UnicodeScalarView()
         right.append(contentsOf: scalars[cut...])
-        if let a = ids[String(left)], let b = ids[String(right)] {
+        if let a = ids[Array(String(left).utf8)], let b = ids[Array(String(right).utf8)] {
           merges.append((scores[id], a, b, [.string(String(left)), .string(String(right))]))
         }
       }

@@ -86,7 +86,8 @@ struct TokenizerReader {
   }
 
   private func readMerges(_ vocabulary: Vocabulary) throws -> MergeTable {
-    var merges = MergeTable()
+    // Most tokens come of one merge.
+    var merges = MergeTable(reserving: vocabulary.count)
     var rank: UInt32 = 0
     var joined: [UInt8] = []
     try document.forEachMerge { left, right in
@@ -149,13 +150,14 @@ struct TokenizerReader {
       else { throw refuse("the added token \(content.prefix(40)) has no usable id") }
       let isSpecial = entry["special"]?.boolValue ?? false
       let isNormalized = entry["normalized"]?.boolValue ?? !isSpecial
-      pipeline.addedTokens[Int32(id)] = content
       pipeline.addedIDs[Array(content.utf8)] = Int32(id)
       if isSpecial { pipeline.specialIDs.insert(Int32(id)) }
       var text = Array(content.utf8)
       if isNormalized {
         for normalizer in pipeline.normalizers { normalizer.apply(&text, UnicodeTable.shared) }
       }
+      // Decoding gives what is looked for, as `tokenizers` does.
+      pipeline.addedTokens[Int32(id)] = String(decoding: text, as: UTF8.self)
       let token = AddedToken(
         id: Int32(id), text: text, stripsLeft: entry["lstrip"]?.boolValue ?? false,
         stripsRight: entry["rstrip"]?.boolValue ?? false, isSingleWord: entry["single_word"]?.boolValue ?? false)
@@ -173,7 +175,7 @@ struct TokenizerReader {
     do {
       return try RegexPattern(text)
     } catch let error as RegexError {
-      throw refuse("pattern \(text): \(error.reason) is not supported (at character \(error.position))")
+      throw refuse("pattern \(text.prefix(200)): \(error.reason) is not supported (at character \(error.position))")
     }
   }
 

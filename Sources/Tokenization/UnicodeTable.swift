@@ -20,6 +20,21 @@ extension UnsafeBufferPointer<UInt8> {
     return start
   }
 
+  /// Whether these bytes are UTF-8; looked at piece by piece, because the library can only tell by copying.
+  var isUTF8: Bool {
+    var start = 0
+    while start < count {
+      var end = Swift.min(start + 65_536, count)
+      // Not within a scalar: at most three bytes follow its first.
+      if end < count {
+        for _ in 0..<3 where self[end] & 0xC0 == 0x80 { end -= 1 }
+      }
+      guard String(validating: part(start..<end), as: UTF8.self) != nil else { return false }
+      start = end
+    }
+    return true
+  }
+
   /// A part as a view of its own.
   @inline(__always) func part(_ range: Range<Int>) -> Bytes { Bytes(rebasing: self[range]) }
 }

@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Memory
 
 /// `metrics.jsonl`: a line per optimiser step.
 public final class MetricsWriter {
@@ -18,20 +19,24 @@ public final class MetricsWriter {
         kept += line + "\n"
       }
     }
-    guard let file = fopen(path, "w") else {
+    let output = try AtomicOutput(path: path, force: true)
+    try OutputFile.write(kept, to: output.temporaryPath)
+    try output.commit()
+    guard let file = fopen(path, "a") else {
       throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno)))
     }
     self.file = file
-    try write(kept)
   }
 
   deinit { if let file { fclose(file) } }
 
-  public func append(_ report: StepReport, residentBytes: Int) throws {
+  /// - Parameter byKind: parts of `residentBytes`
+  public func append(_ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)]) throws {
     try append([
       ("step", .integer(report.step)), ("loss", .number(report.loss)),
       ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
       ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
+      ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
     ])
   }
 

@@ -29,11 +29,13 @@ public final class TrainingMemory {
     adapters = try LowRankAdapterSet(configuration: adapter, model: model, trainingTokens: tokens, arena: arena)
     firstMoment = arena.vector("first moments", kind: .optimizer, count: adapters.parameters.count)
     secondMoment = arena.vector("second moments", kind: .optimizer, count: adapters.parameters.count)
+    let residency = WeightResidency(
+      model: model, residentLayers: strategy.residentLayers, isHeadResident: strategy.isHeadResident)
     engine = ComputeEngine(
       precision: precision, pool: pool,
       demands: model.demands(
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
-        headColumns: strategy.headColumns, gradients: true), arena: arena)
+        headColumns: min(strategy.headColumns, residency.sliceRows), gradients: true), arena: arena)
     workspace = Workspace(
       model: model, tokenCapacity: tokens, groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),

@@ -36,6 +36,7 @@ public struct TrainingOptions: Sendable {
   public var data: [String]
   public var output: String
   public var maximumMemory: Int?
+  public var wishes = StrategyWishes()
   public var adapter: LowRankConfiguration
   public var initialAdapter: String?
   public var learningRate: Double
@@ -72,7 +73,11 @@ public struct TrainingOptions: Sendable {
       "data", "FILE...", isList: true,
       ".txt, .jsonl or .json files, - for standard input (default: train.jsonl or train.txt)"),
     .init("output", "DIR", default: "adapter", "folder for the adapter, checkpoints and records"),
-    .init("max-mem", "SIZE", "memory of the whole process, such as 512M or 4G (default: no limit)"),
+    .init("max-mem", "SIZE", "memory of the whole process, such as 512M or 4G (default: what is free)"),
+    .init("plan", "FILE", default: "auto", "use the plan in FILE, as plan --json prints it, instead of the fastest"),
+    .init("layer-inputs", "KIND", "keep layer inputs as f32, spilled (to a file), bf16 or int8 (both lossy)"),
+    .init("keep-layers", "N", "keep the activations of so many layers; the others are computed again"),
+    .init("resident-layers", "N", "keep the weights of so many layers in memory; the others pass through"),
     .init("rank", "N", default: "8", "rank of the adapters"),
     .init("alpha", "X", default: "16", "the adapters' share is scaled by alpha / rank"),
     .init("dropout", "P", default: "0", "dropout on the adapters' input"),
@@ -144,6 +149,11 @@ public struct TrainingOptions: Sendable {
       }
       maximumMemory = bytes
     }
+    let plan = text("plan") ?? "auto"
+    wishes.planFile = plan == "auto" ? nil : plan
+    if text("layer-inputs") != nil { wishes.layerInputs = try kind("layer-inputs", LayerInputFormat.self) }
+    wishes.keptLayers = try number("keep-layers", Int.self, 0, 100_000)
+    wishes.residentLayers = try number("resident-layers", Int.self, 0, 100_000)
     adapter = LowRankConfiguration(
       rank: try required(number("rank", Int.self, 1, 1024)), alpha: try required(number("alpha", Double.self, 0, 1e6)),
       dropout: try required(number("dropout", Double.self, 0, 0.95)),
@@ -164,7 +174,13 @@ public struct TrainingOptions: Sendable {
     shuffles = !flag("no-shuffle")
     evaluationData = values["eval-data"] ?? []
     evaluationShare = try required(number("eval-split", Double.self, 0, 0.9))
+    if !evaluationData.isEmpty, evaluationShare > 0 {
+      throw OptionError("--eval-data and --eval-split both name data to evaluate on; give one of them")
+    }
     evaluationSteps = try required(number("eval-steps", Int.self, 0, 1_000_000_000))
+    if evaluationSteps > 0, evaluationData.isEmpty, evaluationShare == 0 {
+      throw OptionError("--eval-steps needs --eval-data or --eval-split")
+    }
     saveSteps = try required(number("save-steps", Int.self, 0, 1_000_000_000))
     saveLimit = try required(number("save-total-limit", Int.self, 1, 10_000))
     logSteps = try required(number("log-every", Int.self, 1, 1_000_000))

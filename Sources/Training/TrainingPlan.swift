@@ -38,6 +38,9 @@ public struct TrainingPlan: Sendable {
   /// Predicted speed, in tokens per second.
   public var predictedTokensPerSecond: Double { Double(rowsPerStep * rowLength) / max(cost.seconds(speed), 1e-9) }
 
+  /// Bytes of weights and layer inputs that a step reads again, from the page cache or from storage.
+  public var bytesReadPerStep: Int { Int(cost.weightBytes + cost.spilledBytes / 2) }
+
   /// The plan as `summary.json` and `plan --json` hold it.
   public var json: JSONValue {
     var kinds = JSONObject()
@@ -51,7 +54,7 @@ public struct TrainingPlan: Sendable {
     object["predicted_peak_bytes"] = .integer(predictedPeakBytes)
     object["predicted_tokens_per_second"] = .number(predictedTokensPerSecond)
     object["operations_per_step"] = .number(2 * (cost.products + cost.floats))
-    object["bytes_read_per_step"] = .number(cost.weightBytes + cost.spilledBytes / 2)
+    object["bytes_read_per_step"] = .integer(bytesReadPerStep)
     object["bytes"] = .object(kinds)
     return .object(object)
   }
@@ -93,9 +96,30 @@ public struct TrainingPlan: Sendable {
     lines.append("  \("sum".padding(to: 16))\(ByteCount.text(predictedPeakBytes))\(limit)")
     lines.append(
       "per step: \(Self.decimal(2 * (cost.products + cost.floats) / 1e9)) GOP, "
-        + "\(ByteCount.text(Int(cost.weightBytes + cost.spilledBytes / 2))) read again; "
+        + "\(ByteCount.text(bytesReadPerStep)) read again; "
         + "about \(Int(predictedTokensPerSecond)) tokens/s")
     return lines.joined(separator: "\n")
+  }
+
+  /// One line of a comparison of budgets.
+  public static func comparison(_ plans: [TrainingPlan]) -> String {
+    var lines = [row(["--max-mem", "peak", "tokens/s", "read per step", "kept (att/ff)", "resident"])]
+    for plan in plans {
+      lines.append(
+        row([
+          plan.budget.map(ByteCount.megabytes) ?? "", ByteCount.text(plan.predictedPeakBytes),
+          "\(Int(plan.predictedTokensPerSecond))", ByteCount.text(plan.bytesReadPerStep),
+          "\(min(plan.strategy.keptAttentionLayers, plan.layerCount))/"
+            + "\(min(plan.strategy.keptFeedForwardLayers, plan.layerCount)) of \(plan.layerCount)",
+          "\(min(plan.strategy.residentLayers, plan.layerCount)) layers"
+            + (plan.strategy.isHeadResident ? ", vocabulary" : ""),
+        ]))
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  private static func row(_ cells: [String]) -> String {
+    "  " + cells.dropLast().map { $0.padding(to: 15) }.joined() + (cells.last ?? "")
   }
 
   private static func decimal(_ value: Double) -> String {
@@ -125,7 +149,7 @@ extension MemoryKind {
     case .attention: "tiles, rotary table"
     case .head: "logits of one chunk and around"
     case .panels: "decoded weights and quantised rows"
-    case .data: "tokenised samples"
+    case .data: "reading the data, before training"
     case .process: "program, libraries, tokenizer, data"
     }
   }

@@ -67,13 +67,50 @@ public struct TrainingPlanner {
       }
       if let best { return try finish(best.strategy, budget: budget) }
     }
-    throw PlanError(budget: budget, least: max(least, pastPeakByteCount), remedies: [])
+    throw PlanError(budget: budget, least: least, remedies: try remedies(below: least))
   }
+
+  /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
+  public func plan(available: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
+    var best = try plan(budget: available).plan
+    let bound = best.cost.seconds(speed) * Self.nearlyAsFast
+    while let smaller = try? plan(budget: best.predictedPeakBytes * 3 / 4).plan, smaller.cost.seconds(speed) <= bound {
+      best = smaller
+    }
+    // once more, because the memory that was made last is the one whose adapters the model has
+    return try finish(best.strategy, budget: nil)
+  }
+
+  /// Without a budget, time of this ratio is given for less memory.
+  private static let nearlyAsFast = 1.05
 
   /// The memory that the most frugal plan needs, in bytes.
   public func least() throws -> Int {
-    let all = try [true, false].flatMap { try candidates(isLossless: $0) }
-    return max(pastPeakByteCount, all.map(\.byteCount).min() ?? Int.max)
+    try [true, false].flatMap { try candidates(isLossless: $0) }.map(\.byteCount).min() ?? Int.max
+  }
+
+  /// What would need less than `least`, and how much.
+  private func remedies(below least: Int) throws -> [(change: String, least: Int)] {
+    var changes: [(String, TrainingPlanner)] = []
+    if rowLength > 16 {
+      changes.append(("--max-length \(rowLength / 2)", try variant(rowLength: rowLength / 2)))
+    }
+    if adapter.rank > 1 { changes.append(("--rank \(adapter.rank / 2)", try variant(rank: adapter.rank / 2))) }
+    if adapter.targetModules != .names(["q_proj", "v_proj"]) {
+      changes.append(
+        ("--target-modules q_proj,v_proj", try variant(targets: .names(["q_proj", "v_proj"]))))
+    }
+    return try changes.map { ($0.0, try $0.1.least()) }.filter { $0.1 < least }
+  }
+
+  private func variant(rowLength: Int? = nil, rank: Int? = nil, targets: TargetModules? = nil) throws -> TrainingPlanner {
+    var adapter = adapter
+    if let rank { adapter.rank = rank }
+    if let targets { adapter.targetModules = targets }
+    return try TrainingPlanner(
+      model: model, adapter: adapter, precision: precision, pool: pool, rowsPerStep: rowsPerStep,
+      microBatchSize: microBatchSize, rowLength: rowLength ?? self.rowLength, processByteCount: processByteCount,
+      pastPeakByteCount: pastPeakByteCount, spillDirectory: spillDirectory, speed: speed, wishes: wishes)
   }
 
   // MARK: Candidates
@@ -193,19 +230,24 @@ public struct TrainingPlanner {
   }
 
   private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
-    MemoryPlan(
+    var plan = MemoryPlan(
       buffers: [
         PlannedBuffer(name: "mapped store", kind: .weights, byteCount: memory.workspace.residency.residentByteCount),
         PlannedBuffer(name: "process", kind: .process, byteCount: processByteCount),
         PlannedBuffer(name: "heap of a step", kind: .process, byteCount: Self.stepHeapBytes),
       ] + memory.arena.buffers)
+    let reading = pastPeakByteCount - plan.byteCount
+    if reading > 0 {
+      plan.buffers.append(PlannedBuffer(name: "reading, before training", kind: .data, byteCount: reading))
+    }
+    return plan
   }
 
   /// What batches, records and the libraries' code that a step is the first to touch come to.
   private static let stepHeapBytes = 5 << 20
 
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
-    max(pastPeakByteCount, memoryPlan(try makeMemory(strategy)).byteCount)
+    memoryPlan(try makeMemory(strategy)).byteCount
   }
 
   private func finish(
@@ -217,34 +259,5 @@ public struct TrainingPlanner {
       rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.configuration.layerCount,
       vocabularySize: model.configuration.vocabularySize, trainableParameters: memory.adapters.parameters.count)
     return (plan, memory)
-  }
-}
-
-/// What a user wants of a plan, whatever would be fastest.
-public struct StrategyWishes: Sendable {
-  public var layerInputs: LayerInputFormat?
-  /// Layers whose activations are kept.
-  public var keptLayers: Int?
-  /// Layers whose weights stay in memory; with 0 the vocabulary passes through as well.
-  public var residentLayers: Int?
-  /// A whole strategy.
-  public var strategy: TrainingStrategy?
-
-  public init() {}
-
-  /// `strategy` as wished.
-  func apply(to strategy: TrainingStrategy) -> TrainingStrategy {
-    if let wished = self.strategy { return wished }
-    var strategy = strategy
-    if let layerInputs { strategy.layerInputs = layerInputs }
-    if let keptLayers {
-      strategy.keptAttentionLayers = keptLayers
-      strategy.keptFeedForwardLayers = keptLayers
-    }
-    if let residentLayers {
-      strategy.residentLayers = residentLayers
-      if residentLayers == 0 { strategy.isHeadResident = false }
-    }
-    return strategy
   }
 }

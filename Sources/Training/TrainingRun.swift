@@ -38,6 +38,7 @@ public final class TrainingRun {
   /// What the threads are doing, for profiles.
   public var meter: WorkMeter { memory.engine.pool.meter }
   private let memory: TrainingMemory
+  private let planner: TrainingPlanner
 
   /// Reads the data and plans; nothing is written and no weight is read.
   public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
@@ -46,32 +47,67 @@ public final class TrainingRun {
     self.observer = observer
     let store = try WeightStore.open(modelDirectory)
     model = try CausalLanguageModel(store: store)
-    let tokenizer = try Tokenizer.load(directory: modelDirectory)
     let length = min(options.maximumLength, model.configuration.maximumPositions)
-    let reader = DataReader(
-      tokenizer: tokenizer, maximumLength: length, trainOnPrompt: options.trainOnPrompt,
-      skipBadLines: options.skipBadLines, vocabularySize: model.configuration.vocabularySize)
-    var train = try reader.read(files)
-    var held: TrainingData?
-    if !options.evaluationData.isEmpty {
-      held = try reader.read(options.evaluationData)
-    } else if options.evaluationShare > 0, train.samples.count > 1 {
-      (train, held) = train.split(options.evaluationShare, seed: options.seed)
-    }
+    let (train, held) = try Self.read(
+      files, options: options,
+      DataReader(
+        tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
+        trainOnPrompt: options.trainOnPrompt, skipBadLines: options.skipBadLines,
+        vocabularySize: model.configuration.vocabularySize))
     if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
     if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
     data = BatchPlan(train, maximumLength: length, seed: options.seed, shuffles: options.shuffles)
     evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.seed, shuffles: false) }
     adapter = try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
-    let tokens = train.samples.flatMap(\.tokens)
-    fingerprint = options.fingerprint + " data=\(tokens.count):\(TrainingCheckpoint.checksum(tokens))"
-    let planner = try TrainingPlanner(
-      model: model, adapter: adapter, precision: options.precision, pool: ThreadPool(threadCount: options.threads),
+    fingerprint = options.fingerprint + " data=" + train.fingerprint
+    var wishes = options.wishes
+    try wishes.readPlan(rowsPerStep: options.microBatchSize * options.accumulationSteps)
+    let pool = ThreadPool(threadCount: options.threads)
+    let speed = try MachineSpeed.measured(model, precision: options.precision, pool: pool)
+    store.dropPages()
+    ProcessMemory.trim()
+    planner = try TrainingPlanner(
+      model: model, adapter: adapter, precision: options.precision, pool: pool,
       rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
       rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), processByteCount: ProcessMemory.residentBytes,
-      spillDirectory: options.output)
-    (plan, memory) = try planner.plan(budget: options.maximumMemory)
+      pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
+    if let budget = options.maximumMemory {
+      (plan, memory) = try planner.plan(budget: budget)
+    } else {
+      (plan, memory) = try planner.plan(
+        available: MachineMemory.availableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
+    }
   }
+
+  /// Data to train on and, perhaps, to evaluate on.
+  private static func read(
+    _ files: [String], options: TrainingOptions, _ reader: DataReader
+  ) throws -> (train: TrainingData, held: TrainingData?) {
+    let all = try reader.read(files)
+    if !options.evaluationData.isEmpty { return (all, try reader.read(options.evaluationData)) }
+    guard options.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
+    let parts = all.split(options.evaluationShare, seed: options.seed)
+    return (parts.train, parts.evaluation)
+  }
+
+  /// Optimiser steps of the whole run.
+  public var stepCount: Int {
+    options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
+  }
+
+  /// Plans for budgets from the least that works to all that would be used, by ascending memory.
+  public func plansByBudget() throws -> [TrainingPlan] {
+    let richest = try planner.plan(budget: nil).plan.predictedPeakBytes
+    var budget = Self.wholeMegabytes(try planner.least() + (1 << 20) - 1)
+    var plans: [TrainingPlan] = []
+    while budget < richest, plans.count < 8 {
+      plans.append(try planner.plan(budget: budget).plan)
+      budget = Self.wholeMegabytes(max(budget * 3 / 2, budget + (16 << 20)))
+    }
+    return plans + [try planner.plan(budget: richest).plan]
+  }
+
+  private static func wholeMegabytes(_ byteCount: Int) -> Int { byteCount / (1 << 20) * (1 << 20) }
 
   /// Trains. The output folder gets the adapter only at the end.
   public func run() throws -> Outcome {
@@ -98,13 +134,17 @@ public final class TrainingRun {
     } catch {
       throw FileError.cannotWrite(file: output, reason: "cannot create the folder")
     }
-        let steps = options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
+    let steps = stepCount
     let warmup = options.warmupSteps ?? Int((options.warmupRatio * Double(steps)).rounded(.up))
     let schedule = LearningRateSchedule(
       kind: options.schedule, peak: options.learningRate, warmupSteps: warmup, totalSteps: steps)
     let first = try resume(totalSteps: steps)
     let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
     StopRequest.install()
+    let programBytes = ProcessMemory.residentFileBytes
+    let watch = MemoryGuard(budget: options.maximumMemory, residency: memory.workspace.residency)
+    watch.start()
+    defer { watch.stop() }
     var losses: [Double] = []
     var speeds: [Double] = []
     var evaluationLoss: Double?
@@ -114,7 +154,8 @@ public final class TrainingRun {
       let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
-      try metrics.append(report, residentBytes: resident)
+      try metrics.append(
+        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes))
       losses.append(report.loss)
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
@@ -122,6 +163,13 @@ public final class TrainingRun {
         evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
       }
       if options.saveSteps > 0, step % options.saveSteps == 0, step < steps { try checkpoint(step) }
+      if watch.takeWarning() {
+        observer.note("warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
+      }
+      if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.maximumMemory {
+        try checkpoint(step)
+        throw BudgetExceeded(resident: excess, budget: budget, checkpoint: "\(output)/checkpoint-\(step)")
+      }
     }
     if options.evaluationSteps == 0, evaluation != nil, StopRequest.signalNumber == nil {
       evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
@@ -135,6 +183,14 @@ public final class TrainingRun {
     }
     let summary = try writeSummary(steps: step, losses: losses, speeds: speeds, evaluationLoss: evaluationLoss)
     return Outcome(summary: summary, signalNumber: signalNumber)
+  }
+
+  /// What is resident now: buffers by their kind, mapped weights, and the rest of the process.
+  private func residentBytesByKind(all: Int, program: Int) -> [(MemoryKind, Int)] {
+    var kinds = memory.arena.residentByteCountByKind
+    kinds[.weights, default: 0] += max(0, ProcessMemory.residentFileBytes - program)
+    kinds[.process] = max(0, all - kinds.values.reduce(0, +))
+    return MemoryKind.allCases.compactMap { kind in kinds[kind].map { (kind, $0) } }
   }
 
   private func evaluate(_ trainer: Trainer, step: Int, metrics: MetricsWriter) throws -> Double? {

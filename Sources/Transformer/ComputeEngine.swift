@@ -37,6 +37,13 @@ public final class ComputeEngine {
     public let weightRows: Int
     /// Whether input gradients are computed.
     public let hasGradient: Bool
+
+    public init(weight: StoredMatrix, rows: Int, weightRows: Int, hasGradient: Bool) {
+      self.weight = weight
+      self.rows = rows
+      self.weightRows = weightRows
+      self.hasGradient = hasGradient
+    }
   }
 
   public init(precision: Precision, pool: ThreadPool, demands: [Demand], arena: Arena) {
@@ -110,6 +117,14 @@ public final class ComputeEngine {
     }
     MatrixProduct.forward(
       quantized, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+  }
+
+  /// Seconds that one product takes, with everything around it: for predicting the speed of a run.
+  public func timeOfProduct(_ x: Matrix, _ weight: StoredMatrix, into y: Matrix) -> Double {
+    let start = ContinuousClock.now
+    product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, into: y, accumulate: false)
+    let time = start.duration(to: .now).components
+    return Double(time.seconds) + Double(time.attoseconds) * 1e-18
   }
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.

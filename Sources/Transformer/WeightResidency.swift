@@ -15,6 +15,8 @@ public final class WeightResidency: Sendable {
 
   /// Bytes of the vocabulary head that are in memory at a time, where it does not stay.
   private static let sliceBytes = 8 << 20
+  /// Rows of a slice where the head stays: their quantised gradients should not be large.
+  private static let residentSliceRows = 8192
   /// Rows of the embedding that are looked up before its pages are dropped, where it does not stay.
   static let embeddingTile = 64
   /// What one touched row brings in: the kernel maps 16 pages around a fault.
@@ -66,9 +68,9 @@ public final class WeightResidency: Sendable {
   /// A look-up of rows is over.
   func leaveEmbedding() { if !headStays { embedding.drop() } }
 
-  /// Rows of the vocabulary head that are used together: all if they stay, else a slice as `CrossEntropy` takes it.
-  var sliceRows: Int {
-    if isHeadResident { return head.rows }
+  /// Rows of the vocabulary head that are used together: a slice as `CrossEntropy` takes it.
+  public var sliceRows: Int {
+    if isHeadResident { return min(head.rows, Self.residentSliceRows) }
     let rowBytes = max(1, head.memory(ofRows: 0..<1)[0].count)
     let block = CrossEntropy.blockColumns
     return min(head.rows, max(1, Self.sliceBytes / rowBytes / block) * block)

@@ -25,8 +25,22 @@ enum GGUFConfiguration {
       }
       return .integer(number)
     }
+    func refuse(_ reason: String) -> ModelConfiguration.Invalid {
+      ModelConfiguration.Invalid(file: file.path, reason: reason)
+    }
+    for key in ["attention.clamp_kqv", "attention.scale", "logit_scale", "expert_count"] {
+      if let value = file.metadata["\(name).\(key)"]?.doubleValue, value != 0 {
+        throw refuse("metadata \(name).\(key) is \(value), which is not supported")
+      }
+    }
     let heads = try integer("attention.head_count")
     let hidden = try integer("embedding_length")
+    let context = try integer("context_length")
+    if let window = file.metadata["\(name).attention.sliding_window"]?.intValue, window > 0,
+      window < context.intValue ?? 0
+    {
+      throw refuse("sliding_window of \(window) is not supported")
+    }
     guard let embedding = file.tensor("token_embd.weight") else {
       throw SafetensorsError.missingTensor(file: file.path, tensor: "token_embd.weight", similar: nil)
     }
@@ -34,6 +48,10 @@ enum GGUFConfiguration {
     if let scaling = file.metadata["\(name).rope.scaling.type"]?.stringValue, scaling != "none" {
       rope["rope_type"] = .string(scaling)
       rope["factor"] = .number(file.metadata["\(name).rope.scaling.factor"]?.doubleValue ?? 1)
+    } else if let factor = file.metadata["\(name).rope.scale_linear"]?.doubleValue, factor != 1 {
+      // The key of files from before `rope.scaling`.
+      rope["rope_type"] = .string("linear")
+      rope["factor"] = .number(factor)
     } else {
       rope["rope_type"] = .string("default")
     }
@@ -55,16 +73,21 @@ enum GGUFConfiguration {
         file.metadata["\(name).attention.head_count_kv"] == nil ? heads : try integer("attention.head_count_kv")
       ),
       ("vocab_size", .integer(embedding.rows)),
-      ("max_position_embeddings", try integer("context_length")),
+      ("max_position_embeddings", context),
       ("rms_norm_eps", .number(try value("attention.layer_norm_rms_epsilon").doubleValue ?? 1e-6)),
       ("rope_parameters", .object(rope)),
       ("hidden_act", .string("silu")),
       ("attention_bias", .bool(false)),
       ("mlp_bias", .bool(false)),
       ("tie_word_embeddings", .bool(file.tensor("output.weight") == nil)),
-      ("dtype", .string("float16")),
+      ("dtype", .string(embedding.type == .bf16 ? "bfloat16" : "float16")),
     ])
     if let size = file.metadata["\(name).attention.key_length"]?.intValue { json["head_dim"] = .integer(size) }
+    if let turned = file.metadata["\(name).rope.dimension_count"]?.intValue, let heads = heads.intValue, heads > 0,
+      let size = json["head_dim"]?.intValue ?? hidden.intValue.map({ $0 / heads }), turned != size
+    {
+      throw refuse("metadata \(name).rope.dimension_count is \(turned), expected the head size \(size)")
+    }
     for (key, source) in [("bos_token_id", "bos"), ("eos_token_id", "eos"), ("pad_token_id", "padding")] {
       if let id = file.metadata["tokenizer.ggml.\(source)_token_id"]?.intValue { json[key] = .integer(id) }
     }

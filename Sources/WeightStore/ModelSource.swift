@@ -53,9 +53,9 @@ public struct ModelSource: Sendable {
   /// `config.json`.
   public let configurationJSON: JSONValue
   public let configuration: ModelConfiguration
-  /// Texts to write beside the weights, by file name.
-  public let companions: [(name: String, text: String)]
-  let lookUp: @Sendable (String) throws -> SourceTensor
+  /// Files to write beside the weights.
+  public let companions: [CompanionFile]
+  let lookUp: @Sendable (_ name: String, _ shape: [Int]) throws -> SourceTensor
 
   /// What cannot be quantised.
   public struct Unsuitable: Error, CustomStringConvertible {
@@ -66,33 +66,21 @@ public struct ModelSource: Sendable {
 
   /// - Throws: when the tensor is missing or has another shape.
   public func tensor(_ name: String, shape: [Int]) throws -> SourceTensor {
-    let tensor = try lookUp(name)
+    let tensor = try lookUp(name, shape)
     guard tensor.shape == shape else {
       throw SafetensorsError.wrongShape(file: path, tensor: name, found: tensor.shape, expected: shape)
     }
     return tensor
   }
 
-  /// Opens a `.safetensors` file (config and tokenizer beside it), a model folder, or a `.gguf` file.
+  /// Opens a `.safetensors` file (config and tokenizer beside it), a model folder, or a GGUF file of any name.
   public static func open(_ path: String) throws -> ModelSource {
-    path.lowercased().hasSuffix(".gguf") ? try openGGUF(path) : try openCheckpoint(path)
-  }
-
-  static let companionNames = [
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-    "chat_template.jinja",
-  ]
-
-  static func companions(in directory: String) -> [(name: String, text: String)] {
-    companionNames.compactMap { name in
-      guard let data = FileManager.default.contents(atPath: "\(directory)/\(name)") else { return nil }
-      return (name, String(decoding: data, as: UTF8.self))
-    }
+    path.lowercased().hasSuffix(".gguf") || GGUFFile.isGGUF(path) ? try openGGUF(path) : try openCheckpoint(path)
   }
 
   private static func openCheckpoint(_ path: String) throws -> ModelSource {
     let checkpoint = try Checkpoint.open(path)
-    let directory = checkpoint.directory.isEmpty ? "." : checkpoint.directory
+    let directory = checkpoint.directory
     let file = "\(directory)/config.json"
     let json = try JSONValue.parse(contentsOf: file)
     if let quantization = json["quantization_config"], quantization != .null {
@@ -101,10 +89,12 @@ public struct ModelSource: Sendable {
         reason: "is quantised already (\(quantization["quant_method"]?.stringValue ?? "unknown method")); "
           + "train on it as it is, or quantise the original checkpoint")
     }
+    let configuration = try ModelConfiguration(json: json, file: file)
+    try configuration.checkParts(checkpoint.tensorNames, file: path)
     return ModelSource(
-      path: path, configurationJSON: json, configuration: try ModelConfiguration(json: json, file: file),
-      companions: companions(in: directory)
-    ) { name in
+      path: path, configurationJSON: json, configuration: configuration,
+      companions: try CompanionFile.all(in: directory)
+    ) { name, _ in
       let stored = try checkpoint.requiredTensor(name)
       guard [.f32, .f16, .bf16].contains(stored.elementType) else {
         throw Unsuitable(
@@ -133,10 +123,10 @@ public struct ModelSource: Sendable {
       }
     return ModelSource(
       path: store.directory, configurationJSON: .object(json), configuration: store.configuration,
-      companions: companions(in: store.directory)
-    ) { name in
-      guard let shape = store.shape(of: name), name.hasSuffix(".weight"), shape.count == 2 else {
-        let values = try store.vector(name)
+      companions: try CompanionFile.all(in: store.directory)
+    ) { name, shape in
+      guard shape.count == 2 else {
+        let values = try store.vector(name, count: shape[0])
         return SourceTensor(
           name: name, shape: [values.count], elementType: type,
           read: { _, target in _ = target.update(fromContentsOf: values) })
@@ -157,13 +147,15 @@ public struct ModelSource: Sendable {
     let configuration = try ModelConfiguration(json: json, file: path)
     let tokenizer = try TokenizerFromGGUF.tokenizerFiles(file)
     let permutesHeads = configuration.architecture != .qwen2
+    try configuration.checkParts(
+      file.tensors.map(\.name), file: path, layers: "blk.", expected: { GGUFConfiguration.tensorName($0) })
     let companions = [
-      ("tokenizer.json", tokenizer.tokenizer.serialized()),
-      ("tokenizer_config.json", tokenizer.configuration.serialized(pretty: true)),
+      CompanionFile(name: "tokenizer.json", text: tokenizer.tokenizer.serialized()),
+      CompanionFile(name: "tokenizer_config.json", text: tokenizer.configuration.serialized(pretty: true)),
     ]
     return ModelSource(
       path: path, configurationJSON: json, configuration: configuration, companions: companions
-    ) { name in
+    ) { name, _ in
       let stored = GGUFConfiguration.tensorName(name)
       guard let tensor = stored.flatMap({ file.tensor($0) }) else {
         throw SafetensorsError.missingTensor(file: path, tensor: stored ?? name, similar: nil)
@@ -175,7 +167,7 @@ public struct ModelSource: Sendable {
         : name.hasSuffix("q_proj.weight")
           ? configuration.headCount : name.hasSuffix("k_proj.weight") ? configuration.keyValueHeadCount : nil
       return SourceTensor(
-        name: name, shape: tensor.shape,
+        name: name, shape: tensor.shape, elementType: tensor.type == .bf16 ? .bf16 : .f16,
         read: { rows, target in
           guard let heads else {
             file.dequantize(tensor, rows: rows, into: target)

@@ -6,7 +6,6 @@ import Foundation
 /// Source: Dettmers et al. 2023, arXiv 2305.14314; operations in the order of bitsandbytes, so that the bytes agree.
 public enum NF4Codec {
   public static let blockSize = 64
-  public static let nestedBlockSize = 256
 
   /// Values of the 16 codes.
   public static let codebook: [Float] = [
@@ -15,7 +14,19 @@ public enum NF4Codec {
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
   ]
 
-  private static let bounds: [Float] = zip(codebook, codebook.dropFirst()).map { ($0 + $1) / 2 }
+  /// Where codes meet; nothing is above the last one.
+  private static let bounds: [Float] =
+    zip(codebook, codebook.dropFirst()).map { ($0 + $1) / 2 } + [.infinity]
+
+  /// Cells of -1 ... 1 that `firstCodes` has. Bounds are twenty cells and more apart, so that one lies in a cell and its
+  /// neighbours at most.
+  private static let cellCount = 512
+
+  /// The least code of each cell, and of the one before, where rounding may have moved a value from.
+  private static let firstCodes: [UInt8] = (0...cellCount).map { cell in
+    let low = Float(cell - 1) / Float(cellCount / 2) - 1
+    return UInt8(bounds.count { $0 < low })
+  }
 
   /// Quantises whole blocks.
   ///
@@ -27,22 +38,25 @@ public enum NF4Codec {
     _ values: UnsafeBufferPointer<Float>, packed: UnsafeMutableBufferPointer<UInt8>,
     absmax: UnsafeMutableBufferPointer<Float>
   ) {
-    for block in 0..<values.count / blockSize {
-      let start = block * blockSize
-      var largest: Float = 0
-      for index in start..<start + blockSize { largest = max(largest, abs(values[index])) }
-      absmax[block] = largest
-      let inverse = 1 / max(largest, 1e-38)
-      for index in stride(from: start, to: start + blockSize, by: 2) {
-        packed[index / 2] = code(values[index] * inverse) << 4 | code(values[index + 1] * inverse)
+    bounds.withUnsafeBufferPointer { bounds in
+      firstCodes.withUnsafeBufferPointer { firstCodes in
+        // The number of bounds below `value`, which is -1 ... 1, or beyond by rounding.
+        func code(_ value: Float) -> UInt8 {
+          let cell = Int((value + 1) * Float(cellCount / 2))
+          let first = firstCodes[min(max(cell, 0), cellCount)]
+          return first + (bounds[Int(first)] < value ? 1 : 0)
+        }
+        for block in 0..<values.count / blockSize {
+          let part = UnsafeBufferPointer(rebasing: values[block * blockSize..<(block + 1) * blockSize])
+          let largest = largestMagnitude(part)
+          absmax[block] = largest
+          let inverse = 1 / max(largest, 1e-38)
+          for pair in 0..<blockSize / 2 {
+            packed[block * blockSize / 2 + pair] =
+              code(part[2 * pair] * inverse) << 4 | code(part[2 * pair + 1] * inverse)
+          }
+        }
       }
     }
-  }
-
-  /// The number of bounds below `value`.
-  private static func code(_ value: Float) -> UInt8 {
-    var low = 0
-    for step in [8, 4, 2, 1] where bounds[low + step - 1] < value { low += step }
-    return UInt8(low)
   }
 }

@@ -23,23 +23,30 @@ public struct Quantizer {
   ///   - output: the folder; it appears complete or not at all
   ///   - transform: what becomes of each linear layer before it is stored; a merge adds its adapter here
   ///   - check: looks at the finished folder before it gets its name, and may throw
-  ///   - progress: tensors done and in all
+  ///   - progress: weights done and in all; what it throws ends the run, and nothing is left of it
   public func write(
     _ source: ModelSource, to output: String, transform: (SourceTensor) throws -> SourceTensor = { $0 },
-    check: (_ temporaryDirectory: String) throws -> Void = { _ in }, progress: (_ done: Int, _ all: Int) -> Void
+    check: (_ temporaryDirectory: String) throws -> Void = { _ in },
+    progress: @escaping (_ done: Int, _ all: Int) throws -> Void
   ) throws -> QuantizationReport {
     let configuration = source.configuration
     try checkShapes(configuration, path: source.path)
     let target = try AtomicOutput(path: output, force: force)
+    try checkReplaceable(target.path, source: source)
     try target.createDirectory()
     let names = configuration.tensorNames
     // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
     let isBrain = try source.tensor(names[0].text, shape: names[0].shape).elementType == .bf16
+    let all = names.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    var done = 0
     let writer = try StoreWriter(
       path: "\(target.temporaryPath)/model.safetensors", tensorCount: names.count, format: format,
-      int8Embeddings: int8Embeddings, isBrain: isBrain, pool: pool)
-    for (index, name) in names.enumerated() {
-      progress(index, names.count)
+      int8Embeddings: int8Embeddings, isBrain: isBrain, pool: pool
+    ) { count in
+      done += count
+      try progress(done, all)
+    }
+    for name in names {
       let tensor = try source.tensor(name.text, shape: name.shape)
       do {
         switch name.role {
@@ -57,12 +64,33 @@ public struct Quantizer {
     try OutputFile.write(
       JSONValue.object(json).serialized(pretty: true) + "\n", to: "\(target.temporaryPath)/config.json")
     for companion in source.companions {
-      try OutputFile.write(companion.text, to: "\(target.temporaryPath)/\(companion.name)")
+      try companion.write(to: target.temporaryPath)
     }
-    progress(names.count, names.count)
     try check(target.temporaryPath)
     try target.commit()
     return writer.report
+  }
+
+  /// Refuses to replace a folder that is no store, or holds the source or more than a store: `--force` is meant for an
+  /// older result, and what it names is removed.
+  private func checkReplaceable(_ output: String, source: ModelSource) throws {
+    let manager = FileManager.default
+    guard manager.fileExists(atPath: output) else { return }
+    guard let names = try? manager.contentsOfDirectory(atPath: output) else {
+      throw FileError.notReplaceable(file: output, reason: "it is no folder that can be read")
+    }
+    func real(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+    guard !"\(real(source.path))/".hasPrefix("\(real(output))/") else {
+      throw FileError.notReplaceable(file: output, reason: "the source is in it")
+    }
+    let folder = names.first { name in
+      var isDirectory: ObjCBool = false
+      return manager.fileExists(atPath: "\(output)/\(name)", isDirectory: &isDirectory) && isDirectory.boolValue
+    }
+    if let folder { throw FileError.notReplaceable(file: output, reason: "it holds the folder \(folder)") }
+    guard names.isEmpty || names.contains("config.json") else {
+      throw FileError.notReplaceable(file: output, reason: "it is no model folder")
+    }
   }
 
   private func checkShapes(_ configuration: ModelConfiguration, path: String) throws {

@@ -9,21 +9,16 @@ extension ModelSource {
   ///
   /// - Parameters:
   ///   - configurationJSON: `config.json`
-  ///   - companions: texts to write beside the weights (a tokenizer), by file name
+  ///   - companions: files to write beside the weights (a tokenizer)
   /// - Throws: when the configuration is not supported
   public static func random(
-    configurationJSON: JSONValue, seed: UInt64, companions: [(name: String, text: String)] = []
+    configurationJSON: JSONValue, file: String = "config.json", seed: UInt64, companions: [CompanionFile] = []
   ) throws -> ModelSource {
-    let configuration = try ModelConfiguration(json: configurationJSON, file: "config.json")
-    let shapes = Dictionary(
-      uniqueKeysWithValues: configuration.tensorNames.map { ($0.text, $0.shape) })
+    let configuration = try ModelConfiguration(json: configurationJSON, file: file)
     return ModelSource(
       path: "random weights", configurationJSON: configurationJSON, configuration: configuration,
       companions: companions
-    ) { name in
-      guard let shape = shapes[name] else {
-        throw SafetensorsError.missingTensor(file: "random weights", tensor: name, similar: nil)
-      }
+    ) { name, shape in
       let columns = shape[shape.count - 1]
       let scale: Float = shape.count == 1 ? (name.hasSuffix(".bias") ? 0.02 : 0) : 1 / Float(columns).squareRoot()
       let mean: Float = shape.count == 1 && !name.hasSuffix(".bias") ? 1 : 0
@@ -38,6 +33,14 @@ extension ModelSource {
         }
       }
     }
+  }
+
+  /// Made-up weights in the shape that a `config.json` gives, with the tokenizer that stands beside it, if one does.
+  public static func random(configurationFile path: String, seed: UInt64) throws -> ModelSource {
+    let directory = URL(fileURLWithPath: path).deletingLastPathComponent().path
+    return try random(
+      configurationJSON: try JSONValue.parse(contentsOf: path), file: path, seed: seed,
+      companions: try CompanionFile.all(in: directory))
   }
 
   /// The output function of SplitMix64.

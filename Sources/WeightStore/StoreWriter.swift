@@ -8,13 +8,17 @@ final class StoreWriter {
   private let int8Embeddings: Bool
   private let isBrain: Bool
   private let pool: ThreadPool
+  private let progress: (_ elements: Int) throws -> Void
   private(set) var report = QuantizationReport()
   /// Floats of one chunk: small beside the memory that quantising may take.
   private static let chunkElements = 1 << 21
 
-  /// - Parameter isBrain: whether unquantised tensors are bfloat16, not half precision
+  /// - Parameters:
+  ///   - isBrain: whether unquantised tensors are bfloat16, not half precision
+  ///   - progress: is told the elements of each chunk that has been written
   init(
-    path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, isBrain: Bool, pool: ThreadPool
+    path: String, tensorCount: Int, format: StoreFormat, int8Embeddings: Bool, isBrain: Bool, pool: ThreadPool,
+    progress: @escaping (_ elements: Int) throws -> Void
   ) throws {
     writer = try SafetensorsWriter(
       path: path,
@@ -23,6 +27,7 @@ final class StoreWriter {
     self.int8Embeddings = int8Embeddings
     self.isBrain = isBrain
     self.pool = pool
+    self.progress = progress
   }
 
   func finish() throws {
@@ -108,6 +113,7 @@ final class StoreWriter {
         try body(range, UnsafeBufferPointer(part))
       }
       tensor.release()
+      try progress(range.count * tensor.columns)
     }
   }
 
@@ -228,6 +234,7 @@ final class StoreWriter {
     let count = tensor.rows * tensor.columns
     try writer.begin(.init(name: tensor.name, elementType: .u8, shape: [count / 2, 1]))
     var absmax: [Float] = []
+    absmax.reserveCapacity(count / NF4Codec.blockSize)
     var sums = ErrorSums()
     try forEachChunk(tensor) { rows, values in
       let blockSize = NF4Codec.blockSize

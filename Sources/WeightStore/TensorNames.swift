@@ -14,6 +14,27 @@ struct TensorName {
 }
 
 extension ModelConfiguration {
+  /// Refuses weights of a layer that this model has no place for: they show that the configuration is another model's,
+  /// and to leave them out would give wrong results in silence.
+  ///
+  /// - Parameters:
+  ///   - names: what a file holds
+  ///   - layers: how names of a layer's weights begin
+  ///   - expected: the file's name for one of `tensorNames`
+  func checkParts(
+    _ names: [String], file: String, layers: String = "model.layers.", expected: (String) -> String? = { $0 }
+  ) throws {
+    let known = Set(tensorNames.compactMap { expected($0.text) })
+    for name in names where name.hasPrefix(layers) {
+      let weight = name.hasSuffix(".weight_packed") ? String(name.dropLast("_packed".count)) : name
+      guard weight.hasSuffix(".weight") || weight.hasSuffix(".bias"), !known.contains(weight) else { continue }
+      throw Invalid(
+        file: file,
+        reason: "tensor \(name) is no part of a \(architecture.rawValue) of \(layerCount) layers; "
+          + "weights and configuration do not belong together")
+    }
+  }
+
   /// All weights in the order in which a model uses them.
   var tensorNames: [TensorName] {
     let hidden = hiddenSize

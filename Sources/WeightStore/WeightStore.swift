@@ -47,8 +47,9 @@ public final class WeightStore: Sendable {
           reason: "quant_method \(method) is not supported; supported are bitsandbytes (nf4) and compressed-tensors")
       }
     }
-    return WeightStore(
-      directory: directory, configuration: try ModelConfiguration(json: json, file: path), checkpoint: checkpoint)
+    let configuration = try ModelConfiguration(json: json, file: path)
+    try configuration.checkParts(checkpoint.tensorNames, file: directory)
+    return WeightStore(directory: directory, configuration: configuration, checkpoint: checkpoint)
   }
 
   /// Bytes of all tensors: what is resident when every page has been touched.
@@ -73,8 +74,14 @@ public final class WeightStore: Sendable {
     try checkpoint.requiredTensor(name, shape: [count]).floats()
   }
 
-  /// A norm or a bias of whatever length.
-  func vector(_ name: String) throws -> [Float] { try checkpoint.requiredTensor(name).floats() }
+  /// Drops all pages; they come back from the file when touched.
+  public func dropPages() {
+    for name in checkpoint.tensorNames {
+      if let tensor = checkpoint.tensor(name) {
+        tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
+      }
+    }
+  }
 
   /// Drops the pages of a tensor's codes; they come back from the file when touched.
   func dropPages(of name: String) {
@@ -83,17 +90,6 @@ public final class WeightStore: Sendable {
         tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
       }
     }
-  }
-
-  /// The shape that a tensor has when decoded; `nil` if there is none of the name.
-  func shape(of name: String) -> [Int]? {
-    if let packed = checkpoint.tensor("\(name)_packed") {
-      return [packed.shape[0], packed.shape[packed.shape.count - 1] * 8]
-    }
-    if let state = checkpoint.tensor(Self.stateName(name)) {
-      return (try? JSONValue.parse(state.bytes, file: name))?["shape"]?.arrayValue?.compactMap(\.intValue)
-    }
-    return checkpoint.tensor(name)?.shape
   }
 
   private static func stateName(_ name: String) -> String { "\(name).quant_state.bitsandbytes__nf4" }

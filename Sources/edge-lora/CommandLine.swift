@@ -33,6 +33,8 @@ struct UsageError: Error, CustomStringConvertible {
 struct Arguments {
   private(set) var positional: [String] = []
   private(set) var values: [String: [String]] = [:]
+  /// Switches that are turned off, as in `--no-shuffle=false`: against a settings file that turns them on.
+  private var turnedOff: Set<String> = []
 
   /// - Throws: `UsageError`
   init(_ words: [String], for command: Command) throws {
@@ -50,8 +52,15 @@ struct Arguments {
         throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options.map(\.name)))
       }
       guard option.placeholder != nil else {
-        if equals != nil { throw UsageError(description: "--\(name) takes no value") }
-        values[option.name] = values[option.name] ?? []
+        switch equals.map({ body[body.index(after: $0)...] }) {
+        case nil, "true":
+          values[option.name] = []
+          turnedOff.remove(option.name)
+        case "false":
+          values[option.name] = nil
+          turnedOff.insert(option.name)
+        case let value?: throw UsageError(description: "--\(name)=\(value): expected true or false, or nothing")
+        }
         continue
       }
       if let equals {
@@ -74,7 +83,7 @@ struct Arguments {
 
   /// Values for options that the command line does not set.
   mutating func addDefaults(_ more: [String: [String]]) {
-    values.merge(more) { mine, _ in mine }
+    values.merge(more.filter { !turnedOff.contains($0.key) }) { mine, _ in mine }
   }
 
   func text(_ name: String) -> String? { values[name]?.last }

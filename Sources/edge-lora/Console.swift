@@ -40,13 +40,27 @@ enum Console {
     let width = 24
     let filled = all > 0 ? width * done / all : width
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
-    write("\r\u{1B}[K[\(bar)] \(done)/\(all) \(text)", to: 2)
+    let line = "[\(bar)] \(done)/\(all) \(text)"
+    write("\r\u{1B}[K\(line.prefix(max(20, columns - 1)))", to: 2)
     hasOpenLine = true
+  }
+
+  /// Characters of a line of the terminal: a longer bar would not be drawn over.
+  private static var columns: Int {
+    var size = winsize()
+    return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
   static func finishLine() {
     if hasOpenLine { write("\n", to: 2) }
     hasOpenLine = false
+  }
+
+  /// Hours, minutes and seconds, as far as they matter.
+  static func duration(_ seconds: Double) -> String {
+    let whole = Int(min(seconds, 1e9).rounded())
+    if whole >= 3600 { return "\(whole / 3600) h \(whole % 3600 / 60) min" }
+    return whole >= 60 ? "\(whole / 60) min \(whole % 60) s" : "\(whole) s"
   }
 
   /// A number with so many decimals, whatever the locale.
@@ -58,18 +72,20 @@ enum Console {
 /// Shows a training run: a bar on a terminal, plain lines elsewhere.
 final class TrainingConsole: TrainingObserver {
   private let logSteps: Int
-  private let start = ProcessInfo.processInfo.systemUptime
-  private var firstStep: Int?
+  /// The end of the first step, from which the remaining time is reckoned: what came before was reading and planning.
+  private var first: (step: Int, time: Double)?
 
   init(logSteps: Int) { self.logSteps = logSteps }
 
   func note(_ line: String) { Console.error(line) }
 
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
-    let done = report.step - (firstStep ?? report.step - 1)
-    if firstStep == nil { firstStep = report.step - 1 }
-    let elapsed = ProcessInfo.processInfo.systemUptime - start
-    let left = Int(elapsed / Double(max(done, 1)) * Double(steps - report.step))
+    let now = ProcessInfo.processInfo.systemUptime
+    let first = self.first ?? (report.step, now)
+    self.first = first
+    let done = report.step - first.step
+    let perStep = done > 0 ? (now - first.time) / Double(done) : report.seconds
+    let left = Int(perStep * Double(steps - report.step))
     let memory = ByteCount.text(residentBytes) + (budget.map { " of " + ByteCount.text($0) } ?? "")
     let text =
       "loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)  "

@@ -58,7 +58,8 @@ struct EdgeLoRA {
 
       edge-lora COMMAND --help lists the options of a command.
       Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data or model, 66 missing input, 73 cannot create the output,
-      74 read or write error, 77 the memory budget cannot be met, 130 and 143 stopped by a signal after a checkpoint.
+      74 read or write error, 77 the memory budget cannot be met, 130 and 143 stopped by a signal (training leaves a
+      checkpoint).
       """
   }
 }

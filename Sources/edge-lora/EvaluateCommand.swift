@@ -25,13 +25,17 @@ enum ModelOptions {
   }
 
   static func data(
-    _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false
+    _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false,
+    skipBadLines: Bool = false
   ) throws -> TrainingData {
-    try DataReader(
-      tokenizer: loaded.tokenizer, maximumLength: min(maximumLength, loaded.model.configuration.maximumPositions),
-      trainOnPrompt: trainOnPrompt, skipBadLines: false,
-      vocabularySize: loaded.model.configuration.vocabularySize
+    let length = min(maximumLength, loaded.model.configuration.maximumPositions)
+    let data = try DataReader(
+      tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt, skipBadLines: skipBadLines,
+      vocabularySize: loaded.model.configuration.vocabularySize, keepsQuestions: true
     ).read(files)
+    if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
+    if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }
+    return data
   }
 }
 
@@ -44,6 +48,7 @@ let evaluateCommand = Command(
     .init("max-new-tokens", "N", default: "128", "tokens of an answer at most"),
     .init("show", nil, "print each question with its wanted and given answer"),
     .init("train-on-prompt", nil, "count the loss of prompts too"),
+    .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
     .init("dump-logits", "FILE", "write the logits of every token, for comparisons"),
     .init("json", nil, "print JSON"),
   ]
@@ -52,7 +57,8 @@ let evaluateCommand = Command(
   guard let files = arguments.values["data"], !files.isEmpty else { throw UsageError(description: "--data is needed") }
   let length = try arguments.number("max-length", default: 512, in: 8...131_072)
   let data = try ModelOptions.data(
-    files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"))
+    files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"),
+    skipBadLines: arguments.flag("skip-bad-lines"))
   let evaluator = Evaluator(loaded)
   if let path = arguments.text("dump-logits") {
     let output = try AtomicOutput(path: path, force: true)
@@ -62,7 +68,7 @@ let evaluateCommand = Command(
   var result = try evaluator.loss(data, maximumLength: length)
   if arguments.flag("exact-match") {
     guard !data.questions.isEmpty else {
-      throw DataError.badLine(file: files[0], line: 1, reason: "--exact-match needs prompt/answer data")
+      throw UsageError(description: "--exact-match needs prompts with answers in \(files.joined(separator: ", "))")
     }
     var done = 0
     result.exactMatch = try evaluator.exactMatch(

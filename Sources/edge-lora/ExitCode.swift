@@ -5,7 +5,14 @@ import Kernels
 import Memory
 import Tokenization
 import Training
+import Transformer
 import WeightStore
+
+/// A run that a signal ended before it wrote anything that stays.
+struct Stopped: Error, CustomStringConvertible {
+  let signal: Int32
+  var description: String { "stopped by signal \(signal); nothing was written" }
+}
 
 /// Exit codes, after `sysexits.h` where it has one.
 enum ExitCode {
@@ -23,11 +30,13 @@ enum ExitCode {
     case is UsageError, is OptionError, is InstructionSet.Unavailable: usage
     case let error as FileError:
       switch error {
-      case .cannotOpen, .isDirectory: missingInput
-      case .cannotWrite, .alreadyExists: cannotCreate
-      case .cannotMap: inputOutput
+      case .cannotOpen, .isDirectory, .notRegular: missingInput
+      case .cannotWrite, .alreadyExists, .notReplaceable: cannotCreate
+      case .cannotMap, .writingFailed: inputOutput
       }
-    case is PlanError: outOfBudget
+    case is SpillError: inputOutput
+    case let stop as Stopped: 128 + stop.signal
+    case is PlanError, is BudgetExceeded: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
       is DataError,

@@ -26,7 +26,7 @@ let generateCommand = Command(
   }
   let tokens =
     arguments.flag("chat")
-    ? try PromptFormat(tokenizer: loaded.tokenizer).promptTokens(prompt) : loaded.tokenizer.encode(prompt)
+    ? try PromptFormat(tokenizer: loaded.tokenizer).promptTokens(prompt) : loaded.tokenizer.encodeStart(prompt)
   let generator = try TextGenerator(loaded, capacity: tokens.count + maximum)
   try generator.generate(prompt: tokens, maximumTokens: maximum, sampling: sampling) { piece in
     Console.printPart(piece)

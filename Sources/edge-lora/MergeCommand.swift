@@ -35,6 +35,7 @@ let mergeCommand = Command(
     ).loss
   }
 
+  StopRequest.install()
   let check = arguments.text("check")
   let before = try check.map { try loss(directory: model, adapter: adapter, file: $0) }
   let merger = Merger(
@@ -54,7 +55,7 @@ let mergeCommand = Command(
         throw MergeError(description: "\(text): more than --max-loss-increase \(limit); nothing was written")
       }
       Console.print(text)
-    }, progress: { done, all in Console.progress(done: done, of: all, "tensors") })
+    }, progress: StoreOptions.progress)
   Console.print(StoreOptions.table(report))
   Console.print("wrote \(output)")
   return ExitCode.success

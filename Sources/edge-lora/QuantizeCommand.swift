@@ -31,6 +31,12 @@ enum StoreOptions {
     }
   }
 
+  /// Draws the bar of a store that is being written, and ends the run when a signal asks for it.
+  static func progress(done: Int, of all: Int) throws {
+    if let signal = StopRequest.signalNumber { throw Stopped(signal: signal) }
+    Console.progress(done: done / 1_000_000, of: all / 1_000_000, "million weights")
+  }
+
   static func table(_ report: QuantizationReport) -> String {
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(1, width - text.count))
@@ -54,25 +60,31 @@ let quantizeCommand = Command(
     .init("double-quant", nil, "nf4: block maxima in 8 bits"),
     .init("group-size", "N", default: "64", "int4: columns that share a scale, 32, 64 or 128"),
     .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+    .init("random", "CONFIG", "made-up weights in the shape of this config.json, instead of SOURCE"),
     .init("threads", "N", "worker threads (default: one per processor)"),
     .init("force", nil, "replace an output that exists"),
   ]
 ) { arguments in
-  guard let path = arguments.positional.first else {
+  let shape = arguments.text("random")
+  guard let path = shape ?? arguments.positional.first else {
     throw UsageError(description: "name a .safetensors file, a model folder or a .gguf file")
+  }
+  if shape != nil, !arguments.positional.isEmpty {
+    throw UsageError(description: "--random takes the place of \(arguments.positional[0])")
   }
   let format = try StoreOptions.format(arguments, default: "nf4")
   let embeddings = try StoreOptions.int8Embeddings(arguments)
-  let source = try ModelSource.open(path)
-  var stem = (path as NSString).lastPathComponent
-  for suffix in [".safetensors", ".gguf", ".index.json"] where stem.hasSuffix(suffix) { stem.removeLast(suffix.count) }
+  let source = try shape.map { try ModelSource.random(configurationFile: $0, seed: 1) } ?? ModelSource.open(path)
+  StopRequest.install()
+  var stem = URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
+  for suffix in [".index.json", ".safetensors", ".gguf", ".json"] where stem.hasSuffix(suffix) {
+    stem.removeLast(suffix.count)
+  }
   let output = arguments.text("output") ?? "\(stem)-\(format.name)"
   let quantizer = Quantizer(
     format: format, int8Embeddings: embeddings, force: arguments.flag("force"),
     pool: ThreadPool(threadCount: try arguments.threads()))
-  let report = try quantizer.write(source, to: output) { done, all in
-    Console.progress(done: done, of: all, "tensors")
-  }
+  let report = try quantizer.write(source, to: output, progress: StoreOptions.progress)
   Console.print(StoreOptions.table(report))
   Console.print("wrote \(output)")
   return ExitCode.success

@@ -27,15 +27,32 @@ enum TrainingSetup {
           description: "\(settingsName): unknown option \(key)"
             + Arguments.suggestion(name, TrainingOptions.declarations.map(\.name)))
       }
-      switch value {
-      case .bool(let isOn) where option.placeholder == nil: if isOn { values[name] = [] }
-      case .array(let list) where option.isList: values[name] = list.compactMap(\.stringValue)
-      case .string(let text) where option.placeholder != nil: values[name] = [text]
-      case .integer, .number: values[name] = [value.serialized()]
-      default: throw UsageError(description: "\(settingsName): \(key) does not take \(value.serialized())")
+      guard let given = Self.values(of: value, for: option) else {
+        throw UsageError(
+          description: "\(settingsName): \(key) does not take \(value.serialized()); expected "
+            + (option.placeholder.map { option.isList ? "\($0) as a text or a list" : $0 } ?? "true or false"))
       }
+      if let given { values[name] = given }
     }
     return values
+  }
+
+  /// A setting as the words of a flag; the inner `nil` leaves the option alone, the outer one is a wrong value.
+  private static func values(of value: JSONValue, for option: OptionDeclaration) -> [String]?? {
+    switch value {
+    case .null: return .some(nil)
+    case .bool(let isOn): return option.placeholder == nil ? .some(isOn ? [] : nil) : nil
+    case _ where option.placeholder == nil: return nil
+    case .string(let text): return [text]
+    case .integer, .number: return [value.intValue.map { String($0) } ?? value.serialized()]
+    case .array(let list):
+      let texts = list.compactMap(\.stringValue)
+      guard texts.count == list.count, !texts.isEmpty else { return nil }
+      if option.isList { return texts }
+      // PEFT writes target modules as a list.
+      return option.name == "target-modules" ? [texts.joined(separator: ",")] : nil
+    case .object: return nil
+    }
   }
 
   /// The model that is named, or the only one here.
@@ -95,6 +112,7 @@ let trainCommand = Command(
       "last loss \(Console.decimal(last, 4)), "
         + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s, peak \(ByteCount.text(peak)) "
         + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
+    if let chart = MemoryChart(metrics: "\(options.output)/metrics.jsonl") { Console.print(chart.text) }
     if outcome.signalNumber == nil { Console.print("wrote \(options.output)/adapter_model.safetensors") }
   } else {
     Console.print(outcome.summary.serialized())
@@ -108,6 +126,18 @@ let planCommand = Command(
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
   let run = try TrainingSetup.run(options)
-  Console.print(options.json ? run.plan.json.serialized(pretty: true) : run.plan.table)
+  let others = try run.plansByBudget()
+  let seconds = Double(run.stepCount * run.plan.rowsPerStep * run.plan.rowLength) / run.plan.predictedTokensPerSecond
+  if options.json {
+    guard case .object(var object) = run.plan.json else { return ExitCode.failure }
+    object["steps"] = .integer(run.stepCount)
+    object["predicted_seconds"] = .number(seconds)
+    object["budgets"] = .array(others.map(\.json))
+    Console.print(JSONValue.object(object).serialized(pretty: true))
+    return ExitCode.success
+  }
+  Console.print(run.plan.table)
+  Console.print("\(run.stepCount) steps: about \(Console.duration(seconds))\n\nother budgets:")
+  Console.print(TrainingPlan.comparison(others))
   return ExitCode.success
 }

@@ -33,7 +33,6 @@ enum TrainingBench {
       let source = try ModelSource.random(configurationJSON: try JSONValue.parse(contentsOf: shape), seed: 1)
       _ = try Quantizer(format: format, pool: ThreadPool(threadCount: try arguments.threads()))
         .write(source, to: "\(scratch)/store") { _, _ in }
-      try OutputFile.write(unusedTokenizer, to: "\(scratch)/store/tokenizer.json")
       ProcessMemory.resetPeak()
     }
     values["max-steps"] = ["\(steps + 1)"]
@@ -58,9 +57,6 @@ enum TrainingBench {
       asJSON: options.json)
     return ExitCode.success
   }
-
-  /// A store has a tokenizer, even if the data is made of ids.
-  private static let unusedTokenizer = #"{"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}"#
 
   /// Rows of full length, so that every position carries loss.
   private static func writeTokens(rows: Int, length: Int, vocabularySize: Int, to path: String) throws {

@@ -36,6 +36,12 @@ private let valid =
   (#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
   (#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, 8),
   (#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}"#, 8),
+  (#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1),
+  (#"{"a\nb":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1),
+  (#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[9223372036854775807,9223372036854775807]}}"#, 1),
+  (#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[1,0]}}"#, 1), (#"{"a":{"dtype":"U8","shape":[1]}}"#, 1),
+  (#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 2), (#"{"__metadata__":{"a":1}}"#, 0), ("[]", 0),
+  (String(repeating: "[", count: 100_000), 0), ("[" + String(repeating: "0,", count: 1 << 20) + "0]", 0),
   ("not json", 8),
 ])
 func aMalformedHeaderIsRefused(header: String, data: Int) {
@@ -78,4 +84,14 @@ func malformedJSONIsRefused(text: String) {
   #expect(value["m"]?.doubleValue == -1500)
   #expect(try JSONValue.parse(value.serialized(), file: "test") == value)
   #expect(try JSONValue.parse(#""😀""#, file: "test") == .string("😀"))
+}
+
+@Test func vectorsOfHalvesAreReadAsSingleOnes() throws {
+  let bits = (0..<65_536 + 3).map { UInt16(truncatingIfNeeded: $0) }
+  let path = temporary([])
+  let writer = try SafetensorsWriter(path: path, headerByteCount: 256)
+  try writer.write("x", .f16, shape: [bits.count], bits)
+  try writer.finish()
+  let found = try #require(try SafetensorsFile(path: path).tensor("x")).floats()
+  #expect(found.map(\.bitPattern) == bits.map { HalfPrecision.float($0).bitPattern })
 }

@@ -12,7 +12,7 @@ import WeightStore
   private func source() throws -> ModelSource {
     try ModelSource.random(
       configurationJSON: try JSONValue.parse(tinyConfiguration, file: "config.json"), seed: 7,
-      companions: [("tokenizer.json", "{}")])
+      companions: [CompanionFile(name: "tokenizer.json", text: "{}")])
   }
 
   private func quantizer(_ format: StoreFormat, int8Embeddings: Bool = false, threads: Int = 2) -> Quantizer {
@@ -162,6 +162,80 @@ import WeightStore
         _ = try quantizer(.int4(groupSize: 128)).write(try source(), to: "\(folder)/store") { _, _ in }
       }
       #expect(text.contains("int4 groups of 128 do not fill rows of 64"))
+    }
+  }
+
+  @Test func forceReplacesNothingButAModelFolder() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      var forced = quantizer(.f16)
+      forced.force = true
+      func refusal(_ output: String, _ source: ModelSource) -> String {
+        message { _ = try forced.write(source, to: output) { _, _ in } }
+      }
+      try "keep".write(toFile: "\(folder)/file", atomically: true, encoding: .utf8)
+      #expect(refusal("\(folder)/file", try source()).contains("is no folder"))
+      #expect(refusal(folder, try source()).contains("it is no model folder"))
+      _ = try forced.write(try source(), to: "\(folder)/model") { _, _ in }
+      #expect(refusal("\(folder)/model", try ModelSource.open("\(folder)/model")).contains("the source is in it"))
+      try FileManager.default.createDirectory(
+        atPath: "\(folder)/model/adapter", withIntermediateDirectories: true)
+      #expect(refusal("\(folder)/model", try source()).contains("it holds the folder adapter"))
+      #expect(FileManager.default.fileExists(atPath: "\(folder)/model/model.safetensors"))
+    }
+  }
+
+  @Test func aRunThatIsStoppedLeavesNothing() throws {
+    struct Stop: Error {}
+    try withTemporaryFolder { (folder: String) throws in
+      var calls = 0
+      #expect(throws: Stop.self) {
+        try quantizer(.int8).write(try source(), to: "\(folder)/store") { done, all in
+          calls += 1
+          #expect(done > 0 && done <= all)
+          if done > all / 2 { throw Stop() }
+        }
+      }
+      #expect(calls > 1)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+    }
+  }
+
+  @Test func weightsThatTheConfigurationHasNoPlaceForAreRefused() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      _ = try quantizer(.f16).write(try source(), to: "\(folder)/model") { _, _ in }
+      var json = try #require(try JSONValue.parse(contentsOf: "\(folder)/model/config.json").objectValue)
+      func refusal(_ key: String, _ value: JSONValue) throws -> String {
+        let old = json[key]
+        json[key] = value
+        try JSONValue.object(json).serialized().write(
+          toFile: "\(folder)/model/config.json", atomically: true, encoding: .utf8)
+        json[key] = old
+        let texts = [
+          message { _ = try ModelSource.open("\(folder)/model") },
+          message { _ = try WeightStore.open("\(folder)/model") },
+        ]
+        #expect(texts.allSatisfy { $0.contains("is no part of a") })
+        return texts[0]
+      }
+      #expect(try refusal("num_hidden_layers", .integer(1)).contains("tensor model.layers.1.input_layernorm.weight"))
+      #expect(try refusal("architectures", .array([.string("LlamaForCausalLM")])).contains("q_proj.bias"))
+    }
+  }
+
+  @Test(arguments: [
+    (StoreFormat.nf4(doubleQuantization: true), "nf4"), (.nf4(doubleQuantization: false), "nf4"), (.int8, "int8"),
+    (.int4(groupSize: 32), "int4"), (.f16, "F16"),
+  ])
+  func theInventoryListsWeightsNotTheirParts(format: StoreFormat, name: String) throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let report = try quantizer(format).write(try source(), to: "\(folder)/store") { _, _ in }
+      let inventory = try Checkpoint.open("\(folder)/store").inventory
+      #expect(inventory.count == 2 * 12 + 3)
+      let entry = try #require(inventory.first { $0.name == "model.layers.1.mlp.down_proj.weight" })
+      #expect(entry.format == name && entry.shape == [64, 128])
+      let embedding = try #require(inventory.first { $0.name == "model.embed_tokens.weight" })
+      #expect(embedding.format == "F16" && embedding.byteCount == 100 * 64 * 2)
+      #expect(inventory.reduce(0) { $0 + $1.byteCount } == report.byteCount)
     }
   }
 }

@@ -42,7 +42,7 @@ def nf4_to_float(tensors, name):
         nested = functional.QuantState(absmax=parts["nested_absmax"].float(), code=parts["nested_quant_map"].float(),
                                        blocksize=told["nested_blocksize"], dtype=torch.float32)
         absmax = functional.dequantize_blockwise(absmax, nested) + told["nested_offset"]
-    packed = tensors[name].flatten()
+    packed = tensors[name].flatten().view(torch.uint8)  # `bnb_4bit_quant_storage` may call the bytes another type
     codes = torch.stack([packed >> 4, packed & 15], dim=1).flatten().long()
     blocks = absmax.float().repeat_interleave(told["blocksize"])[: codes.numel()]
     return (codebook[codes] * blocks).reshape(told["shape"])

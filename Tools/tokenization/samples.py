@@ -220,7 +220,7 @@ def makers(vocabulary, texts):
         )
         tokenizer.add_tokens([
             AddedToken("<custom>", lstrip=True, rstrip=True, normalized=True), AddedToken("<single>", single_word=True),
-            AddedToken("  ", normalized=False), AddedToken("<MASK>", lstrip=True, normalized=True, special=True),
+            AddedToken("  ", normalized=False), AddedToken("<MASK>", lstrip=True, normalized=True),
             AddedToken("é", normalized=False),
         ])
         return tokenizer

@@ -1,0 +1,46 @@
+import Foundation
+
+/// What the machine as a whole says about its memory.
+public enum MachineMemory {
+  /// Bytes that can be had without pushing other programs out; `nil` where the kernel does not say.
+  public static var availableBytes: Int? { ProcFile.kilobytes("MemAvailable:", in: "/proc/meminfo") }
+
+  /// Bytes of all memory.
+  public static var totalBytes: Int? { ProcFile.kilobytes("MemTotal:", in: "/proc/meminfo") }
+
+  /// Share of the last ten seconds in which some program waited for memory, in per cent; `nil` without PSI.
+  ///
+  /// Source: Documentation/accounting/psi.rst of Linux.
+  public static var pressure: Double? {
+    ProcFile.line("some ", in: "/proc/pressure/memory")?.split(separator: " ")
+      .first { $0.hasPrefix("avg10=") }.flatMap { Double($0.dropFirst("avg10=".count)) }
+  }
+
+  /// Whether the machine is close to swapping or to killing something.
+  public static var isShort: Bool {
+    if let pressure, pressure > 10 { return true }
+    guard let availableBytes, let totalBytes else { return false }
+    return availableBytes < max(totalBytes / 50, 24 << 20)
+  }
+}
+
+/// Lines of the kernel's text files.
+enum ProcFile {
+  /// The rest of the first line that begins with `prefix`.
+  static func line(_ prefix: String, in path: String) -> Substring? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { buffer -> Substring? in
+      guard let base = buffer.baseAddress else { return nil }
+      while fgets(base, 512, file) != nil {
+        if strncmp(base, prefix, strlen(prefix)) == 0 { return String(cString: base).dropFirst(prefix.count) }
+      }
+      return nil
+    }
+  }
+
+  /// The number of such a line, which counts in KiB, in bytes.
+  static func kilobytes(_ prefix: String, in path: String) -> Int? {
+    line(prefix, in: path).flatMap { Int($0.filter(\.isNumber)) }.map { $0 * 1024 }
+  }
+}

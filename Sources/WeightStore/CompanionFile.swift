@@ -1,0 +1,47 @@
+import Formats
+import Foundation
+
+/// A file that stands beside the weights of a model and goes with them: tokenizer, chat template, generation settings.
+public struct CompanionFile: Sendable {
+  private enum Content {
+    case text(String)
+    case file(MappedFile)
+  }
+
+  public let name: String
+  private let content: Content
+
+  public init(name: String, text: String) {
+    self.name = name
+    content = .text(text)
+  }
+
+  private static let names = [
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja", "chat_template.json",
+  ]
+
+  /// Those that a folder has.
+  public static func all(in directory: String) throws -> [CompanionFile] {
+    try names.filter { FileManager.default.fileExists(atPath: "\(directory)/\($0)") }.map { name in
+      CompanionFile(name: name, content: .file(try MappedFile(path: "\(directory)/\(name)")))
+    }
+  }
+
+  private init(name: String, content: Content) {
+    self.name = name
+    self.content = content
+  }
+
+  /// Writes the file into `directory`, which exists.
+  func write(to directory: String) throws {
+    let path = "\(directory)/\(name)"
+    switch content {
+    case .text(let text): try OutputFile.write(text, to: path)
+    case .file(let source):
+      let output = try OutputFile(path: path)
+      try output.append(source.bytes)
+      try output.finish()
+    }
+  }
+}

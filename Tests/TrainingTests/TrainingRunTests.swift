@@ -1,0 +1,149 @@
+import Adapters
+import Formats
+import Foundation
+import Testing
+import Training
+
+private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
+
+private final class SilentObserver: TrainingObserver {
+  func note(_ line: String) {}
+  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {}
+  func evaluated(step: Int, loss: Double) {}
+}
+
+/// A folder that is gone afterwards.
+private func withFolder(_ body: (String) throws -> Void) throws {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  try body(folder.path)
+}
+
+@discardableResult
+private func train(_ output: String, _ values: [String: [String]]) throws -> JSONValue {
+  var all: [String: [String]] = [
+    "max-length": ["64"], "micro-batch-size": ["1"], "threads": ["1"], "output": [output], "learning-rate": ["1e-3"],
+  ]
+  all.merge(values) { $1 }
+  let run = try TrainingRun(
+    options: try TrainingOptions(all), modelDirectory: root.appendingPathComponent("Models/tiny-llama").path,
+    files: [root.appendingPathComponent("Models/home-control/held-out.jsonl").path], observer: SilentObserver())
+  return try run.run().summary
+}
+
+private func lines(_ path: String) throws -> [JSONValue] {
+  try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map {
+    try JSONValue.parse(String($0), file: path)
+  }
+}
+
+/// The keys that README lists: other programs read them.
+@Test func theRecordsOfARunHaveTheirKeys() throws {
+  try withFolder { folder in
+    let output = "\(folder)/adapter"
+    let summary = try train(
+      output, ["max-steps": ["3"], "eval-split": ["0.1"], "eval-steps": ["2"], "max-mem": ["1G"]])
+    let metrics = try lines("\(output)/metrics.jsonl")
+    #expect(metrics.map { $0["step"]?.intValue } == [1, 2, 2, 3, 3])
+    for line in metrics where line["eval_loss"] == nil {
+      #expect(
+        line.objectValue?.keys == ["step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "rss_bytes"])
+      #expect(line["loss"]?.doubleValue ?? 0 > 0 && line["rss_bytes"]?.intValue ?? 0 > 1 << 20)
+    }
+    #expect(metrics.filter { $0["eval_loss"] != nil }.allSatisfy { $0.objectValue?.keys == ["step", "eval_loss"] })
+    #expect(try JSONValue.parse(contentsOf: "\(output)/summary.json") == summary)
+    for key in [
+      "steps", "tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes", "first_loss", "last_loss",
+      "eval_loss",
+    ] {
+      #expect(summary[key]?.doubleValue ?? 0 > 0, "\(key)")
+    }
+    for key in [
+      "row_length", "trainable_parameters", "budget_bytes",
+      "predicted_peak_bytes",
+    ] {
+      #expect(summary["plan"]?[key]?.intValue ?? 0 > 0, "plan.\(key)")
+    }
+  }
+}
+
+@Test func aResumedRunWritesTheSameRecords() throws {
+  try withFolder { folder in
+    let values = ["max-steps": ["6"], "save-steps": ["3"]]
+    try train("\(folder)/whole", values)
+    try FileManager.default.createDirectory(atPath: "\(folder)/part", withIntermediateDirectories: true)
+    try FileManager.default.copyItem(atPath: "\(folder)/whole/checkpoint-3", toPath: "\(folder)/part/checkpoint-3")
+    // Lines after the checkpoint and half a line, as a run that was killed leaves them.
+    let whole = try String(contentsOfFile: "\(folder)/whole/metrics.jsonl", encoding: .utf8)
+    try String(whole.dropLast(40)).write(toFile: "\(folder)/part/metrics.jsonl", atomically: true, encoding: .utf8)
+    try train("\(folder)/part", values.merging(["resume": []]) { $1 })
+    func steps(_ name: String) throws -> [[JSONValue?]] {
+      try lines("\(folder)/\(name)/metrics.jsonl").map {
+        [$0["step"], $0["loss"], $0["grad_norm"], $0["learning_rate"]]
+      }
+    }
+    #expect(try steps("part") == steps("whole"))
+    let name = "adapter_model.safetensors"
+    #expect(
+      FileManager.default.contentsEqual(atPath: "\(folder)/part/\(name)", andPath: "\(folder)/whole/\(name)"))
+  }
+}
+
+@Test func anAdapterIsWrittenAsPEFTNamesIt() throws {
+  try withFolder { folder in
+    try train(
+      folder + "/a",
+      ["max-steps": ["1"], "rank": ["3"], "alpha": ["7.5"], "use-rslora": [], "target-modules": ["q_proj,up_proj"]])
+    let config = try JSONValue.parse(contentsOf: folder + "/a/adapter_config.json")
+    #expect(config["peft_type"]?.stringValue == "LORA" && config["task_type"]?.stringValue == "CAUSAL_LM")
+    #expect(config["r"]?.intValue == 3 && config["lora_alpha"]?.doubleValue == 7.5)
+    #expect(config["use_rslora"]?.boolValue == true)
+    #expect(config["target_modules"]?.arrayValue?.compactMap(\.stringValue) == ["q_proj", "up_proj"])
+    let tensors = try SafetensorsFile(path: folder + "/a/adapter_model.safetensors").tensorNames
+    #expect(tensors.count == 16)
+    #expect(tensors.contains("base_model.model.model.layers.3.mlp.up_proj.lora_B.weight"))
+    try train(folder + "/b", ["max-steps": ["1"], "init-adapter": [folder + "/a"]])
+    #expect(try LowRankConfiguration.load(from: folder + "/b") == LowRankConfiguration.load(from: folder + "/a"))
+  }
+}
+
+@Test(arguments: [
+  #""use_dora": true"#, #""modules_to_save": ["lm_head"]"#, #""rank_pattern": {"q_proj": 4}"#,
+  #""exclude_modules": ["v_proj"]"#, #""init_lora_weights": "pissa_niter_4""#, #""bias": "all""#, #""r": 0"#,
+  #""peft_type": "IA3""#, #""target_modules": null"#, #""lora_alpha": "x""#,
+])
+func anAdapterThatCannotBeHonouredIsRefused(setting: String) throws {
+  try withFolder { folder in
+    let key = setting.split(separator: ":")[0]
+    let plain = [
+      #""peft_type": "LORA""#, #""r": 8"#, #""lora_alpha": 16"#, #""target_modules": ["q_proj"]"#,
+      #""lora_bias": false"#,
+      #""exclude_modules": null"#, #""init_lora_weights": true"#,
+    ]
+    let file = "\(folder)/adapter_config.json"
+    try "{\(plain.joined(separator: ", "))}".write(toFile: file, atomically: true, encoding: .utf8)
+    #expect(throws: Never.self) { try LowRankConfiguration.load(from: folder) }
+    let changed = plain.filter { !$0.hasPrefix(key) } + [setting]
+    try "{\(changed.joined(separator: ", "))}".write(toFile: file, atomically: true, encoding: .utf8)
+    #expect(throws: (any Error).self) { try LowRankConfiguration.load(from: folder) }
+  }
+}
+
+/// transformers' defaults, and no others, where it has the option.
+@Test func defaultsAreThoseThatAreStated() throws {
+  let options = try TrainingOptions([:])
+  #expect(options.adapter == LowRankConfiguration(rank: 8, alpha: 16, dropout: 0))
+  #expect(options.learningRate == 2e-4 && options.schedule == .linear && options.weightDecay == 0)
+  #expect(options.maximumGradientNorm == 1 && options.epochs == 3 && options.seed == 42 && options.shuffles)
+  #expect(options.warmupSteps == nil && options.warmupRatio == 0 && options.maximumSteps == nil)
+}
+
+@Test(arguments: [
+  ["rank": ["0"]], ["alpha": ["nan"]], ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],
+  ["eval-split": ["0.1"], "eval-data": ["a.jsonl"]], ["max-mem": ["lots"]], ["seed": ["-1"]],
+])
+func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
+  #expect(throws: OptionError.self) { try TrainingOptions(values) }
+}
