@@ -61,7 +61,7 @@ INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
 }
 
 #define UNIT 2
-#define STARTS(x) ((const int32_t *)NULL)
+#define STARTS(x, i) NULL
 #define START(starts, i) _mm256_set1_epi32(MAGIC_BITS)
 // Both products, then both sums: the compiler's own order is slower by an eighth, and spills.
 #define STEP(s0, s1, w0, w1, x)                                         \

@@ -15,7 +15,7 @@
 #include "int8_vnni.inc"
 
 #define UNIT 4
-#define STARTS(x) FN(starts)(x)
+#define STARTS(x, i) (FN(starts)(x) + (i))
 #define START(starts, i) _mm256_set1_epi32((starts)[i] + MAGIC_BITS)
 #define STEP(s0, s1, w0, w1, x)                  \
   do {                                           \
