@@ -18,7 +18,8 @@ let package = Package(
     .target(name: "Transformer", dependencies: ["Kernels", "WeightStore", "Memory"]),
     .target(name: "Adapters", dependencies: ["Kernels", "Formats", "Transformer"]),
     .target(
-      name: "Training", dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib", "CMalloc"]),
+      name: "Training",
+      dependencies: ["Transformer", "Adapters", "Tokenization", "WeightStore", "Memory", "CZlib", "CMalloc"]),
     .target(name: "Deployment", dependencies: ["Training", "Transformer", "Adapters", "Tokenization", "WeightStore"]),
     .executableTarget(
       name: "edge-lora",

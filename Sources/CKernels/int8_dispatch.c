@@ -17,6 +17,12 @@ static int has_avxvnni(void) {
   unsigned a, b, c, d;
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
 }
+
+// Not every compiler's __builtin_cpu_supports knows the name.
+static int has_f16c(void) {
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
 #elif defined(__aarch64__)
 extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod, el_int8_kernels_i8mm;
 #endif
@@ -35,7 +41,7 @@ const char *const *el_int8_kernel_names(void) {
 const el_int8_kernels *el_int8_kernels_named(const char *name) {
   if (strcmp(name, "portable") == 0) return &el_int8_kernels_portable;
 #if defined(__x86_64__)
-  int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (strcmp(name, "avx2") == 0 && avx2) return &el_int8_kernels_avx2;
   if (strcmp(name, "avxvnni") == 0 && avx2 && has_avxvnni()) return &el_int8_kernels_avxvnni;
   if (strcmp(name, "avx512vnni") == 0 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&

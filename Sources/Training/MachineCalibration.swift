@@ -6,7 +6,9 @@ extension MachineSpeed {
   /// Measures the speed of a run's products on a part of its model: a fraction of a second, and little memory.
   ///
   /// - Parameter model: its largest linear layer is used, as it is stored
-  public static func measured(_ model: CausalLanguageModel, precision: Precision, pool: ThreadPool) throws -> MachineSpeed {
+  public static func measured(_ model: CausalLanguageModel, precision: Precision, pool: ThreadPool) throws
+    -> MachineSpeed
+  {
     let rows = 64
     let weight = model.weight(at: LinearLocation(layer: 0, module: .up))
     let arena = try Arena()
@@ -25,11 +27,12 @@ extension MachineSpeed {
     pages.drop()
     let first = engine.timeOfProduct(x, weight, into: y)
     let warm = (0..<7).map { _ in engine.timeOfProduct(x, weight, into: y) }.min() ?? first
-    let floats = (0..<3).map { _ -> Double in
-      let start = ContinuousClock.now
-      ThinProduct.project(x, thin, into: p, pool: pool)
-      return start.duration(to: .now).seconds
-    }.min() ?? 1
+    let floats =
+      (0..<3).map { _ -> Double in
+        let start = ContinuousClock.now
+        ThinProduct.project(x, thin, into: p, pool: pool)
+        return start.duration(to: .now).seconds
+      }.min() ?? 1
     pages.drop()
     let multiplyAdds = Double(rows * weight.rows * weight.columns)
     // decoding weights is worth about 24 rows, as `StepCost` reckons

@@ -92,7 +92,8 @@ public struct StepCost: Sendable, Equatable {
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
     let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
-    let headChunks = (passRows / Double(strategy.headRows)).rounded(.up) * Double(rows) / Double(strategy.microBatchSize)
+    let headChunks =
+      (passRows / Double(strategy.headRows)).rounded(.up) * Double(rows) / Double(strategy.microBatchSize)
     weightBytes =
       2 * groups * Double(residency.streamedLayerByteCount)
       + headChunks * 2 * Double(residency.streamedHeadByteCount)

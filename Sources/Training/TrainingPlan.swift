@@ -13,7 +13,9 @@ public struct PlanError: Error, CustomStringConvertible {
   public var description: String {
     let lines = remedies.map { "       with \($0.change): \(ByteCount.megabytes($0.least))" }
     return
-      (["the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem \(ByteCount.megabytes(least))"]
+      ([
+        "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem \(ByteCount.megabytes(least))"
+      ]
       + lines).joined(separator: "\n")
   }
 }

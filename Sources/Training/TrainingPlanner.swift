@@ -103,7 +103,8 @@ public struct TrainingPlanner {
     return try changes.map { ($0.0, try $0.1.least()) }.filter { $0.1 < least }
   }
 
-  private func variant(rowLength: Int? = nil, rank: Int? = nil, targets: TargetModules? = nil) throws -> TrainingPlanner {
+  private func variant(rowLength: Int? = nil, rank: Int? = nil, targets: TargetModules? = nil) throws -> TrainingPlanner
+  {
     var adapter = adapter
     if let rank { adapter.rank = rank }
     if let targets { adapter.targetModules = targets }
@@ -188,14 +189,31 @@ public struct TrainingPlanner {
     var strategy = candidate.strategy
     // Every step of the way is checked against the real figure, because parts overlap.
     let improvements: [(TrainingStrategy, Int) -> TrainingStrategy] = [
-      { var s = $0; s.keptFeedForwardLayers = max(s.keptFeedForwardLayers, $1); return s },
-      { var s = $0; s.keptAttentionLayers = max(s.keptAttentionLayers, $1); return s },
-      { var s = $0; s.residentLayers = max(s.residentLayers, $1); return s },
-      { var s = $0; if $1 == layers { s.isHeadResident = true }; return s },
+      {
+        var s = $0
+        s.keptFeedForwardLayers = max(s.keptFeedForwardLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        s.keptAttentionLayers = max(s.keptAttentionLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        s.residentLayers = max(s.residentLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        if $1 == layers { s.isHeadResident = true }
+        return s
+      },
     ]
     let start = seconds(strategy)
     let bytes = candidate.byteCount
-    let ranked = try improvements.map { improve -> (gain: Double, improve: (TrainingStrategy, Int) -> TrainingStrategy) in
+    let ranked = try improvements.map {
+      improve -> (gain: Double, improve: (TrainingStrategy, Int) -> TrainingStrategy) in
       let whole = wishes.apply(to: improve(strategy, layers))
       let saved = start - (seconds(whole))
       return (saved / Double(max(1, try byteCount(whole) - bytes)), improve)
@@ -205,7 +223,11 @@ public struct TrainingPlanner {
       var tooMany = layers + 1
       while tooMany - fits > 1 {
         let middle = (fits + tooMany) / 2
-        if try byteCount(wishes.apply(to: option.improve(strategy, middle))) <= budget { fits = middle } else { tooMany = middle }
+        if try byteCount(wishes.apply(to: option.improve(strategy, middle))) <= budget {
+          fits = middle
+        } else {
+          tooMany = middle
+        }
       }
       strategy = wishes.apply(to: option.improve(strategy, fits))
     }

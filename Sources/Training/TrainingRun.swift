@@ -164,7 +164,8 @@ public final class TrainingRun {
       }
       if options.saveSteps > 0, step % options.saveSteps == 0, step < steps { try checkpoint(step) }
       if watch.takeWarning() {
-        observer.note("warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
+        observer.note(
+          "warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
       }
       if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.maximumMemory {
         try checkpoint(step)

@@ -82,7 +82,8 @@ final class LayerInputs {
     case .int8:
       let rowBytes = Self.int8RowByteCount(hiddenSize)
       RowCodec.decodeInt8(
-        packed[layer].base + range.lowerBound * rowBytes, rowByteCount: rowBytes, block: Self.block, into: x, pool: pool)
+        packed[layer].base + range.lowerBound * rowBytes, rowByteCount: rowBytes, block: Self.block, into: x, pool: pool
+      )
     }
     return x
   }

@@ -116,7 +116,9 @@ final class Bench {
     model = try CausalLanguageModel(store: try WeightStore.open(directory))
     let fallback = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .allLinear)
     let chosen = try adapter.map { try LowRankConfiguration.load(from: $0) } ?? configuration ?? fallback
-    adapters = try LowRankAdapterSet(configuration: chosen, model: model, trainingTokens: cacheCapacity == nil ? min(micro, tokens) : tokens, arena: arena)
+    adapters = try LowRankAdapterSet(
+      configuration: chosen, model: model, trainingTokens: cacheCapacity == nil ? min(micro, tokens) : tokens,
+      arena: arena)
     let pool = ThreadPool(threadCount: threads)
     let engine = ComputeEngine(
       precision: precision, pool: pool,
