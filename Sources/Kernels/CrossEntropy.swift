@@ -43,7 +43,7 @@ public enum CrossEntropy {
     }
   }
 
-  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements of the labels, which
+  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements at the labels, which
   /// are returned: those are far larger than the others of their row, and zero in the matrix, so that the others keep
   /// their bits.
   public static func gradient(
@@ -51,17 +51,14 @@ public enum CrossEntropy {
   ) -> [Element] {
     let kernels = VectorOperations.kernels
     pool.run(logits.rows) { row, _ in
-      let line = logits.base + row * logits.stride
-      _ = kernels.exp_shifted(logits.columns, logSumExp.base[row], scale, line)
+      _ = kernels.exp_shifted(logits.columns, logSumExp.base[row], scale, logits.base + row * logits.stride)
     }
-    var exact: [Element] = []
-    for row in 0..<logits.rows {
-      let line = logits.base + row * logits.stride
-      let label = Int(labels[row]) - columns.lowerBound
-      guard label >= 0 && label < logits.columns else { continue }
-      exact.append(Element(row: row, column: label + columns.lowerBound, value: line[label] - scale))
-      line[label] = 0
+    return (0..<logits.rows).compactMap { row in
+      let label = Int(labels[row])
+      guard columns.contains(label) else { return nil }
+      let place = logits.base + row * logits.stride + label - columns.lowerBound
+      defer { place.pointee = 0 }
+      return Element(row: row, column: label, value: place.pointee - scale)
     }
-    return exact
   }
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Turns a GGUF file into a float16 model directory through transformers: config, tokenizer and model.safetensors."""
 import argparse
+import json
 import os
 
 import torch
@@ -18,6 +19,13 @@ def main():
     fresh = type(read)(read.config)
     fresh.load_state_dict(read.state_dict())
     fresh.half().save_pretrained(options.output)
+    # The configuration still says that the values came from a GGUF file.
+    path = os.path.join(options.output, "config.json")
+    with open(path) as file:
+        config = json.load(file)
+    config.pop("quantization_config", None)
+    with open(path, "w") as file:
+        json.dump(config, file, indent=2)
     AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(options.output)
 
 
