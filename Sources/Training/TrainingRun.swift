@@ -40,7 +40,7 @@ public final class TrainingRun {
   private let memory: TrainingMemory
   private let planner: TrainingPlanner
 
-  /// Reads the data and plans; nothing is written and no weight is read.
+  /// Reads the data, measures one product and plans; nothing is written, and no weight stays in memory.
   public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
   {
     self.options = options
