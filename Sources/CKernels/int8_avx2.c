@@ -63,6 +63,8 @@ INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
 #define UNIT 2
 #define STARTS(x) ((const int32_t *)NULL)
 #define START(starts, i) _mm256_setzero_si256()
+// the conversion has ports of its own, so that SUM_MAGIC does not pay
+#define SCALED(s, sw) _mm256_mul_ps(_mm256_cvtepi32_ps(s), sw)
 #define STEP(s, w, x) _mm256_add_epi32(s, _mm256_madd_epi16(w, x))
 #include "int8_tile256.inc"
 #include "int8_table.inc"

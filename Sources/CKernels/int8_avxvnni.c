@@ -18,6 +18,8 @@
 #define STARTS(x) FN(starts)(x)
 #define START(starts, i) _mm256_set1_epi32((starts)[i])
 #define STEP(s, w, x) _mm256_dpbusd_avx_epi32(s, w, x)
+#define SCALED(s, sw) \
+  _mm256_fmadd_ps(_mm256_castsi256_ps(s), sw, _mm256_mul_ps(sw, _mm256_set1_ps(-SUM_MAGIC)))
 #include "int8_tile256.inc"
 #include "int8_table.inc"
 #pragma clang attribute pop
