@@ -61,11 +61,17 @@ INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
 }
 
 #define UNIT 2
-#define STARTS(x) ((const int32_t *)NULL)
-#define START(starts, i) _mm256_setzero_si256()
-// the conversion has ports of its own, so that SUM_MAGIC does not pay
-#define SCALED(s, sw) _mm256_mul_ps(_mm256_cvtepi32_ps(s), sw)
-#define STEP(s, w, x) _mm256_add_epi32(s, _mm256_madd_epi16(w, x))
+#define STARTS(x, i) NULL
+#define START(starts, i) _mm256_set1_epi32(MAGIC_BITS)
+// Both products, then both sums: the compiler's own order is slower by an eighth, and spills.
+#define STEP(s0, s1, w0, w1, x)                                         \
+  do {                                                                  \
+    __m256i p0 = _mm256_madd_epi16(w0, x), p1 = _mm256_madd_epi16(w1, x); \
+    __asm__ volatile("" : "+x"(p0), "+x"(p1));                            \
+    s0 = _mm256_add_epi32(s0, p0);                                      \
+    s1 = _mm256_add_epi32(s1, p1);                                      \
+    __asm__ volatile("" : "+x"(s0), "+x"(s1));                            \
+  } while (0)
 #include "int8_tile256.inc"
 #include "int8_table.inc"
 #pragma clang attribute pop

@@ -15,11 +15,14 @@
 #include "int8_vnni.inc"
 
 #define UNIT 4
-#define STARTS(x) FN(starts)(x)
+#define STARTS(x, i) (FN(starts)(x) + (i))
 #define START(starts, i) _mm256_set1_epi32((starts)[i])
-#define STEP(s, w, x) _mm256_dpbusd_avx_epi32(s, w, x)
-#define SCALED(s, sw) \
-  _mm256_fmadd_ps(_mm256_castsi256_ps(s), sw, _mm256_mul_ps(sw, _mm256_set1_ps(-SUM_MAGIC)))
+#define STEP(s0, s1, w0, w1, x)                  \
+  do {                                           \
+    s0 = _mm256_dpbusd_avx_epi32(s0, w0, x);     \
+    s1 = _mm256_dpbusd_avx_epi32(s1, w1, x);     \
+    __asm__ volatile("" : "+x"(s0), "+x"(s1));   \
+  } while (0)
 #include "int8_tile256.inc"
 #include "int8_table.inc"
 #pragma clang attribute pop

@@ -1,4 +1,5 @@
 import CKernels
+import Foundation
 
 /// Heads of an attention layer.
 public struct AttentionShape: Sendable, Equatable {
@@ -24,9 +25,13 @@ public struct AttentionShape: Sendable, Equatable {
 public enum Attention {
   private static let tileRows = 32
 
+  /// Distance between rows of scores and of transposed keys: whole cache lines, and one more, so that the rows of a
+  /// column do not fall into the same few places of the first-level cache.
+  private static func distance(_ length: Int) -> Int { (length + 15) / 16 * 16 + 16 }
+
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
   public static func scratchByteCount(shape: AttentionShape, length: Int) -> Int {
-    ((2 * shape.headSize + 2 * tileRows) * length * 4 + 63) / 64 * 64
+    (((2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows) * 4 + 63) / 64 * 64
   }
 
   /// Memory of one task: transposed keys and values of a sample, and two tiles of scores.
@@ -36,21 +41,27 @@ public enum Attention {
     let scores: Matrix  // [tile, length]
     let gradients: Matrix  // [tile, length]
 
+    let sums: UnsafeMutablePointer<Float>  // [tile]
+
     init(_ scratch: Scratch, headSize: Int, length: Int) {
-      precondition(scratch.byteCount >= (2 * headSize + 2 * tileRows) * length * 4, "scratch of attention")
-      let base = scratch.base.assumingMemoryBound(to: Float.self)
-      keys = Matrix(base, rows: headSize, columns: length)
-      values = Matrix(base + headSize * length, rows: headSize, columns: length)
-      scores = Matrix(base + 2 * headSize * length, rows: tileRows, columns: length)
-      gradients = Matrix(base + (2 * headSize + tileRows) * length, rows: tileRows, columns: length)
+      let stride = distance(length)
+      precondition(
+        scratch.byteCount >= ((2 * headSize + 2 * tileRows) * stride + tileRows) * 4, "scratch of attention")
+      var base = scratch.base.assumingMemoryBound(to: Float.self)
+      func take(_ rows: Int) -> Matrix {
+        defer { base += rows * stride }
+        return Matrix(base, rows: rows, columns: length, stride: stride)
+      }
+      keys = take(headSize)
+      values = take(headSize)
+      scores = take(tileRows)
+      gradients = take(tileRows)
+      sums = base
     }
   }
 
   private static func transpose(_ x: Matrix, into y: Matrix) {
-    for row in 0..<x.rows {
-      let source = x.base + row * x.stride
-      for column in 0..<x.columns { y.base[column * y.stride + row] = source[column] }
-    }
+    VectorOperations.kernels.transpose(x.rows, x.columns, x.base, x.stride, y.base, y.stride)
   }
 
   /// - Parameters:
@@ -87,14 +98,15 @@ public enum Attention {
         for row in 0..<count {
           let line = scores.base + row * scores.stride
           let valid = first + row + 1
-          let total = kernels.log_sum_exp(valid, line)
-          _ = kernels.exp_shifted(valid, total, 1, line)
+          var largest: Float = 0
+          tiles.sums[row] = kernels.exp_from_largest(valid, line, &largest)
           for column in valid..<seen { line[column] = 0 }
-          logSumExp.base[head * query.rows + segment.lowerBound + first + row] = total
+          logSumExp.base[head * query.rows + segment.lowerBound + first + row] = largest + log(tiles.sums[row])
         }
         kernels.gemm(
           count, size, seen, 1, scores.base, scores.stride, 1, v.base, v.stride, 0, o.base + first * o.stride,
           o.stride)
+        for row in 0..<count { kernels.scale(size, 1 / tiles.sums[row], o.base + (first + row) * o.stride) }
       }
     }
   }
@@ -178,10 +190,10 @@ public enum Attention {
       kernels.gemm_rows(
         1, keys.rows, size, shape.scale, query.base + head * size, size, keys.base + shared, keys.stride, 0, scores,
         keys.rows)
-      let total = kernels.log_sum_exp(keys.rows, scores)
-      _ = kernels.exp_shifted(keys.rows, total, 1, scores)
+      var largest: Float = 0
+      let sum = kernels.exp_from_largest(keys.rows, scores, &largest)
       kernels.gemm(
-        1, size, keys.rows, 1, scores, keys.rows, 1, values.base + shared, values.stride, 0, output.base + head * size,
+        1, size, keys.rows, 1 / sum, scores, keys.rows, 1, values.base + shared, values.stride, 0, output.base + head * size,
         size)
     }
   }

@@ -43,13 +43,13 @@ public enum CrossEntropy {
     }
   }
 
-  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements that are returned:
-  /// those are far larger than the others of their row, and zero in the matrix, so that the others keep their bits.
+  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements of the labels, which
+  /// are returned: those are far larger than the others of their row, and zero in the matrix, so that the others keep
+  /// their bits.
   public static func gradient(
     _ logits: Matrix, columns: Range<Int>, labels: [Int32], logSumExp: Vector, scale: Float, pool: ThreadPool
   ) -> [Element] {
     let kernels = VectorOperations.kernels
-    let limit = exactProbability * scale
     pool.run(logits.rows) { row, _ in
       let line = logits.base + row * logits.stride
       _ = kernels.exp_shifted(logits.columns, logSumExp.base[row], scale, line)
@@ -58,15 +58,10 @@ public enum CrossEntropy {
     for row in 0..<logits.rows {
       let line = logits.base + row * logits.stride
       let label = Int(labels[row]) - columns.lowerBound
-      for column in 0..<logits.columns where line[column] > limit || column == label {
-        exact.append(
-          Element(row: row, column: column + columns.lowerBound, value: line[column] - (column == label ? scale : 0)))
-        line[column] = 0
-      }
+      guard label >= 0 && label < logits.columns else { continue }
+      exact.append(Element(row: row, column: label + columns.lowerBound, value: line[label] - scale))
+      line[label] = 0
     }
     return exact
   }
-
-  /// Probabilities above this are exact in the gradient.
-  private static let exactProbability: Float = Float(ProcessInfo.processInfo.environment["EXACTP"] ?? "1e9") ?? 1e9
 }

@@ -33,6 +33,10 @@ typedef struct {
   float (*log_sum_exp)(size_t n, const float *x);
   // x = exp(x - shift) * scale; returns the sum of exp(x - shift).
   float (*exp_shifted)(size_t n, float shift, float scale, float *x);
+  // x = exp(x - largest), where largest is the largest element; returns the sum.
+  float (*exp_from_largest)(size_t n, float *x, float *largest);
+  // y[j][i] = x[i][j] for m rows and n columns of x.
+  void (*transpose)(size_t m, size_t n, const float *x, size_t ldx, float *y, size_t ldy);
   // dp = p * (dp - mean) * scale: gradient of a softmax row.
   void (*softmax_backward)(size_t n, float mean, float scale, const float *p, float *dp);
   // y = x with each element zeroed with the given probability, the rest divided by 1 - probability; element i of the
