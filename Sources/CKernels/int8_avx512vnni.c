@@ -47,11 +47,12 @@
           s[i][1] = _mm512_dpbusd_epi32(s[i][1], w1, v);                                                             \
         }                                                                                                            \
       }                                                                                                              \
-      __m512 sw0 = _mm512_loadu_ps(sw), sw1 = _mm512_loadu_ps(sw + 16);                                              \
+      __m512 sw0 = _mm512_loadu_ps(sw), sw1 = _mm512_loadu_ps(sw + 16), minus = _mm512_set1_ps(-MAGIC);              \
+      __m512 away0 = _mm512_mul_ps(sw0, minus), away1 = _mm512_mul_ps(sw1, minus);                                   \
       for (size_t i = 0; i < ROWS; i++) {                                                                            \
         __m512 scale = _mm512_set1_ps(sx[i * blocks]);                                                               \
-        f[i][0] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(s[i][0]), sw0), scale, f[i][0]);                  \
-        f[i][1] = _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(s[i][1]), sw1), scale, f[i][1]);                  \
+        f[i][0] = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_castsi512_ps(s[i][0]), sw0, away0), scale, f[i][0]);        \
+        f[i][1] = _mm512_fmadd_ps(_mm512_fmadd_ps(_mm512_castsi512_ps(s[i][1]), sw1, away1), scale, f[i][1]);        \
       }                                                                                                              \
     }                                                                                                                \
     for (size_t i = 0; i < ROWS; i++) {                                                                              \

@@ -16,7 +16,7 @@
 
 #define UNIT 4
 #define STARTS(x, i) (FN(starts)(x) + (i))
-#define START(starts, i) _mm256_set1_epi32((starts)[i] + MAGIC_BITS)
+#define START(starts, i) _mm256_set1_epi32((starts)[i])
 #define STEP(s0, s1, w0, w1, x)                  \
   do {                                           \
     s0 = _mm256_dpbusd_avx_epi32(s0, w0, x);     \

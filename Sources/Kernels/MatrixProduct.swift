@@ -12,8 +12,12 @@ public enum MatrixProduct {
   private static let tileRows = 96
   /// Rows of `W` that one task takes when the input has few rows.
   private static let fewTile = 64
-  /// Up to so many rows are products of vectors: decoding into panels would not pay.
-  private static let fewRows = 2
+  /// Most rows that are products of vectors.
+  private static let mostFewRows = Int(EL_DOT_ROWS)
+
+  /// Up to so many rows are products of vectors: decoding into panels would not pay. Float weights would lose bits in
+  /// panels besides.
+  private static func fewRows(_ weight: StoredMatrix) -> Int { weight.isFloat ? mostFewRows : 2 }
   /// Rows of `W` at which a slice may start.
   public static let sliceAlignment = 64
 
@@ -67,8 +71,8 @@ public enum MatrixProduct {
   /// Scratch of one worker for `forward`, in bytes.
   public static func forwardScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
     let many = forwardLayout(weight, rows: weight.rows).largestTaskByteCount + align(exactPanelByteCount)
-    let few = align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows)))
-    return max(many, few + align(fewRows * fewTile * 4))
+    let few = align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
+    return max(many, few + align(mostFewRows * fewTile * 4))
   }
 
   private static let exactPanelByteCount = 16 * width * 4
@@ -85,15 +89,18 @@ public enum MatrixProduct {
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - y: `[tokens, rows]`
+  ///   - independentOfRowCount: few rows alone are multiplied in another way than many, which is faster and rounds
+  ///     differently; with this they are not, as in training, where a batch may come in parts
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
+    independentOfRowCount: Bool = false,
     pool: ThreadPool, scratch: [Scratch]
   ) {
     let slice = checked(rows, of: weight)
     precondition(x.columns == weight.columns && x.block == weight.reductionBlock, "input and weight fit")
     precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
-    if x.rows <= fewRows {
+    if x.rows <= fewRows(weight) && !independentOfRowCount {
       forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
       return
     }
@@ -158,7 +165,7 @@ public enum MatrixProduct {
     withNative(x, weight) { rows, native in
       pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct) { task, worker in
         let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
-        let buffer = scratch[worker].base + align(fewRows * fewTile * 4)
+        let buffer = scratch[worker].base + align(mostFewRows * fewTile * 4)
         let first = task * fewTile
         let count = min(fewTile, slice.count - first)
         for (group, tokens) in groups.enumerated() {

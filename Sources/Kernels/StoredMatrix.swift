@@ -103,6 +103,14 @@ public struct StoredMatrix: @unchecked Sendable {
     self.native = native
   }
 
+  /// Whether the elements are floats, not codes.
+  var isFloat: Bool {
+    switch codes {
+    case .f32, .f16, .bf16: true
+    case .int8, .int4, .nf4: false
+    }
+  }
+
   /// Block of the reduction over the columns: 64, or 32 where a scale changes within 64.
   public var reductionBlock: Int {
     switch codes {

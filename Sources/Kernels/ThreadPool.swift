@@ -1,3 +1,4 @@
+import CKernels
 import Foundation
 import Synchronization
 
@@ -18,7 +19,7 @@ public final class ThreadPool: Sendable {
   public init(threadCount: Int? = nil) {
     self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
     meter = WorkMeter(threadCount: self.threadCount)
-    crew = WorkCrew(helperCount: self.threadCount - 1, meter: meter)
+    crew = WorkCrew(meter: meter)
     for worker in 1..<self.threadCount {
       let thread = Thread { [crew] in crew.work(as: worker) }
       thread.name = "edge-lora-\(worker)"
@@ -46,90 +47,107 @@ public final class ThreadPool: Sendable {
 }
 
 /// What the workers of a pool share; it lives until the last of them has left, which may be after the pool has gone.
+///
+/// A loop is over when its tasks are done, not when all workers have seen it: one that sleeps through a short loop holds
+/// nobody up. Whoever comes late finds no task left, and touches nothing of the loop.
 private final class WorkCrew: @unchecked Sendable {
   // @unchecked: `job`, `work`, `taskCount` and `stopping` change only while `condition` is locked.
 
-  private let helperCount: Int
   private let meter: WorkMeter
   private let condition = NSCondition()
   private let finished = NSCondition()
-  private let nextTask = Atomic<Int>(0)
-  private let busyWorkers = Atomic<Int>(0)
-  private let generation = Atomic<Int>(0)
+  /// Number of the loop, and its next task in the lower half: a task can only be taken from the loop that it belongs to.
+  private let state = Atomic<UInt64>(0)
+  private let doneTasks = Atomic<Int>(0)
   private var taskCount = 0
   private var job: UnsafeRawPointer?
   private var work = Work.vector
   private var stopping = false
 
-  init(helperCount: Int, meter: WorkMeter) {
-    self.helperCount = helperCount
-    self.meter = meter
-  }
+  init(meter: WorkMeter) { self.meter = meter }
 
   func run(_ taskCount: Int, as work: Work, _ body: UnsafePointer<ThreadPool.Body>) {
     condition.lock()
     job = UnsafeRawPointer(body)
     self.work = work
     self.taskCount = taskCount
-    nextTask.store(0, ordering: .relaxed)
-    busyWorkers.store(helperCount, ordering: .relaxed)
-    generation.wrappingAdd(1, ordering: .releasing)
+    doneTasks.store(0, ordering: .relaxed)
+    let loop = nextLoop()
     condition.broadcast()
     condition.unlock()
-    takeTasks(body.pointee, worker: 0)
-    waitForWorkers()
+    takeTasks(of: loop, count: taskCount, as: work, body, worker: 0)
+    waitForTasks(taskCount)
     meter.mark(.serial, worker: 0)
   }
 
   func stop() {
     condition.lock()
     stopping = true
-    generation.wrappingAdd(1, ordering: .releasing)
+    _ = nextLoop()
     condition.broadcast()
     condition.unlock()
   }
 
-  private func takeTasks(_ body: ThreadPool.Body, worker: Int) {
+  /// Begins a loop; call while `condition` is locked.
+  private func nextLoop() -> UInt64 {
+    let loop = state.load(ordering: .relaxed) >> 32 + 1
+    state.store(loop << 32, ordering: .releasing)
+    return loop
+  }
+
+  private func takeTasks(
+    of loop: UInt64, count: Int, as work: Work, _ body: UnsafePointer<ThreadPool.Body>, worker: Int
+  ) {
     meter.mark(work, worker: worker)
-    while true {
-      let task = nextTask.wrappingAdd(1, ordering: .relaxed).oldValue
-      if task >= taskCount { break }
-      body(task, worker)
-    }
-    meter.mark(.idle, worker: worker)
-  }
-
-  /// Spins briefly, because most loops end within microseconds of each other, then sleeps.
-  private func waitForWorkers() {
-    for _ in 0..<spinCount where busyWorkers.load(ordering: .acquiring) != 0 { spinHint() }
-    if busyWorkers.load(ordering: .acquiring) == 0 { return }
-    finished.lock()
-    while busyWorkers.load(ordering: .acquiring) != 0 { finished.wait() }
-    finished.unlock()
-  }
-
-  func work(as worker: Int) {
-    var seen = 0
-    while true {
-      for _ in 0..<spinCount where generation.load(ordering: .acquiring) == seen { spinHint() }
-      condition.lock()
-      while generation.load(ordering: .acquiring) == seen { condition.wait() }
-      seen = generation.load(ordering: .acquiring)
-      let pointer = stopping ? nil : job
-      condition.unlock()
-      guard let pointer else { return }
-      takeTasks(pointer.assumingMemoryBound(to: ThreadPool.Body.self).pointee, worker: worker)
-      if busyWorkers.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+    var seen = state.load(ordering: .relaxed)
+    while seen >> 32 == loop && seen & 0xFFFF_FFFF < UInt64(count) {
+      let (taken, now) = state.compareExchange(
+        expected: seen, desired: seen + 1, ordering: .acquiringAndReleasing)
+      guard taken else {
+        seen = now
+        continue
+      }
+      body.pointee(Int(seen & 0xFFFF_FFFF), worker)
+      if doneTasks.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count && worker != 0 {
         finished.lock()
         finished.signal()
         finished.unlock()
       }
+      seen = state.load(ordering: .relaxed)
     }
+    meter.mark(.idle, worker: worker)
   }
 
-  private let spinCount = 2000
+  /// Looks for some microseconds whether `isOver`: most waits are shorter than going to sleep and waking up.
+  @inline(__always) private func spin(until isOver: () -> Bool) -> Bool {
+    for _ in 0..<2000 {
+      if isOver() { return true }
+      el_spin_hint()
+    }
+    return false
+  }
 
-  @inline(__always) private func spinHint() {
-    _ = nextTask.load(ordering: .relaxed)
+  private func waitForTasks(_ count: Int) {
+    if spin(until: { doneTasks.load(ordering: .acquiring) == count }) { return }
+    finished.lock()
+    while doneTasks.load(ordering: .acquiring) != count { finished.wait() }
+    finished.unlock()
+  }
+
+  func work(as worker: Int) {
+    var seen: UInt64 = 0
+    while true {
+      _ = spin { state.load(ordering: .acquiring) >> 32 != seen }
+      condition.lock()
+      while state.load(ordering: .acquiring) >> 32 == seen { condition.wait() }
+      seen = state.load(ordering: .acquiring) >> 32
+      let pointer = stopping ? nil : job
+      let count = taskCount
+      let work = work
+      condition.unlock()
+      guard let pointer else { return }
+      takeTasks(
+        of: seen, count: count, as: work, pointer.assumingMemoryBound(to: ThreadPool.Body.self), worker: worker)
+    }
   }
 }

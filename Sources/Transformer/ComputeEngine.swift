@@ -25,6 +25,7 @@ public final class ComputeEngine {
 
   public let precision: Precision
   public let pool: ThreadPool
+  private let trains: Bool
   private let rowStorage: Scratch
   private let workerScratch: [Scratch]
 
@@ -48,6 +49,7 @@ public final class ComputeEngine {
 
   public init(precision: Precision, pool: ThreadPool, demands: [Demand], arena: Arena) {
     self.precision = precision
+    trains = demands.contains { $0.hasGradient }
     self.pool = pool
     var rowBytes = 64
     var scratchBytes = 64
@@ -116,7 +118,8 @@ public final class ComputeEngine {
       quantized = again
     }
     MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, independentOfRowCount: trains, pool: pool,
+      scratch: workerScratch)
   }
 
   /// Seconds that one product takes, with everything around it: for predicting the speed of a run.

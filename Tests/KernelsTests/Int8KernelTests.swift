@@ -20,7 +20,9 @@ private struct Bench {
   let kernels: UnsafePointer<el_int8_kernels>
 
   /// `rows` made-up rows of `count` values, quantised.
-  func rows(_ rows: Int, count: Int, block: Int, dither: UInt32 = 0) -> (native: el_rows, memory: [Memory]) {
+  func rows(_ rows: Int, count: Int, block: Int, dither: UInt32 = 0, zeroColumns: [Int32] = []) -> (
+    native: el_rows, memory: [Memory]
+  ) {
     let columns = (count + block - 1) / block * block
     let codes = Memory(kernels.pointee.row_code_bytes(rows, columns, block))
     let scales = Memory(rows * columns / block * 4)
@@ -30,6 +32,7 @@ private struct Bench {
     for row in 0..<rows {
       var values = (0..<count).map { _ in generator.next() * generator.next() }
       if row == 3 { values = values.map { _ in 0 } }
+      for column in zeroColumns { values[Int(column)] = 0 }
       kernels.pointee.quantize_row(&native, row, count, values, dither == 0 ? 0 : dither &+ UInt32(row) | 1)
     }
     return (native, [codes, scales])
@@ -119,7 +122,7 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
   let columns: [Int32] = [0, 5, 63]
   let values = (0..<shape.rows * 3).map { Float($0) - 3 }
   let result = expectEqualBits { bench in
-    var x = bench.rows(shape.rows + 2, count: shape.reduction, block: block)
+    var x = bench.rows(shape.rows + 2, count: shape.reduction, block: block, zeroColumns: columns)
     let buffer = Memory(bench.kernels.pointee.dot_buffer_bytes(shape.reduction, shape.rows))
     var y = [Float](repeating: 0, count: shape.rows * 20)
     columns.withUnsafeBufferPointer { columns in
@@ -133,7 +136,8 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
   }
   // against fp64: only the codes of x are rounded, and NF4's codes to 8 bits
   var generator = Generator()
-  let x = (0..<(shape.rows + 2) * shape.reduction).map { _ in generator.next() * generator.next() }
+  var x = (0..<(shape.rows + 2) * shape.reduction).map { _ in generator.next() * generator.next() }
+  for row in 0..<shape.rows + 2 { for column in columns { x[row * shape.reduction + Int(column)] = 0 } }
   let exact = weight.values()
   var error = 0.0
   var norm = 0.0

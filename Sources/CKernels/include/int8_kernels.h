@@ -10,8 +10,9 @@
 #define EL_PANEL 32
 // Instruction sets may interleave so many quantised rows: a product starts at a multiple of it.
 #define EL_ROW_GROUP 8
-// Most rows that dot_rows takes.
+// Most rows that dot_rows takes, and most exact columns.
 #define EL_DOT_ROWS 8
+#define EL_EXACT 16
 
 typedef enum { EL_F32, EL_F16, EL_BF16, EL_INT8, EL_INT4, EL_NF4 } el_codes;
 typedef enum { EL_SCALE_NONE, EL_SCALE_F32, EL_SCALE_F16, EL_SCALE_BF16, EL_SCALE_NESTED } el_scale_type;
@@ -91,7 +92,8 @@ typedef struct {
 
   // y[i * ldy + r] = x[i] . W[row + r], r < count, for the m <= EL_DOT_ROWS rows of x from `first`: products of few
   // tokens. Weights in f32, f16 and bf16 meet x's dequantised values; the others stay integers. exact, whose values
-  // start at row `first`, is added. x's block is the matrix's. buffer: dot_buffer_bytes(columns, m), aligned to 64.
+  // start at row `first` and whose codes in x are zero, is added. x's block is the matrix's. buffer:
+  // dot_buffer_bytes(columns, m), aligned to 64.
   void (*dot_rows)(const el_matrix *w, size_t row, size_t count, const el_rows *x, size_t first, size_t m,
                    const el_exact_columns *exact, void *buffer, float *y, size_t ldy);
   size_t (*dot_buffer_bytes)(size_t columns, size_t m);
