@@ -193,8 +193,8 @@ public enum Attention {
       var largest: Float = 0
       let sum = kernels.exp_from_largest(keys.rows, scores, &largest)
       kernels.gemm(
-        1, size, keys.rows, 1 / sum, scores, keys.rows, 1, values.base + shared, values.stride, 0, output.base + head * size,
-        size)
+        1, size, keys.rows, 1 / sum, scores, keys.rows, 1, values.base + shared, values.stride, 0,
+        output.base + head * size, size)
     }
   }
 }

@@ -115,7 +115,8 @@ public enum VectorOperations {
     let kernels = kernels
     forEachRow(x.rows, pool: pool) { row in
       kernels.dropout(
-        x.columns, probability, seed, UInt64((firstRow + row) * x.columns), x.base + row * x.stride, y.base + row * y.stride)
+        x.columns, probability, seed, UInt64((firstRow + row) * x.columns), x.base + row * x.stride,
+        y.base + row * y.stride)
     }
   }
 }
