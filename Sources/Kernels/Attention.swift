@@ -194,8 +194,7 @@ public enum Attention {
       let sum = kernels.exp_from_largest(keys.rows, scores, &largest)
       kernels.gemm(
         1, size, keys.rows, 1 / sum, scores, keys.rows, 1, values.base + shared, values.stride, 0,
-        output.base + head * size,
-        size)
+        output.base + head * size, size)
     }
   }
 }

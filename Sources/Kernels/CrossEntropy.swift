@@ -43,8 +43,8 @@ public enum CrossEntropy {
     }
   }
 
-  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the elements at the labels, which
-  /// are returned: those are far larger than the others of their row, and zero in the matrix, so that the others keep
+  /// Turns one slice of the logits into the gradient of `scale * sum(losses)`, but for the labels' elements, which are
+  /// returned: those are far larger than the others of their row, and zero in the matrix, so that the others keep
   /// their bits.
   public static func gradient(
     _ logits: Matrix, columns: Range<Int>, labels: [Int32], logSumExp: Vector, scale: Float, pool: ThreadPool

@@ -119,6 +119,7 @@ public enum MatrixProduct {
           kernels.pointee.decode_rows(native.pointer, slice.lowerBound + index * width, x.block, &panel)
         }
         pool.meter.mark(.integerProduct, worker: worker)
+        let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
         for start in stride(from: 0, to: x.rows, by: tileRows) {
           let count = min(tileRows, x.rows - start)
           for index in range {
@@ -126,25 +127,25 @@ public enum MatrixProduct {
             kernels.pointee.gemm(
               rows.pointer, start, count, 0, weight.columns, &panel, y.base + start * y.stride + index * width,
               y.stride, min(width, slice.count - index * width), accumulate ? 1 : 0)
+            guard x.exactCount > 0 else { continue }
+            // while this part of the output is in cache
+            addExactColumns(
+              x, rows: start..<start + count, groups: groups, panel: panel, values: exact,
+              into: y.columns(index * width..<min((index + 1) * width, slice.count)))
           }
-        }
-        guard x.exactCount > 0 else { return }
-        let values = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
-        for index in range {
-          addExactColumns(
-            x, groups: groups, panel: layout.panel(index - range.lowerBound, at: memory), values: values,
-            into: y.columns(index * width..<min((index + 1) * width, slice.count)))
         }
       }
     }
   }
 
-  /// `y[t] += sum_c exact[t][c] * w[c]` for the panel's columns.
+  /// `y[t] += sum_c exact[t][c] * w[c]` for some rows and the panel's columns.
   private static func addExactColumns(
-    _ x: QuantizedRows, groups: [Range<Int>], panel: el_panel, values: UnsafeMutablePointer<Float>, into y: Matrix
+    _ x: QuantizedRows, rows part: Range<Int>, groups: [Range<Int>], panel: el_panel,
+    values: UnsafeMutablePointer<Float>, into y: Matrix
   ) {
     var panel = panel
-    for (group, rows) in groups.enumerated() {
+    for (group, all) in groups.enumerated() where all.overlaps(part) {
+      let rows = all.clamped(to: part)
       for index in 0..<x.exactCount {
         let column = Int(x.exactColumns[group * x.exactCount + index])
         KernelTables.int8.pointee.panel_values(&panel, column, x.block, values + index * width)

@@ -1,4 +1,5 @@
 import CKernels
+import Foundation
 import Testing
 
 private func floatTables() -> [UnsafePointer<el_float_kernels>] {
@@ -17,7 +18,9 @@ private enum Order: CaseIterable {
   case rows, columns, strided
 }
 
-@Test(arguments: [(17, 29, 13), (8, 8, 4), (32, 64, 33), (1, 7, 3), (9, 40, 1)])
+@Test(arguments: [
+  (17, 29, 13), (8, 8, 4), (32, 64, 33), (1, 7, 3), (9, 40, 1), (14, 70, 8), (7, 80, 17), (5, 40, 33),
+])
 func floatProductsMatchFP64(m: Int, n: Int, k: Int) {
   var generator = Generator()
   let b = (0..<k * (n + 3)).map { _ in generator.next() }
@@ -46,5 +49,66 @@ func floatProductsMatchFP64(m: Int, n: Int, k: Int) {
         if String(cString: table.pointee.name) == "neon" { #expect(c == portable) }
       }
     }
+  }
+}
+
+@Test(arguments: [(7, 9, 13), (3, 4, 8), (1, 1, 3), (10, 5, 65)])
+func dotProductsOfRowsMatchFP64(m: Int, n: Int, k: Int) {
+  var generator = Generator()
+  let a = (0..<m * (k + 2)).map { _ in generator.next() }
+  let b = (0..<n * (k + 1)).map { _ in generator.next() }
+  for table in floatTables() {
+    for beta in [Float(0), 1] {
+      var c = (0..<m * (n + 1)).map { Float($0 % 11) / 4 }
+      let before = c
+      table.pointee.gemm_rows(m, n, k, 0.5, a, k + 2, b, k + 1, beta, &c, n + 1)
+      for i in 0..<m {
+        for j in 0..<n {
+          var sum = 0.0
+          for p in 0..<k { sum += Double(a[i * (k + 2) + p]) * Double(b[j * (k + 1) + p]) }
+          let expected = Double(beta) * Double(before[i * (n + 1) + j]) + 0.5 * sum
+          // sums of up to 65 products below 1, rounded at each step
+          #expect(abs(Double(c[i * (n + 1) + j]) - expected) < 1e-5)
+        }
+        #expect(c[i * (n + 1) + n] == before[i * (n + 1) + n], "what lies between the rows stays")
+      }
+    }
+  }
+}
+
+@Test(arguments: [(8, 8), (5, 7), (33, 64), (1, 3)]) func transposingMovesEveryElement(m: Int, n: Int) {
+  let x = (0..<m * (n + 2)).map { Float($0) }
+  for table in floatTables() {
+    var y = [Float](repeating: -1, count: n * (m + 3))
+    table.pointee.transpose(m, n, x, n + 2, &y, m + 3)
+    for j in 0..<n {
+      for i in 0..<m + 3 { #expect(y[j * (m + 3) + i] == (i < m ? x[i * (n + 2) + j] : -1)) }
+    }
+  }
+}
+
+@Test(arguments: [1, 7, 16, 61]) func exponentialsFromTheLargestMatchFP64(count: Int) {
+  var generator = Generator()
+  var x = (0..<count).map { _ in generator.next() * 40 }
+  if count > 2 { x[1] = -.infinity }
+  for table in floatTables() {
+    var y = x
+    var largest: Float = 0
+    let sum = table.pointee.exp_from_largest(count, &y, &largest)
+    #expect(largest == x.max())
+    var expected = 0.0
+    for (x, y) in zip(x, y) {
+      let value = exp(Double(x) - Double(largest))
+      expected += value
+      // the relative error of the exponential function, and of the difference of numbers up to 80
+      #expect(abs(Double(y) - value) <= value * 6e-6 + 1e-37)
+    }
+    #expect(abs(Double(sum) / expected - 1) < 6e-6)
+  }
+  for table in floatTables() {
+    var y = x
+    y[0] = .nan
+    var largest: Float = 0
+    #expect(table.pointee.exp_from_largest(count, &y, &largest).isNaN || y[0].isNaN, "what is no number stays none")
   }
 }

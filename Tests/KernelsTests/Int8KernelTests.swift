@@ -194,3 +194,25 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
     }
   }
 }
+
+@Test func theLowestCodeKeepsItsSign() {
+  // -128 has no positive counterpart in 8 bits
+  let weight = Memory(64)
+  for i in 0..<64 { weight.bind(Int8.self)[i] = -128 }
+  var matrix = el_matrix()
+  (matrix.codes, matrix.rows, matrix.columns, matrix.group) = (EL_INT8, 1, 64, 64)
+  matrix.nested_group = 1
+  matrix.data = UnsafeRawPointer(weight.base)
+  for kernels in kernelTables() {
+    let bench = Bench(kernels: kernels)
+    var x = bench.rows(1, count: 64, block: 64)
+    let values = (0..<64).map { Float($0 % 2 == 0 ? 127 : -126) }
+    kernels.pointee.quantize_row(&x.native, 0, 64, values, 0)
+    let buffer = Memory(kernels.pointee.dot_buffer_bytes(64, 1))
+    var exact = el_exact_columns(count: 0, columns: nil, values: nil)
+    var y: Float = 0
+    kernels.pointee.dot_rows(&matrix, 0, 1, &x.native, 0, 1, &exact, buffer.base, &y, 1)
+    #expect(y == -128 * 32, "\(String(cString: kernels.pointee.name))")
+    withExtendedLifetime((weight, x.memory)) {}
+  }
+}
