@@ -27,7 +27,7 @@ let package = Package(
         "Kernels", "Formats", "Tokenization", "WeightStore", "Memory", "Transformer", "Adapters", "Training",
         "Deployment",
       ]),
-    .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels"]),
+    .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(

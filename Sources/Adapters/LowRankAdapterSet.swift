@@ -63,6 +63,11 @@ public final class LowRankAdapterSet {
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
   }
 
+  /// Elements of each matrix, in the order of `parameters`.
+  public var matrixCounts: [Int] {
+    adapters.flatMap { [$0.a.rows * $0.a.columns, $0.bTransposed.rows * $0.bTransposed.columns] }
+  }
+
   /// PEFT's start: `A` uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`), `B` zero; reproducible from `seed`.
   public func initialize(seed: UInt64) {
     for (index, adapter) in adapters.enumerated() {

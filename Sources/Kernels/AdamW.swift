@@ -1,6 +1,30 @@
 import CKernels
 import Foundation
 
+/// How AdamW's moments are kept between steps.
+public enum MomentFormat: String, Sendable, CaseIterable {
+  /// Exact, 8 bytes for both moments of a parameter.
+  case f32
+  /// `BlockwiseMoments`, a little more than 2 bytes. Changes the updates a little.
+  case int8
+
+  /// Whether updates are those of `f32`.
+  public var isLossless: Bool { self == .f32 }
+}
+
+/// AdamW's two moments of every parameter; views that own nothing.
+public enum AdamWMoments: Sendable {
+  case f32(first: Vector, second: Vector)
+  case int8(BlockwiseMoments)
+
+  public var format: MomentFormat {
+    switch self {
+    case .f32: .f32
+    case .int8: .int8
+    }
+  }
+}
+
 /// Adam with decoupled weight decay, as `torch.optim.AdamW` computes it.
 ///
 /// Source: Loshchilov & Hutter 2017, arXiv 1711.05101.
@@ -17,17 +41,41 @@ public struct AdamW: Sendable {
     self.weightDecay = weightDecay
   }
 
-  /// One update in place; all vectors of one length.
+  /// One update in place; as many gradients and moments as parameters.
+  ///
+  /// Moments in 8 bits are decoded, updated and rounded again block by block. The parameters take their step by the
+  /// moments as they are before rounding.
   /// - Parameter step: number of this update, from 1
   public func update(
-    parameters: Vector, gradients: Vector, firstMoment: Vector, secondMoment: Vector, step: Int, learningRate: Double
+    parameters: Vector, gradients: Vector, moments: AdamWMoments, step: Int, learningRate: Double, pool: ThreadPool
   ) {
-    precondition(
-      gradients.count == parameters.count && firstMoment.count == parameters.count
-        && secondMoment.count == parameters.count, "moments and gradients fit the parameters")
+    precondition(gradients.count == parameters.count, "gradients fit the parameters")
+    switch moments {
+    case .f32(let first, let second):
+      precondition(first.count == parameters.count && second.count == parameters.count, "moments fit the parameters")
+      update(
+        0..<parameters.count, parameters, gradients, first: first.base, second: second.base, step: step,
+        learningRate: learningRate)
+    case .int8(let moments):
+      precondition(moments.count == parameters.count, "moments fit the parameters")
+      moments.forEachBlock(pool: pool) { block, elements, worker in
+        let (first, second) = moments.working(worker)
+        moments.decode(block: block, elements, first: first, second: second)
+        update(
+          elements, parameters, gradients, first: first, second: second, step: step, learningRate: learningRate)
+        moments.encode(block: block, elements, first: first, second: second)
+      }
+    }
+  }
+
+  /// The update of some elements, whose moments begin at `first` and `second`.
+  private func update(
+    _ elements: Range<Int>, _ parameters: Vector, _ gradients: Vector, first: UnsafeMutablePointer<Float>,
+    second: UnsafeMutablePointer<Float>, step: Int, learningRate: Double
+  ) {
     VectorOperations.kernels.adamw(
-      parameters.count, parameters.base, gradients.base, firstMoment.base, secondMoment.base, Float(learningRate),
-      Float(beta1), Float(beta2), Float(epsilon), Float(weightDecay), Float(1 - pow(beta1, Double(step))),
-      Float((1 - pow(beta2, Double(step))).squareRoot()))
+      elements.count, parameters.base + elements.lowerBound, gradients.base + elements.lowerBound, first, second,
+      Float(learningRate), Float(beta1), Float(beta2), Float(epsilon), Float(weightDecay),
+      Float(1 - pow(beta1, Double(step))), Float((1 - pow(beta2, Double(step))).squareRoot()))
   }
 }

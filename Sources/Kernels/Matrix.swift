@@ -82,4 +82,9 @@ public struct Scratch: @unchecked Sendable {
     self.base = base
     self.byteCount = byteCount
   }
+
+  /// Runs `body` on the bytes.
+  public func withBytes<R>(_ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
+    try body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))
+  }
 }

@@ -1,9 +1,11 @@
 import Formats
+import Kernels
 import Transformer
 
 /// What a user wants of a plan, whatever would be fastest.
 public struct StrategyWishes: Sendable {
   public var layerInputs: LayerInputFormat?
+  public var optimizerMoments: MomentFormat?
   /// Layers whose activations are kept.
   public var keptLayers: Int?
   /// Layers whose weights stay in memory; with 0 the vocabulary passes through as well.
@@ -20,6 +22,7 @@ public struct StrategyWishes: Sendable {
     if let wished = self.strategy { return wished }
     var strategy = strategy
     if let layerInputs { strategy.layerInputs = layerInputs }
+    if let optimizerMoments { strategy.optimizerMoments = optimizerMoments }
     if let keptLayers {
       strategy.keptAttentionLayers = keptLayers
       strategy.keptFeedForwardLayers = keptLayers
@@ -57,11 +60,14 @@ public struct StrategyWishes: Sendable {
     guard let inputs = json["layer_inputs"]?.stringValue.flatMap({ LayerInputFormat(rawValue: $0) }),
       let isHeadResident = json["resident_head"]?.boolValue
     else { throw OptionError("--plan \(planFile): layer_inputs or resident_head is missing or unknown") }
+    guard let moments = json["optimizer_moments"]?.stringValue.flatMap({ MomentFormat(rawValue: $0) }) else {
+      throw OptionError("--plan \(planFile): optimizer_moments is missing or unknown")
+    }
     strategy = TrainingStrategy(
       groupRows: group, microBatchSize: micro, feedForwardTokens: try number("feed_forward_tokens", 128...1 << 30),
       keptAttentionLayers: try number("kept_attention_layers", 0...1 << 20),
       keptFeedForwardLayers: try number("kept_feed_forward_layers", 0...1 << 20), layerInputs: inputs,
-      headRows: headRows, headColumns: headColumns, residentLayers: try number("resident_layers", 0...1 << 20),
+      optimizerMoments: moments, headRows: headRows, headColumns: headColumns, residentLayers: try number("resident_layers", 0...1 << 20),
       isHeadResident: isHeadResident)
   }
 }

@@ -54,8 +54,8 @@ public final class Trainer {
       VectorOperations.scale(memory.adapters.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
     }
     optimizer.update(
-      parameters: memory.adapters.parameters, gradients: memory.adapters.gradients, firstMoment: memory.firstMoment,
-      secondMoment: memory.secondMoment, step: step + 1, learningRate: learningRate)
+      parameters: memory.adapters.parameters, gradients: memory.adapters.gradients, moments: memory.moments,
+      step: step + 1, learningRate: learningRate, pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
       tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now).seconds)

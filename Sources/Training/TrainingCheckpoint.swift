@@ -21,6 +21,7 @@ public struct TrainingCheckpoint {
   public let fingerprint: String
 
   private static let momentsName = "optimizer.safetensors"
+  private static let parametersName = "parameters"
   private static let stateName = "trainer_state.json"
 
   /// Writes `checkpoint-STEP` into `directory`.
@@ -32,13 +33,11 @@ public struct TrainingCheckpoint {
     try memory.adapters.save(to: output.temporaryPath, baseModel: baseModel)
     let writer = try SafetensorsWriter(
       path: "\(output.temporaryPath)/\(momentsName)",
-      headerByteCount: SafetensorsWriter.headerByteCount(tensors: 3, longestName: 16))
-    for (name, vector) in [
-      ("parameters", memory.adapters.parameters), ("exp_avg", memory.firstMoment), ("exp_avg_sq", memory.secondMoment),
-    ] {
-      try writer.begin(.init(name: name, elementType: .f32, shape: [vector.count]))
-      try vector.withBytes { try writer.append($0) }
-    }
+      headerByteCount: SafetensorsWriter.headerByteCount(tensors: 5, longestName: AdamWMoments.longestName))
+    let parameters = memory.adapters.parameters
+    try writer.begin(.init(name: parametersName, elementType: .f32, shape: [parameters.count]))
+    try parameters.withBytes { try writer.append($0) }
+    try memory.moments.write(to: writer)
     try writer.finish()
     var sums = JSONObject()
     for name in ["adapter_model.safetensors", "adapter_config.json", momentsName] {
@@ -83,16 +82,13 @@ public struct TrainingCheckpoint {
   }
 
   /// Puts parameters and moments back.
-  public func restore(into memory: TrainingMemory) throws {
+  /// - Returns: the form of the checkpoint's moments; if it is not the memory's, they were converted
+  public func restore(into memory: TrainingMemory) throws -> MomentFormat {
     let file = try SafetensorsFile(path: "\(path)/\(Self.momentsName)")
-    for (name, vector) in [
-      ("parameters", memory.adapters.parameters), ("exp_avg", memory.firstMoment), ("exp_avg_sq", memory.secondMoment),
-    ] {
-      guard let tensor = file.tensor(name), tensor.elementType == .f32, tensor.shape == [vector.count] else {
-        throw CheckpointError(path: file.path, reason: "\(name) does not fit this adapter")
-      }
-      vector.withMutableElements { tensor.copyFloats(range: 0..<vector.count, into: $0) }
-    }
+    let parameters = memory.adapters.parameters
+    let tensor = try file.state(Self.parametersName, .f32, count: parameters.count)
+    parameters.withMutableElements { tensor.copyFloats(range: 0..<parameters.count, into: $0) }
+    return try memory.moments.read(file, parts: memory.adapters.matrixCounts)
   }
 
   /// Removes all but the newest `limit` checkpoints.

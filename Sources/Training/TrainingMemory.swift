@@ -10,8 +10,7 @@ public final class TrainingMemory {
   public let strategy: TrainingStrategy
   public let arena: Arena
   public let adapters: LowRankAdapterSet
-  public let firstMoment: Vector
-  public let secondMoment: Vector
+  public let moments: AdamWMoments
   public let engine: ComputeEngine
   public let workspace: Workspace
 
@@ -27,8 +26,8 @@ public final class TrainingMemory {
     self.strategy = strategy
     self.arena = arena
     adapters = try LowRankAdapterSet(configuration: adapter, model: model, trainingTokens: tokens, arena: arena)
-    firstMoment = arena.vector("first moments", kind: .optimizer, count: adapters.parameters.count)
-    secondMoment = arena.vector("second moments", kind: .optimizer, count: adapters.parameters.count)
+    moments = AdamWMoments(
+      strategy.optimizerMoments, parts: adapters.matrixCounts, threadCount: pool.threadCount, arena: arena)
     let residency = WeightResidency(
       model: model, residentLayers: strategy.residentLayers, isHeadResident: strategy.isHeadResident)
     engine = ComputeEngine(

@@ -1,5 +1,6 @@
 import Adapters
 import Formats
+import Kernels
 import Memory
 import Transformer
 
@@ -76,6 +77,9 @@ public struct TrainingOptions: Sendable {
     .init("max-mem", "SIZE", "memory of the whole process, such as 512M or 4G (default: what is free)"),
     .init("plan", "FILE", default: "auto", "use the plan in FILE, as plan --json prints it, instead of the fastest"),
     .init("layer-inputs", "KIND", "keep layer inputs as f32, spilled (to a file), bf16 or int8 (both lossy)"),
+    .init(
+      "optimizer-moments", "KIND",
+      "keep AdamW's moments as f32 or int8 (lossy; what Hugging Face calls --optim adamw_8bit)"),
     .init("keep-layers", "N", "keep the activations of so many layers; the others are computed again"),
     .init("resident-layers", "N", "keep the weights of so many layers in memory; the others pass through"),
     .init("rank", "N", default: "8", "rank of the adapters"),
@@ -152,6 +156,9 @@ public struct TrainingOptions: Sendable {
     let plan = text("plan") ?? "auto"
     wishes.planFile = plan == "auto" ? nil : plan
     if text("layer-inputs") != nil { wishes.layerInputs = try kind("layer-inputs", LayerInputFormat.self) }
+    if text("optimizer-moments") != nil {
+      wishes.optimizerMoments = try kind("optimizer-moments", MomentFormat.self)
+    }
     wishes.keptLayers = try number("keep-layers", Int.self, 0, 100_000)
     wishes.residentLayers = try number("resident-layers", Int.self, 0, 100_000)
     adapter = LowRankConfiguration(

@@ -7,14 +7,18 @@ public struct PlanError: Error, CustomStringConvertible {
   public let budget: Int
   /// The least that works, in bytes.
   public let least: Int
+  /// What that least keeps in fewer bits.
+  public let losses: [String]
   /// Changes that would help, and the least with each.
   public let remedies: [(change: String, least: Int)]
 
   public var description: String {
     let lines = remedies.map { "       with \($0.change): \(ByteCount.megabytes($0.least))" }
+    let cost = losses.isEmpty ? "" : ", with \(losses.joined(separator: " and ")) (lossy)"
     return
       ([
-        "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem \(ByteCount.megabytes(least))"
+        "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem "
+          + ByteCount.megabytes(least) + cost
       ]
       + lines).joined(separator: "\n")
   }
@@ -68,7 +72,8 @@ public struct TrainingPlan: Sendable {
       ("feed_forward_tokens", .integer(min(strategy.feedForwardTokens, strategy.microBatchSize * rowLength))),
       ("kept_attention_layers", .integer(min(strategy.keptAttentionLayers, layerCount))),
       ("kept_feed_forward_layers", .integer(min(strategy.keptFeedForwardLayers, layerCount))),
-      ("layer_inputs", .string(strategy.layerInputs.rawValue)), ("head_rows", .integer(strategy.headRows)),
+      ("layer_inputs", .string(strategy.layerInputs.rawValue)),
+      ("optimizer_moments", .string(strategy.optimizerMoments.rawValue)), ("head_rows", .integer(strategy.headRows)),
       ("head_columns", .integer(min(strategy.headColumns, vocabularySize))),
       ("resident_layers", .integer(min(strategy.residentLayers, layerCount))),
       ("resident_head", .bool(strategy.isHeadResident)),
@@ -78,14 +83,16 @@ public struct TrainingPlan: Sendable {
   /// The plan as a table for people.
   public var table: String {
     let inputs =
-      strategy.layerInputs.isLossless
-      ? strategy.layerInputs.rawValue : "\(strategy.layerInputs.rawValue) (lossy: gradients change a little)"
+      strategy.layerInputs.rawValue + (strategy.layerInputs.isLossless ? "" : " (lossy: gradients change a little)")
+    let moments =
+      strategy.optimizerMoments.rawValue
+      + (strategy.optimizerMoments.isLossless ? "" : " (lossy: updates change a little)")
     var lines = [
       "\(rowsPerStep) x \(rowLength) tokens a step, \(strategy.groupRows) rows in one pass over the weights, "
         + "\(strategy.microBatchSize) at a time; \(trainableParameters) trainable parameters",
       "activations kept for attention in \(min(strategy.keptAttentionLayers, layerCount)) and feed-forward in "
         + "\(min(strategy.keptFeedForwardLayers, layerCount)) of \(layerCount) layers, the others are computed again; "
-        + "layer inputs: \(inputs)",
+        + "layer inputs: \(inputs); optimiser moments: \(moments)",
       "weights of \(min(strategy.residentLayers, layerCount)) of \(layerCount) layers"
         + (strategy.isHeadResident ? " and the vocabulary stay" : " stay, the vocabulary passes through")
         + "; head in chunks of \(strategy.headRows) tokens x \(min(strategy.headColumns, vocabularySize)) logits",
@@ -114,7 +121,8 @@ public struct TrainingPlan: Sendable {
           "\(min(plan.strategy.keptAttentionLayers, plan.layerCount))/"
             + "\(min(plan.strategy.keptFeedForwardLayers, plan.layerCount)) of \(plan.layerCount)",
           "\(min(plan.strategy.residentLayers, plan.layerCount)) layers"
-            + (plan.strategy.isHeadResident ? ", vocabulary" : ""),
+            + (plan.strategy.isHeadResident ? ", vocabulary" : "")
+            + (plan.strategy.losses.isEmpty ? "" : "; lossy: \(plan.strategy.losses.joined(separator: ", "))"),
         ]))
     }
     return lines.joined(separator: "\n")

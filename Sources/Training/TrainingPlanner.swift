@@ -50,16 +50,22 @@ public struct TrainingPlanner {
   /// - Returns: the plan, and its memory, not yet committed
   /// - Throws: `PlanError`
   public func plan(budget: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
+    try plan(budget: budget, rungs: rungs)
+  }
+
+  /// The same with only some of the rungs.
+  private func plan(budget: Int?, rungs: [Rung]) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
     guard let budget else {
-      let whole = base(group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0])
+      let whole = base(
+        group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0],
+        moments: rungs[0].moments)
       return try finish(wishes.apply(to: cut(rich(whole), Self.headCuts[0])), budget: nil)
     }
-    // What changes no gradient comes first; fewer bits are a last resort.
-    var least = Int.max
-    for isLossless in [true, false] {
+    var least: Candidate?
+    for rung in rungs {
       var best: (seconds: Double, strategy: TrainingStrategy)?
-      for candidate in try candidates(isLossless: isLossless).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
-        least = min(least, candidate.byteCount)
+      for candidate in try candidates(rung).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
+        if least.map({ candidate.byteCount < $0.byteCount }) ?? true { least = candidate }
         guard candidate.byteCount <= budget else { continue }
         if let best, best.seconds <= candidate.leastSeconds { continue }
         let filled = try fill(candidate, budget: budget)
@@ -67,14 +73,20 @@ public struct TrainingPlanner {
       }
       if let best { return try finish(best.strategy, budget: budget) }
     }
-    throw PlanError(budget: budget, least: least, remedies: try remedies(below: least))
+    throw PlanError(
+      budget: budget, least: least?.byteCount ?? .max, losses: least?.strategy.losses ?? [],
+      remedies: try remedies(below: least?.byteCount ?? .max))
   }
 
   /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
   public func plan(available: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
     var best = try plan(budget: available).plan
     let bound = best.cost.seconds(speed) * Self.nearlyAsFast
-    while let smaller = try? plan(budget: best.predictedPeakBytes * 3 / 4).plan, smaller.cost.seconds(speed) <= bound {
+    // Less memory is no reason to lose bits.
+    let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
+    while let smaller = try? plan(budget: best.predictedPeakBytes * 3 / 4, rungs: Array(rungs[...reached])).plan,
+      smaller.cost.seconds(speed) <= bound
+    {
       best = smaller
     }
     // once more, because the memory that was made last is the one whose adapters the model has
@@ -86,7 +98,7 @@ public struct TrainingPlanner {
 
   /// The memory that the most frugal plan needs, in bytes.
   public func least() throws -> Int {
-    try [true, false].flatMap { try candidates(isLossless: $0) }.map(\.byteCount).min() ?? Int.max
+    try rungs.flatMap { try candidates($0) }.map(\.byteCount).min() ?? Int.max
   }
 
   /// What would need less than `least`, and how much.
@@ -116,6 +128,25 @@ public struct TrainingPlanner {
 
   // MARK: Candidates
 
+  /// A step of the ladder from what changes no result to what changes more of it.
+  private struct Rung {
+    let inputs: [LayerInputFormat]
+    let moments: MomentFormat
+
+    func holds(_ strategy: TrainingStrategy) -> Bool {
+      inputs.contains(strategy.layerInputs) && moments == strategy.optimizerMoments
+    }
+  }
+
+  /// In the order in which they are tried: what is lossless, then inputs of layers in fewer bits, moments last.
+  private var rungs: [Rung] {
+    (wishes.optimizerMoments.map { [$0] } ?? [.f32, .int8]).flatMap { moments in
+      [true, false].map { isLossless in
+        Rung(inputs: inputFormats.filter { $0.isLossless == isLossless }, moments: moments)
+      }
+    }.filter { !$0.inputs.isEmpty }
+  }
+
   /// A strategy with nothing kept and nothing resident, and what it needs.
   private struct Candidate {
     let strategy: TrainingStrategy
@@ -141,10 +172,13 @@ public struct TrainingPlanner {
     return strategy
   }
 
-  private func base(group: Int, micro: Int, feedForward: Int, inputs: LayerInputFormat) -> TrainingStrategy {
+  private func base(
+    group: Int, micro: Int, feedForward: Int, inputs: LayerInputFormat, moments: MomentFormat
+  ) -> TrainingStrategy {
     TrainingStrategy(
       groupRows: group, microBatchSize: micro, feedForwardTokens: feedForward, keptAttentionLayers: 0,
-      keptFeedForwardLayers: 0, layerInputs: inputs, headRows: 16, residentLayers: 0, isHeadResident: false)
+      keptFeedForwardLayers: 0, layerInputs: inputs, optimizerMoments: moments, headRows: 16, residentLayers: 0,
+      isHeadResident: false)
   }
 
   private func cut(_ strategy: TrainingStrategy, _ cut: (rows: Int, columns: Int)) -> TrainingStrategy {
@@ -156,15 +190,16 @@ public struct TrainingPlanner {
     return strategy
   }
 
-  private func candidates(isLossless: Bool) throws -> [Candidate] {
+  private func candidates(_ rung: Rung) throws -> [Candidate] {
     var result: [Candidate] = []
     for micro in divisors(of: microBatchSize) {
       let groups = Set([rowsPerStep, microBatchSize, micro]).filter { $0 % micro == 0 }.sorted()
       for group in groups {
         let parts = [Int.max, 512, 256, 128].filter { $0 == .max || $0 < micro * rowLength }
         for part in parts {
-          for inputs in inputFormats where inputs.isLossless == isLossless {
-            let strategy = base(group: group, micro: micro, feedForward: part, inputs: inputs)
+          for inputs in rung.inputs {
+            let strategy = base(
+              group: group, micro: micro, feedForward: part, inputs: inputs, moments: rung.moments)
             for option in Self.headCuts {
               let candidate = wishes.apply(to: cut(strategy, option))
               result.append(

@@ -223,8 +223,14 @@ public final class TrainingRun {
         path: checkpoint.path,
         reason: "was written with other data or options; now there is \(differing.joined(separator: ", "))")
     }
-    try checkpoint.restore(into: memory)
+    let stored = try checkpoint.restore(into: memory)
     observer.note("resumed after step \(checkpoint.step)")
+    let format = memory.moments.format
+    if stored != format {
+      observer.note(
+        "the checkpoint's optimiser moments are \(stored.rawValue), the plan's \(format.rawValue): they were converted, "
+          + "and the run ends with other bits than one in one form; --optimizer-moments \(stored.rawValue) keeps them")
+    }
     return checkpoint.step
   }
 

@@ -1,3 +1,5 @@
+import Kernels
+
 /// How the inputs of layers are kept between the forward and the backward pass.
 public enum LayerInputFormat: String, Sendable, CaseIterable {
   /// Exact, 4 bytes an element.
@@ -14,7 +16,7 @@ public enum LayerInputFormat: String, Sendable, CaseIterable {
 }
 
 /// How a training step spends memory: what is kept, what is computed again, what is read again. The gradient is the same
-/// whatever is chosen, but for layer inputs in fewer bits.
+/// whatever is chosen, but for layer inputs in fewer bits, and so is the update, but for moments in fewer bits.
 public struct TrainingStrategy: Sendable, Equatable {
   /// Rows whose layer inputs live at the same time: one pass over the weights serves them all.
   public var groupRows: Int
@@ -27,6 +29,7 @@ public struct TrainingStrategy: Sendable, Equatable {
   /// Layers, counted from the last, whose feed-forward activations stay for the way back.
   public var keptFeedForwardLayers: Int
   public var layerInputs: LayerInputFormat
+  public var optimizerMoments: MomentFormat
   /// Tokens of one chunk of the vocabulary head.
   public var headRows: Int
   /// Logits of one slice of the vocabulary; if it is not the whole, every logit is computed twice.
@@ -36,10 +39,16 @@ public struct TrainingStrategy: Sendable, Equatable {
   /// Whether embedding and vocabulary head stay in memory.
   public var isHeadResident: Bool
 
+  /// What is chosen in fewer bits, which changes results a little.
+  public var losses: [String] {
+    (layerInputs.isLossless ? [] : ["layer inputs as \(layerInputs.rawValue)"])
+      + (optimizerMoments.isLossless ? [] : ["optimiser moments as \(optimizerMoments.rawValue)"])
+  }
+
   public init(
     groupRows: Int, microBatchSize: Int, feedForwardTokens: Int = .max, keptAttentionLayers: Int,
-    keptFeedForwardLayers: Int, layerInputs: LayerInputFormat = .f32, headRows: Int, headColumns: Int = .max,
-    residentLayers: Int = .max, isHeadResident: Bool = true
+    keptFeedForwardLayers: Int, layerInputs: LayerInputFormat = .f32, optimizerMoments: MomentFormat = .f32,
+    headRows: Int, headColumns: Int = .max, residentLayers: Int = .max, isHeadResident: Bool = true
   ) {
     self.groupRows = groupRows
     self.microBatchSize = microBatchSize
@@ -47,6 +56,7 @@ public struct TrainingStrategy: Sendable, Equatable {
     self.keptAttentionLayers = keptAttentionLayers
     self.keptFeedForwardLayers = keptFeedForwardLayers
     self.layerInputs = layerInputs
+    self.optimizerMoments = optimizerMoments
     self.headRows = headRows
     self.headColumns = headColumns
     self.residentLayers = residentLayers

@@ -1,9 +1,11 @@
+import Kernels
+
 /// Block maxima of `NF4Codec` in 8 bits of their own: bitsandbytes' double quantisation.
 ///
-/// The mean is taken off, then blocks of 256 share their largest magnitude, and each quotient becomes a value of the
-/// dynamic map. Every step follows bitsandbytes on a CPU to the last bit, because a store is judged by its bytes.
+/// The mean is taken off, then blocks of 256 share their largest magnitude, and each quotient becomes a value of
+/// the signed dynamic map. Every step follows bitsandbytes on a CPU to the last bit, because a store is judged by its bytes.
 ///
-/// Source: Dettmers et al. 2023, arXiv 2305.14314; the map: Dettmers 2015, arXiv 1511.04561.
+/// Source: Dettmers et al. 2023, arXiv 2305.14314.
 package struct NestedAbsmax {
   package static let blockSize = 256
 
@@ -32,34 +34,14 @@ package struct NestedAbsmax {
     self.offset = offset
   }
 
-  /// The signed 8-bit dynamic map, ascending: the exponent takes as many bits as it needs, the fraction the rest.
-  package static let map: [Float] = {
-    let scales: [Float] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1]
-    var values: [Float] = [0, 1]
-    for (exponent, scale) in scales.enumerated() {
-      let steps = 1 << exponent
-      let step: Float = (1 - 0.1) / Float(steps)
-      // Points from 0.1 to 1, computed from the nearer end as PyTorch's `linspace` does, with one rounding.
-      let points: [Float] = (0...steps).map { (index: Int) -> Float in
-        if index < (steps + 1) / 2 { return Float(0.1).addingProduct(step, Float(index)) }
-        return Float(1).addingProduct(-step, Float(steps - index))
-      }
-      for (low, high) in zip(points, points.dropFirst()) {
-        let value = scale * ((low + high) / 2)
-        values += [value, -value]
-      }
-    }
-    return values.sorted()
-  }()
-
   /// Code of each of 65,536 equal steps from -1 to 1: bitsandbytes looks codes up instead of searching the map, so a
   /// value within half a step of the middle between two codes may get either.
   private static let codeOfStep: [UInt8] = {
-    let bounds: [Float] = zip(map, map.dropFirst()).map { ($0 + $1) * 0.5 }
+    let middles = DynamicMap.signed.middles
     var code = 0
     return (0..<65_536).map { (step: Int) -> UInt8 in
       let value: Float = 2 * Float(step) / 65_535 - 1
-      while code < 255, bounds[code] < value { code += 1 }
+      while code < 255, middles[code] < value { code += 1 }
       return UInt8(code)
     }
   }()

@@ -272,7 +272,7 @@ final class StoreWriter {
       let nested = NestedAbsmax(absmax)
       trailing.append(("\(tensor.name).absmax", nested.codes))
       try writer.write("\(tensor.name).nested_absmax", .f32, shape: [nested.absmax.count], nested.absmax)
-      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], NestedAbsmax.map)
+      try writer.write("\(tensor.name).nested_quant_map", .f32, shape: [256], DynamicMap.signed.values)
       state["nested_blocksize"] = .integer(NestedAbsmax.blockSize)
       state["nested_dtype"] = .string("float32")
       state["nested_offset"] = .number(Double(nested.offset))

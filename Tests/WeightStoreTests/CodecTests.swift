@@ -28,11 +28,6 @@ import WeightStore
     #expect(nested.codes == file.tensor("\(count).codes").map(bytes))
   }
 
-  @Test func theDynamicMapIsThatOfBitsandbytes() throws {
-    let file = try SafetensorsFile(path: "\(golden)/nested.safetensors")
-    #expect(NestedAbsmax.map == file.tensor("map")?.floats())
-  }
-
   @Test(arguments: [9999, 33333, 100_000])
   func theMeanAddsInPyTorchsOrder(count: Int) throws {
     let file = try SafetensorsFile(path: "\(golden)/nested.safetensors")

@@ -58,7 +58,7 @@ def nf4():
 def nested():
     """Double quantisation of block maxima; the long ones hold only results, a test makes their input."""
     torch.set_num_threads(1)
-    tensors = {"map": functional.create_dynamic_map()}
+    tensors = {}
     for count in [1, 7, 255, 256, 257, 700]:
         maxima = torch.rand(count, generator=torch.Generator().manual_seed(count)) * 0.1 + 0.02
         if count == 257:
