@@ -118,7 +118,8 @@ public struct BlockwiseMoments: @unchecked Sendable {
   }
 
   private static func decode(
-    _ codes: UnsafePointer<UInt8>, absmax: Float, _ map: DynamicMap, count: Int, into target: UnsafeMutablePointer<Float>
+    _ codes: UnsafePointer<UInt8>, absmax: Float, _ map: DynamicMap, count: Int,
+    into target: UnsafeMutablePointer<Float>
   ) {
     map.values.withUnsafeBufferPointer { values in
       for place in 0..<count { target[place] = values[Int(codes[place])] * absmax }

@@ -63,11 +63,13 @@ public struct StrategyWishes: Sendable {
     guard let moments = json["optimizer_moments"]?.stringValue.flatMap({ MomentFormat(rawValue: $0) }) else {
       throw OptionError("--plan \(planFile): optimizer_moments is missing or unknown")
     }
+    // Rows that are shorter than a part are computed whole, and the file holds their length.
+    let feedForwardTokens = max(128, try number("feed_forward_tokens", 1...1 << 30))
     strategy = TrainingStrategy(
-      groupRows: group, microBatchSize: micro, feedForwardTokens: try number("feed_forward_tokens", 128...1 << 30),
+      groupRows: group, microBatchSize: micro, feedForwardTokens: feedForwardTokens,
       keptAttentionLayers: try number("kept_attention_layers", 0...1 << 20),
       keptFeedForwardLayers: try number("kept_feed_forward_layers", 0...1 << 20), layerInputs: inputs,
-      optimizerMoments: moments, headRows: headRows, headColumns: headColumns, residentLayers: try number("resident_layers", 0...1 << 20),
-      isHeadResident: isHeadResident)
+      optimizerMoments: moments, headRows: headRows, headColumns: headColumns,
+      residentLayers: try number("resident_layers", 0...1 << 20), isHeadResident: isHeadResident)
   }
 }

@@ -4,41 +4,6 @@ import Foundation
 import Testing
 import Training
 
-private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent()
-
-private final class SilentObserver: TrainingObserver {
-  func note(_ line: String) {}
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {}
-  func evaluated(step: Int, loss: Double) {}
-}
-
-/// A folder that is gone afterwards.
-private func withFolder(_ body: (String) throws -> Void) throws {
-  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
-  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  defer { try? FileManager.default.removeItem(at: folder) }
-  try body(folder.path)
-}
-
-@discardableResult
-private func train(_ output: String, _ values: [String: [String]]) throws -> JSONValue {
-  var all: [String: [String]] = [
-    "max-length": ["64"], "micro-batch-size": ["1"], "threads": ["1"], "output": [output], "learning-rate": ["1e-3"],
-  ]
-  all.merge(values) { $1 }
-  let run = try TrainingRun(
-    options: try TrainingOptions(all), modelDirectory: root.appendingPathComponent("Models/tiny-llama").path,
-    files: [root.appendingPathComponent("Models/home-control/held-out.jsonl").path], observer: SilentObserver())
-  return try run.run().summary
-}
-
-private func lines(_ path: String) throws -> [JSONValue] {
-  try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map {
-    try JSONValue.parse(String($0), file: path)
-  }
-}
-
 /// The keys that README lists: other programs read them.
 @Test func theRecordsOfARunHaveTheirKeys() throws {
   try withFolder { folder in

@@ -1,0 +1,55 @@
+import Formats
+import Foundation
+import Training
+
+private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
+
+/// The trained tiny checkpoint.
+let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
+
+/// Keeps what a run says.
+final class Listener: TrainingObserver {
+  private(set) var notes: [String] = []
+
+  func note(_ line: String) { notes.append(line) }
+  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {}
+  func evaluated(step: Int, loss: Double) {}
+}
+
+/// A folder that is gone afterwards.
+func withFolder(_ body: (String) throws -> Void) throws {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("run-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  try body(folder.path)
+}
+
+/// A run on the tiny model, read and planned; `values` are options over small defaults.
+func prepare(
+  _ output: String, _ values: [String: [String]], observer: any TrainingObserver = Listener()
+) throws -> TrainingRun {
+  var all: [String: [String]] = [
+    "max-length": ["64"], "micro-batch-size": ["1"], "threads": ["1"], "output": [output], "learning-rate": ["1e-3"],
+  ]
+  all.merge(values) { $1 }
+  return try TrainingRun(
+    options: try TrainingOptions(all), modelDirectory: tinyLlama,
+    files: [root.appendingPathComponent("Models/home-control/held-out.jsonl").path], observer: observer)
+}
+
+/// The same, trained.
+/// - Returns: its summary.
+@discardableResult
+func train(
+  _ output: String, _ values: [String: [String]], observer: any TrainingObserver = Listener()
+) throws -> JSONValue {
+  try prepare(output, values, observer: observer).run().summary
+}
+
+/// The lines of a file of JSON lines.
+func lines(_ path: String) throws -> [JSONValue] {
+  try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map {
+    try JSONValue.parse(String($0), file: path)
+  }
+}
