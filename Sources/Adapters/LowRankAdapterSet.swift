@@ -24,7 +24,9 @@ public final class LowRankAdapterSet {
   /// Laid out as `parameters`; empty unless trained.
   public let gradients: Vector
 
-  /// Reserves the adapters and wraps the layers of `model`.
+  private let keptColumns: [LinearLocation: Int]
+
+  /// Reserves adapters for `model`, which does not know of them before `attach`.
   ///
   /// - Parameters:
   ///   - trainingTokens: tokens of the largest micro-batch; 0 if the adapters are only applied
@@ -60,8 +62,17 @@ public final class LowRankAdapterSet {
     }
     self.parameters = parameters
     self.gradients = gradients
+    keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
+  }
+
+  /// Wraps the layers of `model` with these adapters and no others.
+  public func attach(to model: CausalLanguageModel) {
+    for location in model.linearLocations { model.setAdapter(nil, at: location) }
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
   }
+
+  /// Floats per token that the adapter at `location` keeps for the way back; 0 if there is none.
+  public func keptColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
 
   /// Elements of each matrix, in the order of `parameters`.
   public var matrixCounts: [Int] {

@@ -34,6 +34,7 @@ public final class LoadedModel {
         arena: adapterArena)
       try adapterArena.commit()
       try set.load(from: adapter)
+      set.attach(to: model)
       adapters = set
     } else {
       adapters = nil
@@ -64,7 +65,8 @@ public final class LoadedModel {
       precision: precision, pool: pool,
       demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
     let workspace = Workspace(
-      model: model, tokenCapacity: tokens, positionCount: positions, headRows: headRows, purpose: purpose,
+      model: model, keptColumns: { [adapters] in adapters?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
+      positionCount: positions, headRows: headRows, purpose: purpose,
       threadCount: pool.threadCount, arena: arena)
     let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }
     try arena.commit()

@@ -6,6 +6,10 @@ import Memory
 public final class MetricsWriter {
   private let path: String
   private var file: UnsafeMutablePointer<FILE>?
+  /// Of the first step of the whole run; `nil` where its line is lost.
+  public private(set) var firstLoss: Double?
+  /// Of the last step that was done.
+  public private(set) var lastLoss: Double?
 
   /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
   public init(path: String, keepingSteps: Int) throws {
@@ -13,10 +17,11 @@ public final class MetricsWriter {
     var kept = ""
     if keepingSteps > 0, let data = FileManager.default.contents(atPath: path) {
       for line in String(decoding: data, as: UTF8.self).split(separator: "\n") {
-        guard let step = try? JSONValue.parse(String(line), file: path)["step"]?.intValue, step <= keepingSteps else {
-          continue
-        }
+        guard let json = try? JSONValue.parse(String(line), file: path), let step = json["step"]?.intValue,
+          step <= keepingSteps
+        else { continue }
         kept += line + "\n"
+        if let loss = json["loss"]?.doubleValue { take(loss, of: step) }
       }
     }
     let output = try AtomicOutput(path: path, force: true)
@@ -30,8 +35,14 @@ public final class MetricsWriter {
 
   deinit { if let file { fclose(file) } }
 
+  private func take(_ loss: Double, of step: Int) {
+    if step == 1 { firstLoss = loss }
+    lastLoss = loss
+  }
+
   /// - Parameter byKind: parts of `residentBytes`
   public func append(_ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)]) throws {
+    take(report.loss, of: report.step)
     try append([
       ("step", .integer(report.step)), ("loss", .number(report.loss)),
       ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),

@@ -5,7 +5,8 @@ import Transformer
 
 /// Everything that a training run keeps in memory besides the mapped weights, from one arena.
 ///
-/// Made on an uncommitted arena it is a plan; committed, the same object is what the run uses.
+/// As it is made, on an uncommitted arena, it is a plan and nothing has changed; `begin` makes the same object what the
+/// run uses.
 public final class TrainingMemory {
   public let strategy: TrainingStrategy
   public let arena: Arena
@@ -36,8 +37,16 @@ public final class TrainingMemory {
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
         headColumns: min(strategy.headColumns, residency.sliceRows), gradients: true), arena: arena)
     workspace = Workspace(
-      model: model, tokenCapacity: tokens, groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
+      model: model, keptColumns: adapters.keptColumns(at:), tokenCapacity: tokens,
+      groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),
       threadCount: pool.threadCount, arena: arena)
+  }
+
+  /// Makes the memory usable and the adapters those of `model`.
+  public func begin(with model: CausalLanguageModel) throws {
+    try arena.commit()
+    workspace.prepare()
+    adapters.attach(to: model)
   }
 }

@@ -1,5 +1,6 @@
 import Adapters
 import Formats
+import Foundation
 import Kernels
 import Memory
 import Transformer
@@ -199,6 +200,14 @@ public struct TrainingOptions: Sendable {
     force = flag("force")
     json = flag("json")
     gradientFile = text("dump-gradients")
+  }
+
+  /// Refuses to replace what a run would write, before it takes the time to read anything.
+  /// - Throws: `FileError.alreadyExists` unless `force`
+  public func checkOutput() throws {
+    let file = gradientFile ?? "\(output)/adapter_model.safetensors"
+    let mayReplace = force || (resume && gradientFile == nil)
+    if !mayReplace, FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
   }
 
   /// What a resumed run must share with the one that wrote the checkpoint.

@@ -89,7 +89,7 @@ public struct TrainingPlanner {
     {
       best = smaller
     }
-    // once more, because the memory that was made last is the one whose adapters the model has
+    // the same without the budgets that it was found by
     return try finish(best.strategy, budget: nil)
   }
 

@@ -110,14 +110,12 @@ public final class TrainingRun {
   private static func wholeMegabytes(_ byteCount: Int) -> Int { byteCount / (1 << 20) * (1 << 20) }
 
   /// Trains. The output folder gets the adapter only at the end.
-  public func run() throws -> Outcome {
+  ///
+  /// - Parameter stopSignal: asked before every step; a number ends the run with a checkpoint
+  public func run(stopSignal: () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
     let output = options.output
-    let adapterFile = "\(output)/adapter_model.safetensors"
-    if !options.resume, !options.force, FileManager.default.fileExists(atPath: adapterFile) {
-      throw FileError.alreadyExists(file: adapterFile)
-    }
-    try memory.arena.commit()
-    memory.workspace.prepare()
+    try options.checkOutput()
+    try memory.begin(with: model)
     if let directory = options.initialAdapter {
       try memory.adapters.load(from: directory)
     } else {
@@ -145,18 +143,16 @@ public final class TrainingRun {
     let watch = MemoryGuard(budget: options.maximumMemory, residency: memory.workspace.residency)
     watch.start()
     defer { watch.stop() }
-    var losses: [Double] = []
     var speeds: [Double] = []
     var evaluationLoss: Double?
     var step = first
-    while step < steps, StopRequest.signalNumber == nil {
+    while step < steps, stopSignal() == nil {
       let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
       try metrics.append(
         report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes))
-      losses.append(report.loss)
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
       if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
@@ -169,20 +165,22 @@ public final class TrainingRun {
       }
       if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.maximumMemory {
         try checkpoint(step)
+        _ = try writeSummary(steps: step, of: steps, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
         throw BudgetExceeded(resident: excess, budget: budget, checkpoint: "\(output)/checkpoint-\(step)")
       }
     }
-    if options.evaluationSteps == 0, evaluation != nil, StopRequest.signalNumber == nil {
+    if options.evaluationSteps == 0, evaluation != nil, stopSignal() == nil {
       evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
     }
-    let signalNumber = step < steps ? StopRequest.signalNumber : nil
+    let signalNumber = step < steps ? stopSignal() : nil
     if signalNumber != nil {
       try checkpoint(step)
       observer.note("stopped after step \(step); --resume goes on from there")
     } else {
       try saveAdapter()
     }
-    let summary = try writeSummary(steps: step, losses: losses, speeds: speeds, evaluationLoss: evaluationLoss)
+    let summary = try writeSummary(
+      steps: step, of: steps, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
     return Outcome(summary: summary, signalNumber: signalNumber)
   }
 
@@ -246,18 +244,20 @@ public final class TrainingRun {
     }
   }
 
+  /// - Parameter speeds: of the steps that this process did
   private func writeSummary(
-    steps: Int, losses: [Double], speeds: [Double], evaluationLoss: Double?
+    steps: Int, of all: Int, metrics: MetricsWriter, speeds: [Double], evaluationLoss: Double?
   ) throws -> JSONValue {
     let sorted = speeds.sorted()
     let summary = JSONValue.object(
       JSONObject([
+        ("completed", .bool(steps == all)),
         ("steps", .integer(steps)),
         ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
-        ("first_loss", losses.first.map { .number($0) } ?? .null),
-        ("last_loss", losses.last.map { .number($0) } ?? .null),
+        ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
+        ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
         ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),
         ("plan", plan.json),
       ]))

@@ -90,8 +90,6 @@ struct Linear {
   let bias: Vector?  // [out]
   var adapter: (any LinearAdapter)?
 
-  var keptColumns: Int { adapter?.keptColumns ?? 0 }
-
   /// - Parameters:
   ///   - x: prepared input, `[tokens, in]`
   ///   - y: output, `[tokens, out]`; added to if `accumulate`

@@ -45,13 +45,14 @@ public final class Workspace {
   public let residency: WeightResidency
 
   /// - Parameters:
+  ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
   ///   - tokenCapacity: tokens of the largest micro-batch
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
   public init(
-    model: CausalLanguageModel, tokenCapacity: Int, groupTokens: Int? = nil, positionCount: Int, headRows: Int,
-    purpose: Purpose, threadCount: Int, arena: Arena
+    model: CausalLanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
+    groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, threadCount: Int, arena: Arena
   ) {
     let configuration = model.configuration
     let hidden = configuration.hiddenSize
@@ -111,14 +112,17 @@ public final class Workspace {
     }
     let keptAttention = min(strategy?.keptAttentionLayers ?? 0, layerCount)
     let keptFeedForward = min(strategy?.keptFeedForwardLayers ?? 0, layerCount)
-    let widest = { (module: LinearModule) in model.layers.map { $0[module].keptColumns }.max() ?? 0 }
+    func columns(_ layer: Int) -> (LinearModule) -> Int {
+      { keptColumns(LinearLocation(layer: layer, module: $0)) }
+    }
+    func widest(_ module: LinearModule) -> Int { (0..<layerCount).map { columns($0)(module) }.max() ?? 0 }
     // What is not kept is computed in memory that all layers share.
     let sharedAttention =
       keptAttention < layerCount ? attention(.recomputation, tokens: tokenCapacity, keptColumns: widest) : nil
     let sharedFeedForward =
       keptFeedForward < layerCount ? feedForward(.recomputation, tokens: feedForwardTokens, keptColumns: widest) : nil
-    layers = model.layers.enumerated().map { index, layer in
-      let columns = { (module: LinearModule) in layer[module].keptColumns }
+    layers = (0..<layerCount).map { index in
+      let columns = columns(index)
       let isAttentionShared = index < layerCount - keptAttention
       let isFeedForwardShared = index < layerCount - keptFeedForward
       return LayerActivations(

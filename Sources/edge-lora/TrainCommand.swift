@@ -100,6 +100,7 @@ let trainCommand = Command(
   options: TrainingOptions.declarations
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
+  try options.checkOutput()
   let run = try TrainingSetup.run(options)
   Console.error(run.plan.table)
   let outcome = try run.run()

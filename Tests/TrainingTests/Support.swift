@@ -11,9 +11,10 @@ let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
 /// Keeps what a run says.
 final class Listener: TrainingObserver {
   private(set) var notes: [String] = []
+  private(set) var steps = 0
 
   func note(_ line: String) { notes.append(line) }
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {}
+  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) { self.steps += 1 }
   func evaluated(step: Int, loss: Double) {}
 }
 

@@ -1,8 +1,11 @@
 import Adapters
 import Formats
 import Foundation
+import Kernels
 import Testing
 import Training
+import Transformer
+import WeightStore
 
 /// The keys that README lists: other programs read them.
 @Test func theRecordsOfARunHaveTheirKeys() throws {
@@ -22,6 +25,7 @@ import Training
     }
     #expect(metrics.filter { $0["eval_loss"] != nil }.allSatisfy { $0.objectValue?.keys == ["step", "eval_loss"] })
     #expect(try JSONValue.parse(contentsOf: "\(output)/summary.json") == summary)
+    #expect(summary["completed"]?.boolValue == true)
     for key in [
       "steps", "tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes", "first_loss", "last_loss",
       "eval_loss",
@@ -57,6 +61,67 @@ import Training
     #expect(
       FileManager.default.contentsEqual(atPath: "\(folder)/part/\(name)", andPath: "\(folder)/whole/\(name)"))
   }
+}
+
+/// A run that is stopped says so, and one that goes on tells of the whole.
+@Test func theSummaryIsOfTheWholeRun() throws {
+  try withFolder { folder in
+    let values = ["max-steps": ["5"]]
+    let whole = try train("\(folder)/whole", values)
+    let listener = Listener()
+    let run = try prepare("\(folder)/part", values, observer: listener)
+    let stopped = try run.run { listener.steps < 2 ? nil : 15 }
+    #expect(stopped.signalNumber == 15)
+    let part = try JSONValue.parse(contentsOf: "\(folder)/part/summary.json")
+    #expect(part == stopped.summary)
+    #expect(part["completed"]?.boolValue == false && part["steps"]?.intValue == 2)
+    #expect(part["first_loss"] == whole["first_loss"] && part["last_loss"] != whole["last_loss"])
+    let resumed = try train("\(folder)/part", values.merging(["resume": []]) { $1 })
+    for key in ["completed", "steps", "first_loss", "last_loss"] { #expect(resumed[key] == whole[key], "\(key)") }
+    // without its line nobody knows the first loss
+    try FileManager.default.removeItem(atPath: "\(folder)/part/metrics.jsonl")
+    let lost = try train("\(folder)/part", values.merging(["resume": []]) { $1 })
+    #expect(lost["first_loss"] == .null && lost["last_loss"] == whole["last_loss"])
+  }
+}
+
+@Test func anOutputThatExistsIsRefusedBeforeAnythingIsRead() throws {
+  try withFolder { folder in
+    func check(_ values: [String: [String]]) throws {
+      try TrainingOptions(values.merging(["output": [folder]]) { $1 }).checkOutput()
+    }
+    #expect(throws: Never.self) { try check([:]) }
+    try "".write(toFile: "\(folder)/adapter_model.safetensors", atomically: true, encoding: .utf8)
+    #expect(throws: FileError.self) { try check([:]) }
+    #expect(throws: FileError.self) { try prepare(folder, ["max-steps": ["1"]]).run() }
+    #expect(throws: Never.self) { try check(["force": []]) }
+    #expect(throws: Never.self) { try check(["resume": []]) }
+    #expect(throws: Never.self) { try check(["dump-gradients": ["\(folder)/gradients"]]) }
+    #expect(throws: FileError.self) { try check(["dump-gradients": ["\(folder)/adapter_model.safetensors"]]) }
+  }
+}
+
+/// Planning tries adapters, and leaves none on the model.
+@Test func aPlanDoesNotChangeTheModel() throws {
+  let model = try CausalLanguageModel(store: WeightStore.open(tinyLlama))
+  func memory(rank: Int, _ targets: TargetModules) throws -> TrainingMemory {
+    try TrainingMemory(
+      model: model, adapter: LowRankConfiguration(rank: rank, targetModules: targets),
+      strategy: TrainingStrategy(
+        groupRows: 1, microBatchSize: 1, keptAttentionLayers: 0, keptFeedForwardLayers: 0, headRows: 128),
+      rowLength: 32, precision: .int8, spillDirectory: ".", pool: ThreadPool(threadCount: 1))
+  }
+  let chosen = try memory(rank: 4, .names(["q_proj"]))
+  try chosen.begin(with: model)
+  chosen.adapters.initialize(seed: 1)
+  let other = try memory(rank: 8, .allLinear)
+  #expect(try memory(rank: 4, .names(["q_proj"])).arena.buffers == chosen.arena.buffers)
+  let trainer = Trainer(model: model, memory: chosen, optimizer: AdamW(), maximumGradientNorm: 1, seed: 1)
+  let sample = Sample(tokens: [1, 2, 3, 4], labels: [1, 2, 3, 4])
+  let report = try trainer.step([Batch(rows: [[sample]], rowLength: 32)], step: 0, learningRate: 1e-3)
+  #expect(report.gradientNorm > 0)
+  #expect(
+    chosen.adapters.gradients.sumOfSquares() > 0 && other.adapters.parameters.count > chosen.adapters.parameters.count)
 }
 
 @Test func anAdapterIsWrittenAsPEFTNamesIt() throws {

@@ -129,7 +129,8 @@ final class Bench {
     pass = Pass(engine: engine, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
     let positions = max(rowLength, cacheCapacity ?? 0)
     workspace = Workspace(
-      model: model, tokenCapacity: cacheCapacity == nil ? min(micro, tokens) : tokens, groupTokens: tokens,
+      model: model, keptColumns: adapters.keptColumns(at:),
+      tokenCapacity: cacheCapacity == nil ? min(micro, tokens) : tokens, groupTokens: tokens,
       positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
       purpose: cacheCapacity.map { .generation(capacity: $0) }
         ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
@@ -137,6 +138,7 @@ final class Bench {
     cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
     try arena.commit()
     workspace.prepare()
+    adapters.attach(to: model)
     if let adapter {
       try adapters.load(from: adapter)
     } else {
