@@ -165,7 +165,8 @@ public final class TrainingRun {
       }
       if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.maximumMemory {
         try checkpoint(step)
-        _ = try writeSummary(steps: step, of: steps, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
+        _ = try writeSummary(
+          completed: false, steps: step, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
         throw BudgetExceeded(resident: excess, budget: budget, checkpoint: "\(output)/checkpoint-\(step)")
       }
     }
@@ -180,7 +181,7 @@ public final class TrainingRun {
       try saveAdapter()
     }
     let summary = try writeSummary(
-      steps: step, of: steps, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
+      completed: signalNumber == nil, steps: step, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
     return Outcome(summary: summary, signalNumber: signalNumber)
   }
 
@@ -246,12 +247,12 @@ public final class TrainingRun {
 
   /// - Parameter speeds: of the steps that this process did
   private func writeSummary(
-    steps: Int, of all: Int, metrics: MetricsWriter, speeds: [Double], evaluationLoss: Double?
+    completed: Bool, steps: Int, metrics: MetricsWriter, speeds: [Double], evaluationLoss: Double?
   ) throws -> JSONValue {
     let sorted = speeds.sorted()
     let summary = JSONValue.object(
       JSONObject([
-        ("completed", .bool(steps == all)),
+        ("completed", .bool(completed)),
         ("steps", .integer(steps)),
         ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
