@@ -165,15 +165,16 @@ struct BlockwiseMomentsTests {
 
   @Test func blocksOfZerosAndOfWhatIsNoNumberAreTaken() {
     let made = BlockwiseMoments(parts: [256, 256, 256, 3])
-    let values =
-      [Float](repeating: 0, count: 256) + [Float](repeating: .nan, count: 256)
-      + [Float](repeating: .infinity, count: 256) + [.leastNonzeroMagnitude, -.leastNonzeroMagnitude, 0]
+    var values: [Float] = zeros(256)
+    for value in [Float.nan, .infinity] { values += [Float](repeating: value, count: 256) }
+    let least = Float.leastNonzeroMagnitude
+    values += [least, -least, 0]
     made.assign(values, values.map { abs($0) })
     let found = made.values()
     for moment in found {
       #expect(moment[..<256].allSatisfy { $0 == 0 })
       #expect(moment[256..<768].allSatisfy { !$0.isFinite })
-      #expect(moment[768] == .leastNonzeroMagnitude)
+      #expect(moment[768] == least)
     }
   }
 }
