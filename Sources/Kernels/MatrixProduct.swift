@@ -54,6 +54,41 @@ public enum MatrixProduct {
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
 
+  /// How the panels, and if these are few the rows, are shared out: every task has some of both.
+  private struct Division {
+    let count: Int
+    private let panels: Int
+    private let panelsPerTask: Int
+    private let largeTasks: Int
+    private let rows: Int
+    private let rowsPerTask: Int
+    private let rowParts: Int
+
+    init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
+      self.panels = panels
+      self.panelsPerTask = panelsPerTask
+      self.rows = rows
+      // The last panels go one by one, so that all threads end at about the same time.
+      largeTasks = max(0, panels - 2 * threadCount) / panelsPerTask
+      let parts = min((4 * threadCount + panels - 1) / panels, max(1, rows / (2 * MatrixProduct.tileRows)))
+      let tiles = (rows + MatrixProduct.tileRows - 1) / MatrixProduct.tileRows
+      rowsPerTask = (tiles + parts - 1) / parts * MatrixProduct.tileRows
+      rowParts = (rows + rowsPerTask - 1) / rowsPerTask
+      count = (largeTasks + panels - largeTasks * panelsPerTask) * rowParts
+    }
+
+    func panels(of task: Int) -> Range<Int> {
+      let index = task / rowParts
+      let first = index < largeTasks ? index * panelsPerTask : largeTasks * (panelsPerTask - 1) + index
+      return first..<first + (index < largeTasks ? panelsPerTask : 1)
+    }
+
+    func rows(of task: Int) -> Range<Int> {
+      let first = task % rowParts * rowsPerTask
+      return first..<min(first + rowsPerTask, rows)
+    }
+  }
+
   private static func forwardLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
     PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: panels(rows))
   }
@@ -110,14 +145,15 @@ public enum MatrixProduct {
       return
     }
     let kernels = KernelTables.int8
-    let panels = panels(slice.count)
     let layout = forwardLayout(weight, rows: slice.count)
-    let perTask = layout.panelsPerTask
+    let division = Division(
+      panels: panels(slice.count), panelsPerTask: layout.panelsPerTask, rows: x.rows, threadCount: pool.threadCount)
     let meanStride = x.meanCount * width
     withNative(x, weight) { rows, native in
-      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = task * perTask..<min((task + 1) * perTask, panels)
+        let range = division.panels(of: task)
+        let tokens = division.rows(of: task)
         pool.meter.mark(.decode, worker: worker)
         for index in range {
           var panel = layout.panel(index - range.lowerBound, at: memory)
@@ -131,8 +167,8 @@ public enum MatrixProduct {
             into: means + (index - range.lowerBound) * meanStride)
         }
         pool.meter.mark(.integerProduct, worker: worker)
-        for start in stride(from: 0, to: x.rows, by: tileRows) {
-          let count = min(tileRows, x.rows - start)
+        for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+          let count = min(tileRows, tokens.upperBound - start)
           for index in range {
             var panel = layout.panel(index - range.lowerBound, at: memory)
             kernels.pointee.gemm(
@@ -233,15 +269,16 @@ public enum MatrixProduct {
     precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
     precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
     let kernels = KernelTables.int8
-    let panels = panels(weight.columns)
     let slab = slab(weight, rows: slice.count)
     let layout = gradientLayout(weight, rows: slice.count)
-    let perTask = layout.panelsPerTask
+    let division = Division(
+      panels: panels(weight.columns), panelsPerTask: layout.panelsPerTask, rows: dy.rows, threadCount: pool.threadCount)
     let length = dy.native.columns
     withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
-      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = task * perTask..<min((task + 1) * perTask, panels)
+        let range = division.panels(of: task)
+        let tokens = division.rows(of: task)
         for first in stride(from: 0, to: length, by: slab) {
           let reduction = min(slab, length - first)
           pool.meter.mark(.decode, worker: worker)
@@ -251,8 +288,8 @@ public enum MatrixProduct {
               native.pointer, index * width, slice.lowerBound + first, reduction, dy.block, &panel)
           }
           pool.meter.mark(.integerProduct, worker: worker)
-          for start in stride(from: 0, to: dy.rows, by: tileRows) {
-            let count = min(tileRows, dy.rows - start)
+          for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+            let count = min(tileRows, tokens.upperBound - start)
             for index in range {
               var panel = layout.panel(index - range.lowerBound, at: memory)
               kernels.pointee.gemm(
