@@ -54,6 +54,41 @@ public enum MatrixProduct {
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
 
+  /// How the panels, and if these are few the rows, are shared out: every task has some of both.
+  private struct Division {
+    let count: Int
+    private let panels: Int
+    private let panelsPerTask: Int
+    private let largeTasks: Int
+    private let rows: Int
+    private let rowsPerTask: Int
+    private let rowParts: Int
+
+    init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
+      self.panels = panels
+      self.panelsPerTask = panelsPerTask
+      self.rows = rows
+      // The last panels go one by one, so that all threads end at about the same time.
+      largeTasks = max(0, panels - 2 * threadCount) / panelsPerTask
+      let parts = min((4 * threadCount + panels - 1) / panels, max(1, rows / (2 * MatrixProduct.tileRows)))
+      let tiles = (rows + MatrixProduct.tileRows - 1) / MatrixProduct.tileRows
+      rowsPerTask = (tiles + parts - 1) / parts * MatrixProduct.tileRows
+      rowParts = (rows + rowsPerTask - 1) / rowsPerTask
+      count = (largeTasks + panels - largeTasks * panelsPerTask) * rowParts
+    }
+
+    func panels(of task: Int) -> Range<Int> {
+      let index = task / rowParts
+      let first = index < largeTasks ? index * panelsPerTask : largeTasks * (panelsPerTask - 1) + index
+      return first..<first + (index < largeTasks ? panelsPerTask : 1)
+    }
+
+    func rows(of task: Int) -> Range<Int> {
+      let first = task % rowParts * rowsPerTask
+      return first..<min(first + rowsPerTask, rows)
+    }
+  }
+
   private static func forwardLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
     PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: panels(rows))
   }
@@ -70,12 +105,17 @@ public enum MatrixProduct {
 
   /// Scratch of one worker for `forward`, in bytes.
   public static func forwardScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
-    let many = forwardLayout(weight, rows: weight.rows).largestTaskByteCount + align(exactPanelByteCount)
+    let many =
+      forwardLayout(weight, rows: weight.rows).largestTaskByteCount + align(exactPanelByteCount)
+      + mostPanels * QuantizedRows.mostMeans(rows: rows) * width * 4 + align(meanRows * weight.columns * 4)
     let few = align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
     return max(many, few + align(mostFewRows * fewTile * 4))
   }
 
-  private static let exactPanelByteCount = 16 * width * 4
+  /// Values of the panel at the exact columns, and below them the product of a mean.
+  private static let exactPanelByteCount = (Int(EL_EXACT) + 1) * width * 4
+  /// Rows of `W` whose floats meet the means together.
+  private static let meanRows = 4
 
   /// Scratch of one worker for `inputGradient`, in bytes.
   public static func gradientScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
@@ -105,23 +145,30 @@ public enum MatrixProduct {
       return
     }
     let kernels = KernelTables.int8
-    let panels = panels(slice.count)
     let layout = forwardLayout(weight, rows: slice.count)
-    let perTask = layout.panelsPerTask
-    let groups = x.groups
+    let division = Division(
+      panels: panels(slice.count), panelsPerTask: layout.panelsPerTask, rows: x.rows, threadCount: pool.threadCount)
+    let meanStride = x.meanCount * width
     withNative(x, weight) { rows, native in
-      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = task * perTask..<min((task + 1) * perTask, panels)
+        let range = division.panels(of: task)
+        let tokens = division.rows(of: task)
         pool.meter.mark(.decode, worker: worker)
         for index in range {
           var panel = layout.panel(index - range.lowerBound, at: memory)
           kernels.pointee.decode_rows(native.pointer, slice.lowerBound + index * width, x.block, &panel)
         }
-        pool.meter.mark(.integerProduct, worker: worker)
         let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
-        for start in stride(from: 0, to: x.rows, by: tileRows) {
-          let count = min(tileRows, x.rows - start)
+        let means = exact + exactPanelByteCount / 4
+        for index in range where x.meanCount > 0 {
+          productsOfMeans(
+            x, native, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
+            into: means + (index - range.lowerBound) * meanStride)
+        }
+        pool.meter.mark(.integerProduct, worker: worker)
+        for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+          let count = min(tileRows, tokens.upperBound - start)
           for index in range {
             var panel = layout.panel(index - range.lowerBound, at: memory)
             kernels.pointee.gemm(
@@ -130,29 +177,48 @@ public enum MatrixProduct {
             guard x.exactCount > 0 else { continue }
             // while this part of the output is in cache
             addExactColumns(
-              x, rows: start..<start + count, groups: groups, panel: panel, values: exact,
-              into: y.columns(index * width..<min((index + 1) * width, slice.count)))
+              x, rows: start..<start + count, panel: panel, means: means + (index - range.lowerBound) * meanStride,
+              values: exact, into: y.columns(index * width..<min((index + 1) * width, slice.count)))
           }
         }
       }
     }
   }
 
-  /// `y[t] += sum_c exact[t][c] * w[c]` for some rows and the panel's columns.
+  /// `products[i][j] = means[i] . W[row + j]`, in float, for the rows of a panel.
+  private static func productsOfMeans(
+    _ x: QuantizedRows, _ weight: UncheckedPointer<el_matrix>, row: Int, space: UnsafeMutablePointer<Float>,
+    into products: UnsafeMutablePointer<Float>
+  ) {
+    for first in stride(from: 0, to: width, by: meanRows) {
+      let count = min(meanRows, weight.pointer.pointee.rows - row - first)
+      if count <= 0 { return }
+      for line in 0..<count {
+        KernelTables.int8.pointee.decode_near(
+          weight.pointer, row + first + line, 0, x.columns, space + line * x.columns)
+      }
+      KernelTables.float.pointee.gemm_rows(
+        x.meanCount, count, x.columns, 1, x.means, x.columns, space, x.columns, 0, products + first, width)
+    }
+  }
+
+  /// `y[t] += sum_c exact[t][c] * w[c]`, and the product of the mean, for some rows and the panel's columns.
   private static func addExactColumns(
-    _ x: QuantizedRows, rows part: Range<Int>, groups: [Range<Int>], panel: el_panel,
+    _ x: QuantizedRows, rows part: Range<Int>, panel: el_panel, means: UnsafePointer<Float>,
     values: UnsafeMutablePointer<Float>, into y: Matrix
   ) {
     var panel = panel
-    for (group, all) in groups.enumerated() where all.overlaps(part) {
-      let rows = all.clamped(to: part)
+    for (number, group) in x.groups.enumerated() where group.rows.overlaps(part) {
+      let rows = group.rows.clamped(to: part)
       for index in 0..<x.exactCount {
-        let column = Int(x.exactColumns[group * x.exactCount + index])
+        let column = Int(x.exactColumns[number * x.exactCount + index])
         KernelTables.int8.pointee.panel_values(&panel, column, x.block, values + index * width)
       }
+      if let mean = group.mean { (values + x.exactCount * width).update(from: means + mean * width, count: y.columns) }
       KernelTables.float.pointee.gemm(
-        rows.count, y.columns, x.exactCount, 1, x.exactValues + rows.lowerBound * x.exactCount, x.exactCount, 1, values,
-        width, 1, y.base + rows.lowerBound * y.stride, y.stride)
+        rows.count, y.columns, x.exactCount + (group.mean == nil ? 0 : 1), 1,
+        x.exactValues + rows.lowerBound * x.exactStride, x.exactStride, 1, values, width, 1,
+        y.base + rows.lowerBound * y.stride, y.stride)
     }
   }
 
@@ -162,16 +228,17 @@ public enum MatrixProduct {
     pool: ThreadPool, scratch: [Scratch]
   ) {
     let kernels = KernelTables.int8
-    let groups = x.groups
+    precondition(x.meanCount == 0, "a group of few rows keeps its mean")
     withNative(x, weight) { rows, native in
       pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct) { task, worker in
         let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
         let buffer = scratch[worker].base + align(mostFewRows * fewTile * 4)
         let first = task * fewTile
         let count = min(fewTile, slice.count - first)
-        for (group, tokens) in groups.enumerated() {
+        for (number, group) in x.groups.enumerated() {
+          let tokens = group.rows
           var exact = el_exact_columns(
-            count: x.exactCount, columns: x.exactColumns + group * x.exactCount,
+            count: x.exactCount, columns: x.exactColumns + number * x.exactCount,
             values: x.exactValues + tokens.lowerBound * x.exactCount)
           kernels.pointee.dot_rows(
             native.pointer, slice.lowerBound + first, count, rows.pointer, tokens.lowerBound, tokens.count, &exact,
@@ -202,15 +269,16 @@ public enum MatrixProduct {
     precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
     precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
     let kernels = KernelTables.int8
-    let panels = panels(weight.columns)
     let slab = slab(weight, rows: slice.count)
     let layout = gradientLayout(weight, rows: slice.count)
-    let perTask = layout.panelsPerTask
+    let division = Division(
+      panels: panels(weight.columns), panelsPerTask: layout.panelsPerTask, rows: dy.rows, threadCount: pool.threadCount)
     let length = dy.native.columns
     withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
-      pool.run((panels + perTask - 1) / perTask, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = task * perTask..<min((task + 1) * perTask, panels)
+        let range = division.panels(of: task)
+        let tokens = division.rows(of: task)
         for first in stride(from: 0, to: length, by: slab) {
           let reduction = min(slab, length - first)
           pool.meter.mark(.decode, worker: worker)
@@ -220,8 +288,8 @@ public enum MatrixProduct {
               native.pointer, index * width, slice.lowerBound + first, reduction, dy.block, &panel)
           }
           pool.meter.mark(.integerProduct, worker: worker)
-          for start in stride(from: 0, to: dy.rows, by: tileRows) {
-            let count = min(tileRows, dy.rows - start)
+          for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+            let count = min(tileRows, tokens.upperBound - start)
             for index in range {
               var panel = layout.panel(index - range.lowerBound, at: memory)
               kernels.pointee.gemm(

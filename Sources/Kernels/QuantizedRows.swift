@@ -1,31 +1,50 @@
 import CKernels
 
-/// Float rows in 8 bits: per row and block of columns one scale, and a few outlier columns kept as floats.
+/// Float rows in 8 bits: per row and block of columns one scale. What the rows have in common and a few outlier columns
+/// stay floats.
 ///
-/// A handful of input columns of a language model are far larger than the rest and would cost the other columns of
-/// their block their bits. Per group of rows the columns with the largest magnitude are therefore taken out; the group
-/// never crosses a sequence, so splitting a micro-batch between sequences changes nothing.
+/// The inputs of a language model's layers have a large mean over the tokens, and a handful of columns far larger than
+/// the rest. Both would cost the other values their bits, and an error in the weights times the mean is the same for
+/// every token, so that no sum over tokens averages it away. Groups of rows therefore lose their mean, whose product is
+/// computed apart, and then the columns with the largest magnitudes. A group never crosses a sequence, so splitting a
+/// micro-batch between sequences changes nothing.
+///
+/// Source of the shift: Wei et al. 2023, arXiv 2304.09145 (Outlier Suppression+).
 public struct QuantizedRows: @unchecked Sendable {
   // @unchecked: as for `Matrix`.
 
-  /// Rows that share a choice of outlier columns.
+  /// Rows that share a mean and a choice of outlier columns.
   public static let groupRows = 128
+  /// A group of fewer rows keeps its mean: the product of the mean would cost more than it helps.
+  private static let fewestRowsWithMean = 64
+
+  struct Group {
+    let rows: Range<Int>
+    /// Which of `means` was subtracted.
+    let mean: Int?
+  }
 
   public let rows: Int
   public let columns: Int
   public let block: Int
   let native: el_rows  // columns are filled up to whole blocks
+  let groups: [Group]
+  let meanCount: Int
+  let means: UnsafeMutablePointer<Float>  // [meanCount, columns]
   let exactCount: Int
-  let exactValues: UnsafeMutablePointer<Float>  // [rows, exactCount]
+  /// Floats per row of `exactValues`: where there are means, each row ends with the factor of its own, 1.
+  let exactStride: Int
+  let exactValues: UnsafeMutablePointer<Float>  // [rows, exactStride]
   let exactColumns: UnsafeMutablePointer<Int32>  // [groups, exactCount]
-  let rowsPerSequence: Int
 
-  /// The groups, in order: rows that share outlier columns.
-  var groups: [Range<Int>] { Self.groups(rows: rows, rowsPerSequence: rowsPerSequence) }
-
-  private static func groups(rows: Int, rowsPerSequence: Int) -> [Range<Int>] {
-    var result: [Range<Int>] = []
-    forEachGroup(rows: rows, rowsPerSequence: rowsPerSequence) { result.append($0) }
+  private static func groups(rows: Int, rowsPerSequence: Int, means: Bool) -> [Group] {
+    var result: [Group] = []
+    var meanCount = 0
+    forEachGroup(rows: rows, rowsPerSequence: max(rowsPerSequence, 1)) { range in
+      let hasMean = means && range.count >= fewestRowsWithMean
+      result.append(Group(rows: range, mean: hasMean ? meanCount : nil))
+      if hasMean { meanCount += 1 }
+    }
     return result
   }
 
@@ -47,20 +66,25 @@ public struct QuantizedRows: @unchecked Sendable {
     KernelTables.int8.pointee.row_code_bytes(rows, columns, block)
   }
 
+  /// The most means that so many rows have.
+  static func mostMeans(rows: Int) -> Int { rows / fewestRowsWithMean }
+
   /// Memory that `quantize` needs, in bytes.
   public static func byteCount(rows: Int, columns: Int, block: Int, exactColumns: Int) -> Int {
     let blocks = (columns + block - 1) / block
+    let codes = align(codeByteCount(rows: rows, columns: blocks * block, block: block)) + align(rows * blocks * 4)
+    guard exactColumns > 0 else { return codes }
     // groups are at most one per row
-    return align(codeByteCount(rows: rows, columns: blocks * block, block: block)) + align(rows * blocks * 4)
-      + 2 * align(rows * exactColumns * 4)
+    return codes + align(mostMeans(rows: rows) * columns * 4) + align(rows * (exactColumns + 1) * 4)
+      + align(rows * exactColumns * 4)
   }
 
   /// Quantises the rows of `x`.
   ///
   /// - Parameters:
-  ///   - x: `[rows, columns]`; changed while it runs, restored at the end
+  ///   - x: `[rows, columns]`
   ///   - block: columns that share a scale, 32 or 64
-  ///   - exactColumns: outlier columns per group that stay floats
+  ///   - exactColumns: outlier columns per group that stay floats; with 0, the mean stays in as well
   ///   - rowsPerSequence: groups of rows do not cross a multiple of this
   ///   - dither: if not zero, rounding is stochastic, reproducibly: for gradients whose many tiny values would
   ///     otherwise all be rounded to zero
@@ -82,44 +106,70 @@ public struct QuantizedRows: @unchecked Sendable {
     let native = el_rows(
       rows: x.rows, columns: blocks * block, block: block, codes: codes,
       scales: take(x.rows * blocks * 4, Float.self))
+    let groups = groups(rows: x.rows, rowsPerSequence: rowsPerSequence, means: exactColumns > 0)
+    let meanCount = groups.count { $0.mean != nil }
+    let exactCount = min(exactColumns, x.columns)
+    let exactStride = exactCount + (meanCount > 0 ? 1 : 0)
     let result = QuantizedRows(
-      rows: x.rows, columns: x.columns, block: block, native: native, exactCount: min(exactColumns, x.columns),
-      exactValues: take(x.rows * exactColumns * 4, Float.self),
-      exactColumns: take(x.rows * exactColumns * 4, Int32.self), rowsPerSequence: max(rowsPerSequence, 1))
-    let groups = result.groups
+      rows: x.rows, columns: x.columns, block: block, native: native, groups: groups, meanCount: meanCount,
+      means: take(meanCount * x.columns * 4, Float.self), exactCount: exactCount, exactStride: exactStride,
+      exactValues: take(x.rows * exactStride * 4, Float.self),
+      exactColumns: take(x.rows * exactCount * 4, Int32.self))
     pool.run(groups.count, as: .quantize) { task, _ in
-      result.quantize(group: task, rows: groups[task], of: x, dither: dither)
+      result.quantize(group: task, of: x, dither: dither)
     }
     return result
   }
 
-  private func quantize(group: Int, rows range: Range<Int>, of x: Matrix, dither: UInt32) {
+  private func quantize(group index: Int, of x: Matrix, dither: UInt32) {
     let kernels = KernelTables.int8
     var native = native
-    let chosen = exactColumns + group * exactCount
-    if exactCount > 0 { chooseExactColumns(of: x.rows(range), into: chosen) }
-    for row in range {
-      let values = x.base + row * x.stride
-      for index in 0..<exactCount {
-        exactValues[row * exactCount + index] = values[Int(chosen[index])]
+    let group = groups[index]
+    func seed(_ row: Int) -> UInt32 {
+      dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
+    }
+    guard exactCount > 0 else {
+      for row in group.rows { kernels.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed(row)) }
+      return
+    }
+    let chosen = exactColumns + index * exactCount
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: 3 * columns) { space in
+      guard let line = space.baseAddress else { return }
+      let mean = group.mean.map { means + $0 * columns }
+      let part = x.rows(group.rows)
+      kernels.pointee.column_statistics(
+        part.rows, columns, part.base, part.stride, line, line + columns, line + 2 * columns)
+      if let mean {
+        for j in 0..<columns { mean[j] = line[j] / Float(part.rows) }
       }
-      for index in 0..<exactCount { values[Int(chosen[index])] = 0 }
-      let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
-      kernels.pointee.quantize_row(&native, row, columns, values, seed)
-      for index in 0..<exactCount { values[Int(chosen[index])] = exactValues[row * exactCount + index] }
+      choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
+      for row in group.rows {
+        line.update(from: x.base + row * x.stride, count: columns)
+        if let mean { KernelTables.float.pointee.add_scaled(columns, -1, mean, line) }
+        let exact = exactValues + row * exactStride
+        for number in 0..<exactCount {
+          exact[number] = line[Int(chosen[number])]
+          line[Int(chosen[number])] = 0
+        }
+        if mean != nil { exact[exactCount] = 1 }
+        kernels.pointee.quantize_row(&native, row, columns, line, seed(row))
+      }
     }
   }
 
-  /// The columns with the largest magnitudes; of equals the first.
-  private func chooseExactColumns(of x: Matrix, into chosen: UnsafeMutablePointer<Int32>) {
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { largest in
-      guard let base = largest.baseAddress else { return }
-      KernelTables.int8.pointee.column_absmax(x.rows, columns, x.base, x.stride, base)
-      for index in 0..<exactCount {
-        let column = KernelTables.float.pointee.argmax(columns, base)
-        chosen[index] = Int32(column)
-        base[column] = -1
-      }
+  /// The columns that reach farthest from the mean; of equals the first. Overwrites `highest`.
+  private func choose(
+    _ chosen: UnsafeMutablePointer<Int32>, lowest: UnsafePointer<Float>, highest: UnsafeMutablePointer<Float>,
+    mean: UnsafePointer<Float>?
+  ) {
+    for j in 0..<columns {
+      let middle = mean?[j] ?? 0
+      highest[j] = max(highest[j] - middle, middle - lowest[j])
+    }
+    for number in 0..<exactCount {
+      let column = KernelTables.float.pointee.argmax(columns, highest)
+      chosen[number] = Int32(column)
+      highest[column] = -1
     }
   }
 }

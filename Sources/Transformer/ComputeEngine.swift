@@ -21,7 +21,7 @@ public struct PreparedRows {
 /// One object for a run; the buffers come from the run's arena and are sized for the largest product.
 public final class ComputeEngine {
   /// Columns of a product's input that stay in float because they are outliers; per group of rows.
-  public static let exactColumnCount = 8
+  public static let exactColumnCount = 4
 
   public let precision: Precision
   public let pool: ThreadPool

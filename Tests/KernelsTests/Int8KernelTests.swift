@@ -163,17 +163,27 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
     bench.kernels.pointee.decode_floats(&weight.native, 3, 32, 160, &values)
     return values
   }
+  _ = expectEqualBits { bench in
+    var values = [Float](repeating: 0, count: 160)
+    bench.kernels.pointee.decode_near(&weight.native, 3, 32, 160, &values)
+    return values
+  }
 }
 
-@Test(arguments: [1, 31, 64, 100, 577]) func columnMaximaHaveTheSameBits(columns: Int) {
+@Test(arguments: [1, 31, 64, 100, 577]) func columnStatisticsHaveTheSameBits(columns: Int) {
   var generator = Generator()
   let x = (0..<7 * columns).map { _ in generator.next() }
   let result = expectEqualBits { bench in
-    var largest = [Float](repeating: -1, count: columns)
-    bench.kernels.pointee.column_absmax(7, columns, x, columns, &largest)
-    return largest
+    var sums = [Float](repeating: -1, count: columns)
+    var lowest = sums
+    var highest = sums
+    bench.kernels.pointee.column_statistics(7, columns, x, columns, &sums, &lowest, &highest)
+    return sums + lowest + highest
   }
-  #expect(result == (0..<columns).map { column in (0..<7).map { abs(x[$0 * columns + column]) }.max() ?? 0 })
+  let column = (0..<columns).map { j in (0..<7).map { x[$0 * columns + j] } }
+  for j in 0..<columns { #expect(abs(result[j] - column[j].reduce(0, +)) < 1e-5) }
+  #expect(Array(result[columns..<2 * columns]) == column.map { $0.min() ?? 0 })
+  #expect(Array(result[(2 * columns)...]) == column.map { $0.max() ?? 0 })
 }
 
 @Test func infinitiesAndNaNsReachTheProduct() {

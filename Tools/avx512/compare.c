@@ -90,9 +90,9 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
   for (size_t i = 0; i < s->rows; i++)
     t->quantize_row(&x, i, taken, values + i * taken, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
   put(r, x.scales, s->rows * whole / s->block * 4);
-  float *largest = memory(taken * 4), *y = memory(s->rows * 35 * 4), line[EL_PANEL];
-  t->column_absmax(s->rows, taken, values, taken, largest);
-  put(r, largest, taken * 4);
+  float *statistics = memory(taken * 12), *y = memory(s->rows * 35 * 4), line[EL_PANEL];
+  t->column_statistics(s->rows, taken, values, taken, statistics, statistics + taken, statistics + 2 * taken);
+  put(r, statistics, taken * 12);
   el_panel panel = {memory(t->panel_code_bytes(s->reduction)), memory(s->reduction / s->block * 128)};
   if (s->by_columns) t->decode_columns(w, 32, s->first, s->reduction, s->block, &panel);
   else t->decode_rows(w, 32, s->block, &panel);
@@ -111,8 +111,9 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
     memset(y, 0, s->rows * 35 * 4);
     t->dot_rows(w, 1, 33, &x, 0, s->rows, &exact, memory(t->dot_buffer_bytes(s->reduction, s->rows)), y, 35);
     put(r, y, s->rows * 35 * 4);
-    t->decode_floats(w, 3, 0, s->reduction, largest);
-    put(r, largest, s->reduction * 4);
+    t->decode_floats(w, 3, 0, s->reduction, statistics);
+    t->decode_near(w, 3, 0, s->reduction, statistics + s->reduction);
+    put(r, statistics, s->reduction * 8);
   }
 }
 

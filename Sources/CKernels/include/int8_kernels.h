@@ -67,8 +67,8 @@ typedef struct {
   // threshold comes from dither and its index.
   void (*quantize_row)(const el_rows *x, size_t row, size_t k, const float *values, uint32_t dither);
 
-  // largest[j] = max_i |x[i][j]|, i < m, j < k.
-  void (*column_absmax)(size_t m, size_t k, const float *x, size_t ldx, float *largest);
+  // Sum, least and largest of x[i][j] over i < m, for each j < k.
+  void (*column_statistics)(size_t m, size_t k, const float *x, size_t ldx, float *sum, float *lowest, float *highest);
 
   // y[i][j] = (accumulate ? y[i][j] : 0) + sum_b sx[i][b] * sw[b][j] * sum_{p in b} x[i][p] w[p][j], j < columns, for the
   // m rows of x from `row`, a multiple of EL_ROW_GROUP, and the k elements from `first`, both multiples of the block; the
@@ -89,6 +89,8 @@ typedef struct {
 
   // Exact values of the elements [column, column + n) of one row; column and n are multiples of 32.
   void (*decode_floats)(const el_matrix *w, size_t row, size_t column, size_t n, float *values);
+  // The same, NF4's values rounded to 16 bits of their block's largest, which is faster.
+  void (*decode_near)(const el_matrix *w, size_t row, size_t column, size_t n, float *values);
 
   // y[i * ldy + r] = x[i] . W[row + r], r < count, for the m <= EL_DOT_ROWS rows of x from `first`: products of few
   // tokens. Weights in f32, f16 and bf16 meet x's dequantised values; the others stay integers. exact, whose values

@@ -34,4 +34,7 @@ static inline void emulated_mask_storeu_ps(float *p, simde__mmask16 mask, simde_
     if (mask >> i & 1) p[i] = v[i];
 }
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+
+// in place of the instruction that the kernel names
+#define ADD_SCALED(f, t, scale) ((f) = _mm512_fmadd_ps(t, scale, f))
 #endif
