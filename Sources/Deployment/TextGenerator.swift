@@ -19,7 +19,7 @@ public final class TextGenerator {
   private let cache: KeyValueCache
   private let arena: Arena
   /// Prompt tokens that are read together.
-  private static let chunk = 128
+  private static let chunk = 512
 
   /// - Parameter capacity: prompt and answer tokens together, at most
   public init(_ loaded: LoadedModel, capacity: Int) throws {
@@ -48,13 +48,7 @@ public final class TextGenerator {
   public func generate(
     prompt: [Int32], maximumTokens: Int, sampling: SamplingOptions, stream: (String) -> Bool = { _ in true }
   ) throws -> (text: String, tokens: Int) {
-    guard !prompt.isEmpty else { throw GenerationError(description: "the prompt has no tokens") }
-    cache.removeAll()
-    var logits: Vector?
-    for start in Swift.stride(from: 0, to: prompt.count, by: Self.chunk) {
-      let part = Array(prompt[start..<min(start + Self.chunk, prompt.count)])
-      logits = loaded.model.extend(cache, with: part, workspace: workspace, pass: pass)
-    }
+    var logits = try read(prompt)
     var sampler = TokenSampler(sampling)
     var decoder = StreamingDecoder(loaded.tokenizer)
     var text = ""
@@ -73,5 +67,31 @@ public final class TextGenerator {
     let rest = decoder.finish()
     if !rest.isEmpty { _ = stream(rest) }
     return (text + rest, count)
+  }
+
+  /// Seconds that reading `prompt` takes, and writing `newTokens` tokens after it: the likeliest ones, also past the end
+  /// of a text.
+  public func time(prompt: [Int32], newTokens: Int) throws -> (prompt: Double, answer: Double) {
+    let start = ContinuousClock.now
+    var logits = try read(prompt)
+    let middle = ContinuousClock.now
+    var sampler = TokenSampler(SamplingOptions())
+    for _ in 0..<newTokens {
+      guard let current = logits, cache.length < cache.capacity else { break }
+      logits = loaded.model.extend(cache, with: [sampler.next(current)], workspace: workspace, pass: pass)
+    }
+    return ((middle - start) / .seconds(1), (ContinuousClock.now - middle) / .seconds(1))
+  }
+
+  /// Fills the cache with a prompt; the logits of what follows it.
+  private func read(_ prompt: [Int32]) throws -> Vector? {
+    guard !prompt.isEmpty else { throw GenerationError(description: "the prompt has no tokens") }
+    cache.removeAll()
+    var logits: Vector?
+    for start in Swift.stride(from: 0, to: prompt.count, by: Self.chunk) {
+      let part = Array(prompt[start..<min(start + Self.chunk, prompt.count)])
+      logits = loaded.model.extend(cache, with: part, workspace: workspace, pass: pass)
+    }
+    return logits
   }
 }
