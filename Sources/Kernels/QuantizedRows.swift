@@ -144,8 +144,12 @@ public struct QuantizedRows: @unchecked Sendable {
       }
       choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
       for row in group.rows {
-        line.update(from: x.base + row * x.stride, count: columns)
-        if let mean { KernelTables.float.pointee.add_scaled(columns, -1, mean, line) }
+        let values = x.base + row * x.stride
+        if let mean {
+          KernelTables.float.pointee.subtract(columns, values, mean, line)
+        } else {
+          line.update(from: values, count: columns)
+        }
         let exact = exactValues + row * exactStride
         for number in 0..<exactCount {
           exact[number] = line[Int(chosen[number])]
