@@ -12,7 +12,30 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
                              apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_epi32(s, x, w)
+#define WIDE_QUANTIZE_BLOCK
 #include "int8_x86.inc"
+
+INLINE float FN(quantize_block)(size_t n, const float *x, int8_t *codes) {
+  float inverse;
+  if (n % 16 != 0) {
+    float scale = FN(scale_for)(FN(absmax)(n, x), &inverse);
+    for (size_t i = 0; i < n; i++) codes[i] = (int8_t)FN(nearest)(x[i] * inverse);
+    return scale;
+  }
+  __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512();
+  for (size_t i = 0; i < n; i += 16) m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_loadu_si512(x + i)));
+  __m256i q = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
+  __m128i h = _mm_max_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
+  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
+  float scale = FN(scale_for)(_mm_cvtss_f32(_mm_castsi128_ps(h)), &inverse);
+  for (size_t i = 0; i < n; i += 16) {
+    __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
+    _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtsepi32_epi8(v));
+  }
+  return scale;
+}
+
 #include "int8_vnni.inc"
 
 // Elements of the reduction that all rows pass over before the next: 32 KiB of a panel.

@@ -171,14 +171,15 @@ public enum MatrixProduct {
           let count = min(tileRows, tokens.upperBound - start)
           for index in range {
             var panel = layout.panel(index - range.lowerBound, at: memory)
+            let target = y.columns(index * width..<min((index + 1) * width, slice.count))
+            if x.exactCount > 0 {
+              multiplyExactColumns(
+                x, rows: start..<start + count, panel: panel, means: means + (index - range.lowerBound) * meanStride,
+                values: exact, into: target, accumulate: accumulate)
+            }
             kernels.pointee.gemm(
-              rows.pointer, start, count, 0, weight.columns, &panel, y.base + start * y.stride + index * width,
-              y.stride, min(width, slice.count - index * width), accumulate ? 1 : 0)
-            guard x.exactCount > 0 else { continue }
-            // while this part of the output is in cache
-            addExactColumns(
-              x, rows: start..<start + count, panel: panel, means: means + (index - range.lowerBound) * meanStride,
-              values: exact, into: y.columns(index * width..<min((index + 1) * width, slice.count)))
+              rows.pointer, start, count, 0, weight.columns, &panel, target.row(start).base, y.stride, target.columns,
+              accumulate || x.exactCount > 0 ? 1 : 0)
           }
         }
       }
@@ -202,10 +203,10 @@ public enum MatrixProduct {
     }
   }
 
-  /// `y[t] += sum_c exact[t][c] * w[c]`, and the product of the mean, for some rows and the panel's columns.
-  private static func addExactColumns(
+  /// `y[t] (+)= sum_c exact[t][c] * w[c]`, and the product of the mean, for some rows and the panel's columns.
+  private static func multiplyExactColumns(
     _ x: QuantizedRows, rows part: Range<Int>, panel: el_panel, means: UnsafePointer<Float>,
-    values: UnsafeMutablePointer<Float>, into y: Matrix
+    values: UnsafeMutablePointer<Float>, into y: Matrix, accumulate: Bool
   ) {
     var panel = panel
     for (number, group) in x.groups.enumerated() where group.rows.overlaps(part) {
@@ -217,7 +218,7 @@ public enum MatrixProduct {
       if let mean = group.mean { (values + x.exactCount * width).update(from: means + mean * width, count: y.columns) }
       KernelTables.float.pointee.gemm(
         rows.count, y.columns, x.exactCount + (group.mean == nil ? 0 : 1), 1,
-        x.exactValues + rows.lowerBound * x.exactStride, x.exactStride, 1, values, width, 1,
+        x.exactValues + rows.lowerBound * x.exactStride, x.exactStride, 1, values, width, accumulate ? 1 : 0,
         y.base + rows.lowerBound * y.stride, y.stride)
     }
   }
