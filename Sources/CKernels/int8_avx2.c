@@ -29,7 +29,10 @@ INLINE void FN(put_codes)(const el_rows *x, size_t row, size_t first, size_t n, 
 
 INLINE void FN(get_codes)(const el_rows *x, size_t row, int8_t *codes) {
   const int16_t *from = (const int16_t *)x->codes + row * x->columns;
-  for (size_t i = 0; i < x->columns; i++) codes[i] = (int8_t)from[i];
+  for (size_t i = 0; i < x->columns; i += 32) {
+    __m256i a = _mm256_loadu_si256((const __m256i *)(from + i)), b = _mm256_loadu_si256((const __m256i *)(from + i + 16));
+    _mm256_storeu_si256((__m256i *)(codes + i), _mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8));
+  }
 }
 
 INLINE void FN(put_quads)(void *panel, size_t p, size_t j, __m256i v) {
