@@ -54,10 +54,9 @@ public enum MatrixProduct {
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
 
-  /// How the panels, and if these are few the rows, are shared out: every task has some of both.
+  /// How the panels are shared out, and the rows as well if the panels are few. Nothing is summed across tasks.
   private struct Division {
     let count: Int
-    private let panels: Int
     private let panelsPerTask: Int
     private let largeTasks: Int
     private let rows: Int
@@ -65,7 +64,6 @@ public enum MatrixProduct {
     private let rowParts: Int
 
     init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
-      self.panels = panels
       self.panelsPerTask = panelsPerTask
       self.rows = rows
       // The last panels go one by one, so that all threads end at about the same time.

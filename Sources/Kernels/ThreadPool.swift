@@ -5,7 +5,7 @@ import Synchronization
 /// The one pool of worker threads; made once, used for every parallel loop.
 ///
 /// A loop is a number of tasks; workers take tasks in order from a shared counter. The split into tasks is the
-/// caller's and never depends on the thread count, so a result does not either.
+/// caller's, and no sum may depend on it: results are the same at any thread count.
 public final class ThreadPool: Sendable {
   /// What one loop is: runs task `task` on worker `worker` (`0 ..< threadCount`).
   public typealias Body = (_ task: Int, _ worker: Int) -> Void

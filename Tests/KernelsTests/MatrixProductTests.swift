@@ -109,6 +109,16 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
   #expect(relativeError(products.gradient([nil]), products.gradient([nil], reference: true)) < 0.015)
 }
 
+@Test(arguments: [70, 500], [33, 1111]) func productsDoNotDependOnTheThreads(tokens: Int, rows: Int) {
+  func results(_ threadCount: Int) -> [[Float]] {
+    let products = Products(
+      .nf4, rows: rows, columns: 128, tokens: tokens, rowsPerSequence: 250, mean: 1, threadCount: threadCount)
+    return [products.forward([nil]), products.gradient([nil])]
+  }
+  let one = results(1)
+  for threadCount in [2, 3, 8] { #expect(results(threadCount) == one) }
+}
+
 /// What all tokens have in common must not cost the rest its bits, and its product is exact.
 @Test(arguments: StoredKind.allCases) func commonPartOfTheRowsStaysExact(kind: StoredKind) {
   let products = Products(kind, rows: 201, columns: 192, tokens: 330, rowsPerSequence: 200, mean: 1000)
