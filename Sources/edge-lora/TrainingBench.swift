@@ -84,7 +84,8 @@ enum TrainingBench {
       Console.print(JSONValue.object(object).serialized(pretty: true))
       return
     }
-    Console.print("\(Console.decimal(median, 1)) tokens/s (median of \(speeds.count) steps), peak \(ByteCount.text(peak))")
+    let speed = Console.decimal(median, 1)
+    Console.print("\(speed) tokens/s (median of \(speeds.count) steps), peak \(ByteCount.text(peak))")
     for (work, share) in shares.sorted(by: { $0.share > $1.share }) where share >= 0.0005 {
       let name = "\(work)"
       Console.print(
