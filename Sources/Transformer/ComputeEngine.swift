@@ -123,9 +123,9 @@ public final class ComputeEngine {
   }
 
   /// Seconds that one product takes, with everything around it: for predicting the speed of a run.
-  public func timeOfProduct(_ x: Matrix, _ weight: StoredMatrix, into y: Matrix) -> Double {
+  public func timeOfProduct(_ x: Matrix, _ weight: StoredMatrix, rows: Range<Int>, into y: Matrix) -> Double {
     let start = ContinuousClock.now
-    product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, into: y, accumulate: false)
+    product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, rows: rows, into: y, accumulate: false)
     let time = start.duration(to: .now).components
     return Double(time.seconds) + Double(time.attoseconds) * 1e-18
   }
