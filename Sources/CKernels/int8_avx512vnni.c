@@ -24,11 +24,8 @@ INLINE float FN(quantize_block)(size_t n, const float *x, int8_t *codes) {
   }
   __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512();
   for (size_t i = 0; i < n; i += 16) m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_loadu_si512(x + i)));
-  __m256i q = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
-  __m128i h = _mm_max_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0x4e));
-  h = _mm_max_epi32(h, _mm_shuffle_epi32(h, 0xb1));
-  float scale = FN(scale_for)(_mm_cvtss_f32(_mm_castsi128_ps(h)), &inverse);
+  __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
+  float scale = FN(scale_for)(FN(largest8)(half), &inverse);
   for (size_t i = 0; i < n; i += 16) {
     __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
     _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtsepi32_epi8(v));
