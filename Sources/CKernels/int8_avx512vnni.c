@@ -15,17 +15,17 @@
 #define WIDE_QUANTIZE_BLOCK
 #include "int8_x86.inc"
 
-INLINE float FN(quantize_block)(size_t n, const float *x, int8_t *codes) {
+INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
   float inverse;
   if (n % 16 != 0) {
-    float scale = FN(scale_for)(FN(absmax)(n, x), &inverse);
+    float scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
     for (size_t i = 0; i < n; i++) codes[i] = (int8_t)FN(nearest)(x[i] * inverse);
     return scale;
   }
   __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512();
   for (size_t i = 0; i < n; i += 16) m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_loadu_si512(x + i)));
   __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
-  float scale = FN(scale_for)(FN(largest8)(half), &inverse);
+  float scale = FN(scale_for)(FN(largest8)(half), limit, &inverse);
   for (size_t i = 0; i < n; i += 16) {
     __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
     _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtsepi32_epi8(v));

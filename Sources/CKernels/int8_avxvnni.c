@@ -15,6 +15,7 @@
 #include "int8_vnni.inc"
 
 #define UNIT 4
+#define TILED(name) FN(name)
 #define STARTS(x, i) (FN(starts)(x) + (i))
 #define START(starts, i) _mm256_set1_epi32((starts)[i])
 #define STEP(s0, s1, w0, w1, x)                  \

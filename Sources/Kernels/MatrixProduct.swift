@@ -123,7 +123,7 @@ public enum MatrixProduct {
   /// `y (+)= x Wᵀ`, or some of its columns.
   ///
   /// - Parameters:
-  ///   - x: `[tokens, in]`, quantised in blocks of `weight.reductionBlock`
+  ///   - x: `[tokens, in]`, quantised as an input in blocks of `weight.reductionBlock`
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - y: `[tokens, rows]`
@@ -136,7 +136,9 @@ public enum MatrixProduct {
     pool: ThreadPool, scratch: [Scratch]
   ) {
     let slice = checked(rows, of: weight)
-    precondition(x.columns == weight.columns && x.block == weight.reductionBlock, "input and weight fit")
+    precondition(
+      x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT,
+      "input and weight fit")
     precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
     if x.rows <= fewRows(weight) && !independentOfRowCount {
       forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
@@ -255,7 +257,7 @@ public enum MatrixProduct {
   /// `dx (+)= dy W`, or the part of the sum that some rows of `W` make.
   ///
   /// - Parameters:
-  ///   - dy: `[tokens, rows]`, quantised in blocks of `weight.gradientBlock` without exact columns
+  ///   - dy: `[tokens, rows]`, quantised as a gradient in blocks of `weight.gradientBlock`
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - dx: `[tokens, in]`
@@ -266,7 +268,8 @@ public enum MatrixProduct {
   ) {
     let slice = checked(rows, of: weight)
     precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
-    precondition(dx.rows == dy.rows && dx.columns == weight.columns && dy.exactCount == 0, "input gradient fits")
+    precondition(
+      dx.rows == dy.rows && dx.columns == weight.columns && dy.native.limit == EL_GRADIENT_LIMIT, "input gradient fits")
     let kernels = KernelTables.int8
     let slab = slab(weight, rows: slice.count)
     let layout = gradientLayout(weight, rows: slice.count)

@@ -18,6 +18,20 @@ public struct QuantizedRows: @unchecked Sendable {
   /// A group of fewer rows keeps its mean: the product of the mean would cost more than it helps.
   private static let fewestRowsWithMean = 64
 
+  /// What rows are quantised for.
+  public enum Role: Sendable {
+    /// Input of a forward product: the mean, and so many outlier columns per group, stay floats. With none, the mean stays
+    /// in as well.
+    case input(exactColumns: Int)
+    /// Gradient of a product's output, in one bit less. With a dither that is not zero, rounding is stochastic,
+    /// reproducibly: for gradients whose many tiny values would otherwise all be rounded to zero.
+    case gradient(dither: UInt32 = 0)
+
+    var exactColumns: Int { if case .input(let count) = self { count } else { 0 } }
+    var dither: UInt32 { if case .gradient(let dither) = self { dither } else { 0 } }
+    var limit: Int32 { if case .input = self { EL_INPUT_LIMIT } else { EL_GRADIENT_LIMIT } }
+  }
+
   struct Group {
     let rows: Range<Int>
     /// Which of `means` was subtracted.
@@ -70,33 +84,33 @@ public struct QuantizedRows: @unchecked Sendable {
   static func mostMeans(rows: Int) -> Int { rows / fewestRowsWithMean }
 
   /// Memory that `quantize` needs, in bytes.
-  public static func byteCount(rows: Int, columns: Int, block: Int, exactColumns: Int) -> Int {
+  public static func byteCount(rows: Int, columns: Int, block: Int, as role: Role, threadCount: Int) -> Int {
     let blocks = (columns + block - 1) / block
+    let exactColumns = role.exactColumns
     let codes = align(codeByteCount(rows: rows, columns: blocks * block, block: block)) + align(rows * blocks * 4)
     guard exactColumns > 0 else { return codes }
     // groups are at most one per row
     return codes + align(mostMeans(rows: rows) * columns * 4) + align(rows * (exactColumns + 1) * 4)
-      + align(rows * exactColumns * 4)
+      + align(rows * exactColumns * 4) + threadCount * workerByteCount(columns: columns)
   }
+
+  /// Of three lines: sums, least and largest of the columns; later the row in hand.
+  private static func workerByteCount(columns: Int) -> Int { align(3 * columns * 4) }
 
   /// Quantises the rows of `x`.
   ///
   /// - Parameters:
   ///   - x: `[rows, columns]`
   ///   - block: columns that share a scale, 32 or 64
-  ///   - exactColumns: outlier columns per group that stay floats; with 0, the mean stays in as well
   ///   - rowsPerSequence: groups of rows do not cross a multiple of this
-  ///   - dither: if not zero, rounding is stochastic, reproducibly: for gradients whose many tiny values would
-  ///     otherwise all be rounded to zero
   ///   - storage: at least `byteCount` bytes
   public static func quantize(
-    _ x: Matrix, block: Int, exactColumns: Int, rowsPerSequence: Int, dither: UInt32 = 0, storage: Scratch,
-    pool: ThreadPool
+    _ x: Matrix, as role: Role, block: Int, rowsPerSequence: Int, storage: Scratch, pool: ThreadPool
   ) -> QuantizedRows {
     let blocks = (x.columns + block - 1) / block
-    precondition(
-      storage.byteCount >= byteCount(rows: x.rows, columns: x.columns, block: block, exactColumns: exactColumns),
-      "storage for quantised rows is too small")
+    let needed = byteCount(
+      rows: x.rows, columns: x.columns, block: block, as: role, threadCount: pool.threadCount)
+    precondition(storage.byteCount >= needed, "storage for quantised rows is too small")
     var address = storage.base
     func take<T>(_ byteCount: Int, _ type: T.Type) -> UnsafeMutablePointer<T> {
       defer { address += align(byteCount) }
@@ -104,60 +118,65 @@ public struct QuantizedRows: @unchecked Sendable {
     }
     let codes = take(codeByteCount(rows: x.rows, columns: blocks * block, block: block), UInt8.self)
     let native = el_rows(
-      rows: x.rows, columns: blocks * block, block: block, codes: codes,
+      rows: x.rows, columns: blocks * block, block: block, limit: role.limit, codes: codes,
       scales: take(x.rows * blocks * 4, Float.self))
-    let groups = groups(rows: x.rows, rowsPerSequence: rowsPerSequence, means: exactColumns > 0)
+    let groups = groups(rows: x.rows, rowsPerSequence: rowsPerSequence, means: role.exactColumns > 0)
     let meanCount = groups.count { $0.mean != nil }
-    let exactCount = min(exactColumns, x.columns)
+    let exactCount = min(role.exactColumns, x.columns)
     let exactStride = exactCount + (meanCount > 0 ? 1 : 0)
     let result = QuantizedRows(
       rows: x.rows, columns: x.columns, block: block, native: native, groups: groups, meanCount: meanCount,
       means: take(meanCount * x.columns * 4, Float.self), exactCount: exactCount, exactStride: exactStride,
       exactValues: take(x.rows * exactStride * 4, Float.self),
       exactColumns: take(x.rows * exactCount * 4, Int32.self))
-    pool.run(groups.count, as: .quantize) { task, _ in
-      result.quantize(group: task, of: x, dither: dither)
+    let lines = take(exactCount > 0 ? pool.threadCount * workerByteCount(columns: x.columns) : 0, UInt8.self)
+    pool.run(groups.count, as: .quantize) { task, worker in
+      if exactCount > 0 {
+        let line = UnsafeMutableRawPointer(lines + worker * workerByteCount(columns: x.columns))
+        result.quantizeInput(group: task, of: x, line: line.assumingMemoryBound(to: Float.self))
+      } else {
+        result.quantize(group: task, of: x, dither: role.dither)
+      }
     }
     return result
   }
 
   private func quantize(group index: Int, of x: Matrix, dither: UInt32) {
+    var native = native
+    for row in groups[index].rows {
+      let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
+      KernelTables.int8.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed)
+    }
+  }
+
+  /// - Parameter line: three lines of working memory
+  private func quantizeInput(group index: Int, of x: Matrix, line: UnsafeMutablePointer<Float>) {
     let kernels = KernelTables.int8
     var native = native
     let group = groups[index]
-    func seed(_ row: Int) -> UInt32 {
-      dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
-    }
-    guard exactCount > 0 else {
-      for row in group.rows { kernels.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed(row)) }
-      return
-    }
     let chosen = exactColumns + index * exactCount
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: 3 * columns) { space in
-      guard let line = space.baseAddress else { return }
-      let mean = group.mean.map { means + $0 * columns }
-      let part = x.rows(group.rows)
-      kernels.pointee.column_statistics(
-        part.rows, columns, part.base, part.stride, line, line + columns, line + 2 * columns)
+    let mean = group.mean.map { means + $0 * columns }
+    let part = x.rows(group.rows)
+    kernels.pointee.column_statistics(
+      part.rows, columns, part.base, part.stride, line, line + columns, line + 2 * columns)
+    if let mean {
+      for j in 0..<columns { mean[j] = line[j] / Float(part.rows) }
+    }
+    choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
+    for row in group.rows {
+      let values = x.base + row * x.stride
       if let mean {
-        for j in 0..<columns { mean[j] = line[j] / Float(part.rows) }
+        KernelTables.float.pointee.subtract(columns, values, mean, line)
+      } else {
+        line.update(from: values, count: columns)
       }
-      choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
-      for row in group.rows {
-        let values = x.base + row * x.stride
-        if let mean {
-          KernelTables.float.pointee.subtract(columns, values, mean, line)
-        } else {
-          line.update(from: values, count: columns)
-        }
-        let exact = exactValues + row * exactStride
-        for number in 0..<exactCount {
-          exact[number] = line[Int(chosen[number])]
-          line[Int(chosen[number])] = 0
-        }
-        if mean != nil { exact[exactCount] = 1 }
-        kernels.pointee.quantize_row(&native, row, columns, line, seed(row))
+      let exact = exactValues + row * exactStride
+      for number in 0..<exactCount {
+        exact[number] = line[Int(chosen[number])]
+        line[Int(chosen[number])] = 0
       }
+      if mean != nil { exact[exactCount] = 1 }
+      kernels.pointee.quantize_row(&native, row, columns, line, 0)
     }
   }
 

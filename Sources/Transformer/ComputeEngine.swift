@@ -20,8 +20,8 @@ public struct PreparedRows {
 ///
 /// One object for a run; the buffers come from the run's arena and are sized for the largest product.
 public final class ComputeEngine {
-  /// Columns of a product's input that stay in float because they are outliers; per group of rows.
-  public static let exactColumnCount = 4
+  /// Inputs of products keep four outlier columns per group of rows.
+  public static let input = QuantizedRows.Role.input(exactColumns: 4)
 
   public let precision: Precision
   public let pool: ThreadPool
@@ -60,14 +60,15 @@ public final class ComputeEngine {
         rowBytes = max(
           rowBytes,
           QuantizedRows.byteCount(
-            rows: demand.rows, columns: weight.columns, block: weight.reductionBlock,
-            exactColumns: Self.exactColumnCount))
+            rows: demand.rows, columns: weight.columns, block: weight.reductionBlock, as: Self.input,
+            threadCount: pool.threadCount))
         scratchBytes = max(scratchBytes, MatrixProduct.forwardScratchByteCount(weight, rows: demand.rows))
         if demand.hasGradient {
           rowBytes = max(
             rowBytes,
             QuantizedRows.byteCount(
-              rows: demand.rows, columns: demand.weightRows, block: weight.gradientBlock, exactColumns: 0))
+              rows: demand.rows, columns: demand.weightRows, block: weight.gradientBlock, as: .gradient(),
+              threadCount: pool.threadCount))
           scratchBytes = max(scratchBytes, MatrixProduct.gradientScratchByteCount(weight, rows: demand.rows))
         }
       case .f32:
@@ -94,8 +95,8 @@ public final class ComputeEngine {
       return PreparedRows(values: x, quantized: nil, rowsPerSequence: rowsPerSequence)
     }
     let quantized = QuantizedRows.quantize(
-      x, block: weight.reductionBlock, exactColumns: Self.exactColumnCount, rowsPerSequence: rowsPerSequence,
-      storage: rowStorage, pool: pool)
+      x, as: Self.input, block: weight.reductionBlock, rowsPerSequence: rowsPerSequence, storage: rowStorage,
+      pool: pool)
     return PreparedRows(values: x, quantized: quantized, rowsPerSequence: rowsPerSequence)
   }
 
@@ -146,8 +147,8 @@ public final class ComputeEngine {
       return
     }
     let quantized = QuantizedRows.quantize(
-      dy, block: weight.gradientBlock, exactColumns: 0, rowsPerSequence: dy.rows, dither: dither,
-      storage: rowStorage, pool: pool)
+      dy, as: .gradient(dither: dither), block: weight.gradientBlock, rowsPerSequence: dy.rows, storage: rowStorage,
+      pool: pool)
     MatrixProduct.inputGradient(
       quantized, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
   }

@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Kernels
 import Training
+import Transformer
 import WeightStore
 
 /// `bench kernels`: the frozen products of real models next to what the processor can do at most.
@@ -185,11 +186,13 @@ enum KernelBench {
     let dy = Buffer.floats(rows: tokens, columns: weight.rows)
     let y = Buffer.floats(rows: tokens, columns: weight.rows)
     let dx = Buffer.floats(rows: tokens, columns: weight.columns)
-    let exact = 8
     let rowBytes = max(
       QuantizedRows.byteCount(
-        rows: tokens, columns: weight.columns, block: weight.reductionBlock, exactColumns: exact),
-      QuantizedRows.byteCount(rows: tokens, columns: weight.rows, block: weight.gradientBlock, exactColumns: 0))
+        rows: tokens, columns: weight.columns, block: weight.reductionBlock, as: ComputeEngine.input,
+        threadCount: pool.threadCount),
+      QuantizedRows.byteCount(
+        rows: tokens, columns: weight.rows, block: weight.gradientBlock, as: .gradient(),
+        threadCount: pool.threadCount))
     let storage = Buffer(rowBytes)
     let scratchBytes = max(
       MatrixProduct.forwardScratchByteCount(weight, rows: tokens),
@@ -197,16 +200,16 @@ enum KernelBench {
     let buffers = (0..<pool.threadCount).map { _ in Buffer(scratchBytes) }
     let scratch = buffers.map(\.scratch)
     defer { withExtendedLifetime((x, dy, y, dx, storage, buffers)) {} }
-    func quantized(_ matrix: Matrix, block: Int, exact: Int) -> QuantizedRows {
+    func quantized(_ matrix: Matrix, as role: QuantizedRows.Role, block: Int) -> QuantizedRows {
       QuantizedRows.quantize(
-        matrix, block: block, exactColumns: exact, rowsPerSequence: tokens, storage: storage.scratch, pool: pool)
+        matrix, as: role, block: block, rowsPerSequence: tokens, storage: storage.scratch, pool: pool)
     }
     func forward() {
-      let rows = quantized(x.matrix, block: weight.reductionBlock, exact: exact)
+      let rows = quantized(x.matrix, as: ComputeEngine.input, block: weight.reductionBlock)
       MatrixProduct.forward(rows, weight, into: y.matrix, accumulate: false, pool: pool, scratch: scratch)
     }
     func gradient() {
-      let rows = quantized(dy.matrix, block: weight.gradientBlock, exact: 0)
+      let rows = quantized(dy.matrix, as: .gradient(), block: weight.gradientBlock)
       MatrixProduct.inputGradient(rows, weight, into: dx.matrix, accumulate: false, pool: pool, scratch: scratch)
     }
     let operations = 2 * Double(tokens) * Double(weight.rows) * Double(weight.columns)
@@ -219,7 +222,7 @@ enum KernelBench {
       ceiling = max(ceiling, MachineCeiling.int8(pool: pool, seconds: 0.004))
       let forwardTime = seconds { for _ in 0..<count { forward() } }
       let gradientTime = seconds { for _ in 0..<count { gradient() } }
-      let rows = quantized(x.matrix, block: weight.reductionBlock, exact: 0)
+      let rows = quantized(x.matrix, as: .input(exactColumns: 0), block: weight.reductionBlock)
       MatrixProduct.decodeForMeasurement(weight, scratch: scratch)
       let productTime = seconds {
         for _ in 0..<count { MatrixProduct.multiplyOnly(rows, weight, into: y.matrix, pool: pool, scratch: scratch) }

@@ -20,14 +20,14 @@ private struct Bench {
   let kernels: UnsafePointer<el_int8_kernels>
 
   /// `rows` made-up rows of `count` values, quantised.
-  func rows(_ rows: Int, count: Int, block: Int, dither: UInt32 = 0, zeroColumns: [Int32] = []) -> (
-    native: el_rows, memory: [Memory]
-  ) {
+  func rows(
+    _ rows: Int, count: Int, block: Int, limit: Int32 = EL_INPUT_LIMIT, dither: UInt32 = 0, zeroColumns: [Int32] = []
+  ) -> (native: el_rows, memory: [Memory]) {
     let columns = (count + block - 1) / block * block
     let codes = Memory(kernels.pointee.row_code_bytes(rows, columns, block))
     let scales = Memory(rows * columns / block * 4)
     var native = el_rows(
-      rows: rows, columns: columns, block: block, codes: codes.base, scales: scales.bind(Float.self))
+      rows: rows, columns: columns, block: block, limit: limit, codes: codes.base, scales: scales.bind(Float.self))
     var generator = Generator()
     for row in 0..<rows {
       var values = (0..<count).map { _ in generator.next() * generator.next() }
@@ -44,13 +44,13 @@ private struct Bench {
     return (el_panel(codes: codes.base, scales: scales.bind(Float.self)), [codes, scales])
   }
 
-  /// All values of a panel and the product of all rows with it. Row strides and neighbours of the output must survive.
+  /// All values of a panel, if it is one of weight rows, and the product of all rows with it. Row strides and neighbours of the output must survive.
   func product(
     _ x: inout el_rows, first: Int = 0, panel: inout el_panel, reduction: Int, columns: Int, accumulate: Bool
   ) -> [Float] {
     var result: [Float] = []
     var values = [Float](repeating: 0, count: 32)
-    for p in 0..<reduction {
+    for p in 0..<(x.limit == EL_INPUT_LIMIT ? reduction : 0) {
       kernels.pointee.panel_values(&panel, p, x.block, &values)
       result += values
     }
@@ -104,13 +104,16 @@ func productsWithRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduct
 func productsWithColumnsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, first: Int, reduction: Int)) {
   // 401 rows: the last block of the reduction is not full
   let weight = MadeUpMatrix(kind, rows: 401, columns: 96)
-  _ = expectEqualBits { bench in
-    var x = bench.rows(shape.rows, count: 401, block: 64, dither: 99)
-    var panel = bench.panel(reduction: shape.reduction, block: 64)
-    bench.kernels.pointee.decode_columns(&weight.native, 32, shape.first, shape.reduction, 64, &panel.native)
-    return withExtendedLifetime((x.memory, panel.memory)) {
-      bench.product(
-        &x.native, first: shape.first, panel: &panel.native, reduction: shape.reduction, columns: 32, accumulate: false)
+  for dither: UInt32 in [0, 99] {
+    _ = expectEqualBits { bench in
+      var x = bench.rows(shape.rows, count: 401, block: 64, limit: EL_GRADIENT_LIMIT, dither: dither)
+      var panel = bench.panel(reduction: shape.reduction, block: 64)
+      bench.kernels.pointee.decode_columns(&weight.native, 32, shape.first, shape.reduction, 64, &panel.native)
+      return withExtendedLifetime((x.memory, panel.memory)) {
+        bench.product(
+          &x.native, first: shape.first, panel: &panel.native, reduction: shape.reduction, columns: 32,
+          accumulate: false)
+      }
     }
   }
 }

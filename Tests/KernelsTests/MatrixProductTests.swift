@@ -39,9 +39,11 @@ private final class Products {
   func forward(_ slices: [Range<Int>?], reference: Bool = false) -> [Float] {
     let w = weight.matrix
     let storage = Memory(
-      QuantizedRows.byteCount(rows: x.rows, columns: w.columns, block: w.reductionBlock, exactColumns: 8))
+      QuantizedRows.byteCount(
+        rows: x.rows, columns: w.columns, block: w.reductionBlock, as: .input(exactColumns: 8),
+        threadCount: pool.threadCount))
     let quantized = QuantizedRows.quantize(
-      x, block: w.reductionBlock, exactColumns: 8, rowsPerSequence: rowsPerSequence,
+      x, as: .input(exactColumns: 8), block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
       storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
     let space = Memory(x.rows * w.rows * 4)
     let y = Matrix(space.bind(Float.self), rows: x.rows, columns: w.rows)
@@ -65,7 +67,8 @@ private final class Products {
   func gradient(_ slices: [Range<Int>?], reference: Bool = false) -> [Float] {
     let w = weight.matrix
     let storage = Memory(
-      QuantizedRows.byteCount(rows: x.rows, columns: w.rows, block: w.gradientBlock, exactColumns: 0))
+      QuantizedRows.byteCount(
+        rows: x.rows, columns: w.rows, block: w.gradientBlock, as: .gradient(), threadCount: pool.threadCount))
     let space = Memory(x.rows * w.columns * 4)
     let dx = Matrix(space.bind(Float.self), rows: x.rows, columns: w.columns)
     let bytes = max(
@@ -79,7 +82,7 @@ private final class Products {
         continue
       }
       let quantized = QuantizedRows.quantize(
-        part, block: w.gradientBlock, exactColumns: 0, rowsPerSequence: x.rows,
+        part, as: .gradient(), block: w.gradientBlock, rowsPerSequence: x.rows,
         storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
       MatrixProduct.inputGradient(
         quantized, w, rows: slice, into: dx, accumulate: index > 0, pool: pool, scratch: scratch.pieces)

@@ -85,7 +85,7 @@ typedef struct {
 static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, const float *values, result *r) {
   size_t whole = s->by_columns ? (w->rows + s->block - 1) / s->block * s->block : s->reduction;
   size_t taken = s->by_columns ? w->rows : s->reduction;
-  el_rows x = {s->rows, whole, s->block, memory(t->row_code_bytes(s->rows, whole, s->block)),
+  el_rows x = {s->rows, whole, s->block, s->by_columns ? EL_GRADIENT_LIMIT : EL_INPUT_LIMIT, memory(t->row_code_bytes(s->rows, whole, s->block)),
                memory(s->rows * whole / s->block * 4)};
   for (size_t i = 0; i < s->rows; i++)
     t->quantize_row(&x, i, taken, values + i * taken, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
@@ -96,7 +96,7 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
   el_panel panel = {memory(t->panel_code_bytes(s->reduction)), memory(s->reduction / s->block * 128)};
   if (s->by_columns) t->decode_columns(w, 32, s->first, s->reduction, s->block, &panel);
   else t->decode_rows(w, 32, s->block, &panel);
-  for (size_t p = 0; p < s->reduction; p++) {
+  for (size_t p = 0; p < s->reduction && !s->by_columns; p++) {
     t->panel_values(&panel, p, s->block, line);
     put(r, line, sizeof line);
   }

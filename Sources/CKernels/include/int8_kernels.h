@@ -10,6 +10,11 @@
 #define EL_PANEL 32
 // Instruction sets may interleave so many quantised rows: a product starts at a multiple of it.
 #define EL_ROW_GROUP 8
+// Largest codes of rows: of a product's input and of its output's gradient. Two products of the second with unsigned bytes
+// fit 16 bits, which is how AVX2 multiplies fastest. Gradients can spare the bit: their rounding differs from token to
+// token, and the sums over tokens average it away.
+#define EL_INPUT_LIMIT 127
+#define EL_GRADIENT_LIMIT 64
 // Most rows that dot_rows takes, and most exact columns.
 #define EL_DOT_ROWS 8
 #define EL_EXACT 16
@@ -38,6 +43,7 @@ typedef struct {
 // Rows in 8 bits. block is 32 or 64, columns a multiple of it.
 typedef struct {
   size_t rows, columns, block;
+  int32_t limit;  // EL_INPUT_LIMIT, for panels of decode_rows, or EL_GRADIENT_LIMIT, for panels of decode_columns
   void *codes;    // row_code_bytes(rows, columns, block) bytes, aligned to 64; the layout is the instruction set's own
   float *scales;  // [rows][columns / block]
 } el_rows;
@@ -62,8 +68,8 @@ typedef struct {
   size_t (*row_code_bytes)(size_t rows, size_t columns, size_t block);
   size_t (*panel_code_bytes)(size_t k);
 
-  // Quantises k <= x->columns values as row `row` of x, the rest of the row is zero: scale = absmax / 127, code = round
-  // to nearest even of value / scale. With dither (not 0) the rounding is stochastic, reproducibly: each element's
+  // Quantises k <= x->columns values as row `row` of x, the rest of the row is zero: scale = absmax / limit, code =
+  // round to nearest even of value / scale. With dither (not 0) the rounding is stochastic, reproducibly: each element's
   // threshold comes from dither and its index.
   void (*quantize_row)(const el_rows *x, size_t row, size_t k, const float *values, uint32_t dither);
 
@@ -84,7 +90,7 @@ typedef struct {
   // rows beyond the end are zero.
   void (*decode_columns)(const el_matrix *w, size_t column, size_t row, size_t k, size_t block, const el_panel *panel);
 
-  // The panel's 32 values at reduction element p.
+  // The 32 values of a panel of decode_rows at reduction element p.
   void (*panel_values)(const el_panel *panel, size_t p, size_t block, float values[EL_PANEL]);
 
   // Exact values of the elements [column, column + n) of one row; column and n are multiples of 32.
