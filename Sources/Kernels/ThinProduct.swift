@@ -6,7 +6,7 @@ import CKernels
 /// contiguous memory. Sums run over whole rows or over all tokens in one task: their order is fixed.
 public enum ThinProduct {
   private static let tileTokens = 32
-  private static let tileColumns = 64
+  private static let tileColumns = 128
 
   private static func forEachTile(_ count: Int, of tile: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
     pool.run((count + tile - 1) / tile, as: .adapter) { task, _ in body(task * tile..<min((task + 1) * tile, count)) }
@@ -45,10 +45,9 @@ public enum ThinProduct {
     let kernels = VectorOperations.kernels
     forEachTile(x.columns, of: tileColumns, pool: pool) { columns in
       QuantizedRows.forEachGroup(rows: x.rows, rowsPerSequence: rowLength) { rows in
-        kernels.gemm(
-          p.columns, columns.count, rows.count, scale, p.base + rows.lowerBound * p.stride, 1, p.stride,
-          x.base + rows.lowerBound * x.stride + columns.lowerBound, x.stride, 1, dw.base + columns.lowerBound,
-          dw.stride)
+        kernels.gemm_transposed(
+          p.columns, columns.count, rows.count, scale, p.base + rows.lowerBound * p.stride, p.stride,
+          x.base + rows.lowerBound * x.stride + columns.lowerBound, x.stride, dw.base + columns.lowerBound, dw.stride)
       }
     }
   }

@@ -50,6 +50,9 @@ typedef struct {
   // c[i][j] = beta c[i][j] + alpha sum_k a[i * a_row + k * a_col] * b[k][j]; beta is 0 or 1. b and c are row-major.
   void (*gemm)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_row, size_t a_col, const float *b,
                size_t ldb, float beta, float *c, size_t ldc);
+  // c[i][j] += alpha sum_k a[k][i] * b[k][j]: for few columns of a and rows that are far longer than a tile of c.
+  void (*gemm_transposed)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
+                          size_t ldb, float *c, size_t ldc);
   // c[i][j] (+)= alpha sum_k a[i][k] * b[j][k]: dot products of rows; for few rows of b and long k.
   void (*gemm_rows)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
                     float beta, float *c, size_t ldc);
