@@ -39,17 +39,17 @@ public final class LowRankAdapter: LinearAdapter {
   /// `x Aᵀ` is kept.
   public var keptColumns: Int { rank }
 
-  public func forward(_ x: Matrix, into y: Matrix, keeping kept: Matrix, pass: Pass) {
+  public func forward(_ x: Matrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm {
     recompute(x, keeping: kept, pass: pass)
-    ThinProduct.expand(kept, bTransposed, scale: scaling, addingTo: y, pool: pass.engine.pool)
+    return LowRankTerm(p: kept, w: bTransposed, scale: scaling)
   }
 
   public func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
     ThinProduct.project(dropped(x, pass: pass), a, into: kept, pool: pass.engine.pool)
   }
 
-  /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, `dx += dP A`, where `P = x Aᵀ` was kept.
-  public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass) {
+  /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, and `dP A` for the input gradient, where `P = x Aᵀ` was kept.
+  public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm {
     let pool = pass.engine.pool
     let dKept = Matrix(buffers.projectionGradient.base, rows: dy.rows, columns: rank)
     ThinProduct.weightGradient(
@@ -57,32 +57,22 @@ public final class LowRankAdapter: LinearAdapter {
     ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
     ThinProduct.weightGradient(
       dKept, dropped(x, pass: pass), addingTo: aGradient, rowLength: pass.rowLength, pool: pool)
-    guard let dx else { return }
-    if let seed = dropoutSeed(pass) {
-      let masked = buffers.droppedInput(rows: x.rows, columns: x.columns)
-      VectorOperations.fill(masked, with: 0)
-      ThinProduct.expand(dKept, a, addingTo: masked, pool: pool)
-      VectorOperations.dropout(
-        masked, into: masked, probability: dropout, seed: seed, firstRow: pass.firstToken, pool: pool)
-      VectorOperations.add(masked, to: dx, pool: pool)
-    } else {
-      ThinProduct.expand(dKept, a, addingTo: dx, pool: pool)
-    }
+    return LowRankTerm(p: dKept, w: a, mask: mask(pass))
   }
 
   private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
-    guard let seed = dropoutSeed(pass) else { return x }
+    guard let mask = mask(pass) else { return x }
     let target = buffers.droppedInput(rows: x.rows, columns: x.columns)
-    VectorOperations.dropout(
-      x, into: target, probability: dropout, seed: seed, firstRow: pass.firstToken, pool: pass.engine.pool)
+    VectorOperations.dropout(x, into: target, mask: mask, pool: pass.engine.pool)
     return target
   }
 
   /// One mask per layer and step; the same on the way back.
-  private func dropoutSeed(_ pass: Pass) -> UInt64? {
+  private func mask(_ pass: Pass) -> DropoutMask? {
     guard dropout > 0, let seed = pass.dropoutSeed else { return nil }
     let index = UInt64(location.layer * LinearModule.allCases.count) + location.module.index
-    return seed &+ (index &+ 1) &* 0x9E37_79B9_7F4A_7C15
+    return DropoutMask(
+      probability: dropout, seed: seed &+ (index &+ 1) &* 0x9E37_79B9_7F4A_7C15, firstRow: pass.firstToken)
   }
 }
 

@@ -127,21 +127,23 @@ public enum MatrixProduct {
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - y: `[tokens, rows]`
+  ///   - term: joins the whole of `y`
   ///   - independentOfRowCount: few rows alone are multiplied in another way than many, which is faster and rounds
   ///     differently; with this they are not, as in training, where a batch may come in parts
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
-    independentOfRowCount: Bool = false,
-    pool: ThreadPool, scratch: [Scratch]
+    adding term: LowRankTerm? = nil, independentOfRowCount: Bool = false, pool: ThreadPool, scratch: [Scratch]
   ) {
     let slice = checked(rows, of: weight)
     precondition(
       x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT,
       "input and weight fit")
     precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
+    precondition(term.map { $0.p.rows == y.rows && $0.w.columns == y.columns } ?? true, "term fits")
     if x.rows <= fewRows(weight) && !independentOfRowCount {
       forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
+      term?.add(to: y, pool: pool)
       return
     }
     let kernels = KernelTables.int8
@@ -171,15 +173,23 @@ public enum MatrixProduct {
           let count = min(tileRows, tokens.upperBound - start)
           for index in range {
             var panel = layout.panel(index - range.lowerBound, at: memory)
-            let target = y.columns(index * width..<min((index + 1) * width, slice.count))
+            let columns = index * width..<min((index + 1) * width, slice.count)
+            let target = y.columns(columns)
+            var hasBegun = accumulate
             if x.exactCount > 0 {
               multiplyExactColumns(
                 x, rows: start..<start + count, panel: panel, means: means + (index - range.lowerBound) * meanStride,
                 values: exact, into: target, accumulate: accumulate)
+              hasBegun = true
+            }
+            if let term {
+              let tile = start..<start + count
+              term.add(rows: tile, columns: columns, to: target.rows(tile), accumulate: hasBegun)
+              hasBegun = true
             }
             kernels.pointee.gemm(
               rows.pointer, start, count, 0, weight.columns, &panel, target.row(start).base, y.stride, target.columns,
-              accumulate || x.exactCount > 0 ? 1 : 0)
+              hasBegun ? 1 : 0)
           }
         }
       }
@@ -261,15 +271,17 @@ public enum MatrixProduct {
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - dx: `[tokens, in]`
+  ///   - term: joins the whole of `dx`
   ///   - scratch: one for each worker, of `gradientScratchByteCount`
   public static func inputGradient(
     _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
-    pool: ThreadPool, scratch: [Scratch]
+    adding term: LowRankTerm? = nil, pool: ThreadPool, scratch: [Scratch]
   ) {
     let slice = checked(rows, of: weight)
     precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
     precondition(
       dx.rows == dy.rows && dx.columns == weight.columns && dy.native.limit == EL_GRADIENT_LIMIT, "input gradient fits")
+    precondition(term.map { $0.p.rows == dx.rows && $0.w.columns == dx.columns } ?? true, "term fits")
     let kernels = KernelTables.int8
     let slab = slab(weight, rows: slice.count)
     let layout = gradientLayout(weight, rows: slice.count)
@@ -294,9 +306,15 @@ public enum MatrixProduct {
             let count = min(tileRows, tokens.upperBound - start)
             for index in range {
               var panel = layout.panel(index - range.lowerBound, at: memory)
+              let columns = index * width..<(index + 1) * width
+              if first == 0, let term {
+                let tile = start..<start + count
+                term.add(
+                  rows: tile, columns: columns, to: dx.rows(tile).columns(columns), accumulate: accumulate)
+              }
               kernels.pointee.gemm(
-                rows.pointer, start, count, first, reduction, &panel, dx.base + start * dx.stride + index * width,
-                dx.stride, width, accumulate || first > 0 ? 1 : 0)
+                rows.pointer, start, count, first, reduction, &panel, dx.base + start * dx.stride + columns.lowerBound,
+                dx.stride, width, accumulate || first > 0 || term != nil ? 1 : 0)
             }
           }
         }

@@ -1,12 +1,17 @@
 import CKernels
 
-/// The products of low-rank adapters: one dimension is the rank, 1 to a few hundred.
+/// The products of low-rank adapters beside `LowRankTerm`: one dimension is the rank, 1 to a few hundred.
 ///
 /// Both factors are stored with the rank as rows (`A` `[rank, in]`, `Bᵀ` `[rank, out]`), so every product runs along
 /// contiguous memory. Sums run over whole rows or over all tokens in one task: their order is fixed.
 public enum ThinProduct {
   private static let tileTokens = 32
   private static let tileColumns = 128
+
+  /// Runs `body` for every tile of tokens.
+  static func forEachTile(_ tokens: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
+    forEachTile(tokens, of: tileTokens, pool: pool, body)
+  }
 
   private static func forEachTile(_ count: Int, of tile: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
     pool.run((count + tile - 1) / tile, as: .adapter) { task, _ in body(task * tile..<min((task + 1) * tile, count)) }
@@ -16,21 +21,10 @@ public enum ThinProduct {
   public static func project(_ x: Matrix, _ w: Matrix, scale: Float = 1, into p: Matrix, pool: ThreadPool) {
     precondition(x.columns == w.columns && p.columns == w.rows && p.rows == x.rows, "shapes of a projection")
     let kernels = VectorOperations.kernels
-    forEachTile(x.rows, of: tileTokens, pool: pool) { rows in
+    forEachTile(x.rows, pool: pool) { rows in
       kernels.gemm_rows(
         rows.count, w.rows, x.columns, scale, x.base + rows.lowerBound * x.stride, x.stride, w.base, w.stride, 0,
         p.base + rows.lowerBound * p.stride, p.stride)
-    }
-  }
-
-  /// `y += scale * p w`; `p`: `[tokens, rank]`, `w`: `[rank, n]`, `y`: `[tokens, n]`.
-  public static func expand(_ p: Matrix, _ w: Matrix, scale: Float = 1, addingTo y: Matrix, pool: ThreadPool) {
-    precondition(p.columns == w.rows && y.columns == w.columns && p.rows == y.rows, "shapes of an expansion")
-    let kernels = VectorOperations.kernels
-    forEachTile(y.rows, of: tileTokens, pool: pool) { rows in
-      kernels.gemm(
-        rows.count, w.columns, w.rows, scale, p.base + rows.lowerBound * p.stride, p.stride, 1, w.base, w.stride, 1,
-        y.base + rows.lowerBound * y.stride, y.stride)
     }
   }
 

@@ -107,17 +107,34 @@ public enum VectorOperations {
     }
   }
 
-  /// `y = x` with every element zeroed with `probability` and the rest divided by `1 - probability`; which ones depends
-  /// on `seed` and the element's place alone, where the first row of `x` is row `firstRow`. `y` may be `x`.
-  public static func dropout(
-    _ x: Matrix, into y: Matrix, probability: Float, seed: UInt64, firstRow: Int = 0, pool: ThreadPool
-  ) {
-    let kernels = kernels
+  /// `y = x` with the elements zeroed that `mask` chooses and the rest divided by `1 - probability`. `y` may be `x`.
+  public static func dropout(_ x: Matrix, into y: Matrix, mask: DropoutMask, pool: ThreadPool) {
     forEachRow(x.rows, pool: pool) { row in
-      kernels.dropout(
-        x.columns, probability, seed, UInt64((firstRow + row) * x.columns), x.base + row * x.stride,
-        y.base + row * y.stride)
+      mask.apply(row: row, of: x.columns, to: x.base + row * x.stride, count: x.columns, into: y.base + row * y.stride)
     }
+  }
+}
+
+/// Which elements of a matrix dropout zeroes, each with `probability`: it depends on `seed` and the element's place alone.
+public struct DropoutMask: Sendable {
+  public let probability: Float
+  public let seed: UInt64
+  /// What the first row counts as: a part of a batch is masked as if it were whole.
+  public let firstRow: Int
+
+  public init(probability: Float, seed: UInt64, firstRow: Int) {
+    self.probability = probability
+    self.seed = seed
+    self.firstRow = firstRow
+  }
+
+  /// Masks `count` elements of a row of `width`, from `column`.
+  func apply(
+    row: Int, column: Int = 0, of width: Int, to x: UnsafePointer<Float>, count: Int,
+    into y: UnsafeMutablePointer<Float>
+  ) {
+    VectorOperations.kernels.dropout(
+      count, probability, seed, UInt64((firstRow + row) * width + column), x, y)
   }
 }
 

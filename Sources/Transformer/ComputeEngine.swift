@@ -101,14 +101,19 @@ public final class ComputeEngine {
   }
 
   /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
-  /// - Parameter rows: rows of `weight`, and so columns of `y`, if not all; begins at a multiple of 64
+  ///
+  /// - Parameters:
+  ///   - rows: rows of `weight`, and so columns of `y`, if not all; begins at a multiple of 64
+  ///   - term: joins the whole of `y`
   func product(
-    _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool
+    _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
+    adding term: LowRankTerm? = nil
   ) {
     let rows = rows ?? 0..<weight.rows
     guard var quantized = x.quantized else {
       ReferenceProduct.forward(
         x.values, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      term?.add(to: y, pool: pool)
       return
     }
     if quantized.block != weight.reductionBlock,
@@ -119,8 +124,8 @@ public final class ComputeEngine {
       quantized = again
     }
     MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, independentOfRowCount: trains, pool: pool,
-      scratch: workerScratch)
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, independentOfRowCount: trains,
+      pool: pool, scratch: workerScratch)
   }
 
   /// Seconds that one product takes, with everything around it: for predicting the speed of a run.
@@ -135,21 +140,24 @@ public final class ComputeEngine {
   ///
   /// - Parameters:
   ///   - rows: rows of `weight`, and so columns of `dy`, if not all; begins at a multiple of 64
+  ///   - term: joins the whole of `dx`
   ///   - dither: seed of stochastic rounding; 0 rounds to nearest
   func inputGradient(
     _ dy: Matrix, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
-    dither: UInt32 = 0
+    adding term: LowRankTerm? = nil, dither: UInt32 = 0
   ) {
     let rows = rows ?? 0..<weight.rows
     guard precision == .int8 else {
       ReferenceProduct.inputGradient(
         dy, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      term?.add(to: dx, pool: pool)
       return
     }
     let quantized = QuantizedRows.quantize(
       dy, as: .gradient(dither: dither), block: weight.gradientBlock, rowsPerSequence: dy.rows, storage: rowStorage,
       pool: pool)
     MatrixProduct.inputGradient(
-      quantized, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      quantized, weight, rows: rows, into: dx, accumulate: accumulate, adding: term, pool: pool,
+      scratch: workerScratch)
   }
 }

@@ -38,25 +38,23 @@ public protocol LinearAdapter: AnyObject {
   /// Floats per token that `forward` leaves for `backward`.
   var keptColumns: Int { get }
 
-  /// Adds the adapter's share to `y`.
+  /// The adapter's share of the output, which the frozen product takes along.
   ///
   /// - Parameters:
   ///   - x: input of the linear layer, `[tokens, in]`
-  ///   - y: its output so far, `[tokens, out]`
   ///   - kept: `[tokens, keptColumns]`, written for `backward`
-  func forward(_ x: Matrix, into y: Matrix, keeping kept: Matrix, pass: Pass)
+  func forward(_ x: Matrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm
 
   /// Writes again what `forward` kept, without its output.
   func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass)
 
-  /// Adds to the adapter's gradients and, if it is wanted, to the input gradient.
+  /// Adds to the adapter's gradients and returns its share of the input gradient, valid until the next call.
   ///
   /// - Parameters:
   ///   - dy: gradient of the output, `[tokens, out]`
   ///   - x: what `forward` got
   ///   - kept: what `forward` kept
-  ///   - dx: `[tokens, in]`, added to; `nil` where nothing below is trained
-  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, addingTo dx: Matrix?, pass: Pass)
+  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm
 }
 
 /// What one pass over tokens knows besides them.
@@ -95,16 +93,16 @@ struct Linear {
   ///   - y: output, `[tokens, out]`; added to if `accumulate`
   ///   - kept: what the adapter keeps for `backward`
   func forward(_ x: PreparedRows, into y: Matrix, accumulate: Bool = false, keeping kept: Matrix, pass: Pass) {
-    pass.engine.product(x, weight, into: y, accumulate: accumulate)
+    let share = adapter?.forward(x.values, keeping: kept, pass: pass)
+    pass.engine.product(x, weight, into: y, accumulate: accumulate, adding: share)
     if let bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
-    adapter?.forward(x.values, into: y, keeping: kept, pass: pass)
   }
 
   /// `dx (+)= dy W + adapter`; the bias is frozen.
   func backward(
     _ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix?, accumulate: Bool, pass: Pass
   ) {
-    if let dx { pass.engine.inputGradient(dy, weight, into: dx, accumulate: accumulate) }
-    adapter?.backward(dy, x: x, kept: kept, addingTo: dx, pass: pass)
+    let share = adapter?.backward(dy, x: x, kept: kept, pass: pass)
+    if let dx { pass.engine.inputGradient(dy, weight, into: dx, accumulate: accumulate, adding: share) }
   }
 }
