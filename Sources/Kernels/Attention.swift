@@ -23,7 +23,7 @@ public struct AttentionShape: Sendable, Equatable {
 ///
 /// Source: Dao et al. 2022, arXiv 2205.14135.
 public enum Attention {
-  private static let tileRows = 32
+  private static let tileRows = 24
 
   /// Distance between rows of scores and of transposed keys: whole cache lines, and one more, so that the rows of a
   /// column do not fall into the same few places of the first-level cache.
