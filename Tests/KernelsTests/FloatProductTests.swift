@@ -76,6 +76,26 @@ func dotProductsOfRowsMatchFP64(m: Int, n: Int, k: Int) {
   }
 }
 
+@Test(arguments: [(8, 150, 128), (3, 7, 5), (17, 128, 9), (1, 1, 1)])
+func productsOfColumnsMatchFP64(m: Int, n: Int, k: Int) {
+  var generator = Generator()
+  let a = (0..<k * (m + 2)).map { _ in generator.next() }
+  let b = (0..<k * (n + 1)).map { _ in generator.next() }
+  for table in floatTables() {
+    var c = (0..<m * (n + 3)).map { Float($0 % 11) / 4 }
+    let before = c
+    table.pointee.gemm_transposed(m, n, k, 0.5, a, m + 2, b, n + 1, &c, n + 3)
+    for i in 0..<m {
+      for j in 0..<n {
+        let sum = (0..<k).reduce(0.0) { $0 + Double(a[$1 * (m + 2) + i]) * Double(b[$1 * (n + 1) + j]) }
+        // sums of up to 128 products below 1, rounded at each step
+        #expect(abs(Double(c[i * (n + 3) + j]) - Double(before[i * (n + 3) + j]) - 0.5 * sum) < 1e-5)
+      }
+      #expect(c[i * (n + 3) + n] == before[i * (n + 3) + n], "what lies between the rows stays")
+    }
+  }
+}
+
 @Test(arguments: [(8, 8), (5, 7), (33, 64), (1, 3)]) func transposingMovesEveryElement(m: Int, n: Int) {
   let x = (0..<m * (n + 2)).map { Float($0) }
   for table in floatTables() {

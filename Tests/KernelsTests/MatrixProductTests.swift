@@ -36,7 +36,7 @@ private final class Products {
   }
 
   /// `x Wᵀ`, slice by slice.
-  func forward(_ slices: [Range<Int>?], reference: Bool = false) -> [Float] {
+  func forward(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
     let w = weight.matrix
     let storage = Memory(
       QuantizedRows.byteCount(
@@ -57,14 +57,14 @@ private final class Products {
           x, w, rows: slice, into: target, accumulate: false, pool: pool, scratch: scratch.pieces)
       } else {
         MatrixProduct.forward(
-          quantized, w, rows: slice, into: target, accumulate: false, pool: pool, scratch: scratch.pieces)
+          quantized, w, rows: slice, into: target, accumulate: false, adding: term, pool: pool, scratch: scratch.pieces)
       }
     }
     return withExtendedLifetime((storage, scratch.memory)) { space.floats }
   }
 
   /// `dy W`, slice by slice.
-  func gradient(_ slices: [Range<Int>?], reference: Bool = false) -> [Float] {
+  func gradient(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
     let w = weight.matrix
     let storage = Memory(
       QuantizedRows.byteCount(
@@ -85,7 +85,7 @@ private final class Products {
         part, as: .gradient(), block: w.gradientBlock, rowsPerSequence: x.rows,
         storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
       MatrixProduct.inputGradient(
-        quantized, w, rows: slice, into: dx, accumulate: index > 0, pool: pool, scratch: scratch.pieces)
+        quantized, w, rows: slice, into: dx, accumulate: index > 0, adding: term, pool: pool, scratch: scratch.pieces)
     }
     return withExtendedLifetime((storage, scratch.memory)) { space.floats }
   }
@@ -110,6 +110,27 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
   // 8 bits on both sides; measured over the whole result
   #expect(relativeError(products.forward([nil]), products.forward([nil], reference: true)) < 0.015)
   #expect(relativeError(products.gradient([nil]), products.gradient([nil], reference: true)) < 0.015)
+}
+
+@Test(arguments: [1, 100]) func aTermJoinsTheProduct(tokens: Int) {
+  let products = Products(.nf4, rows: 201, columns: 192, tokens: tokens)
+  let p = products.dy.columns(0..<5)
+  func expect(_ product: (LowRankTerm?) -> [Float], columns: Int) {
+    let factor = Memory(5 * columns * 4)
+    let w = Matrix(factor.bind(Float.self), rows: 5, columns: columns)
+    for i in 0..<5 * columns { w.base[i] = Float(i % 7) - 3 }
+    let term = LowRankTerm(p: p, w: w, scale: 0.5)
+    var apart = product(nil)
+    apart.withUnsafeMutableBufferPointer { values in
+      guard let base = values.baseAddress else { return }
+      term.add(to: Matrix(base, rows: tokens, columns: columns), pool: products.pool)
+    }
+    // the order of the sums is another one
+    #expect(relativeError(product(term), apart) < 1e-6)
+    withExtendedLifetime(factor) {}
+  }
+  expect({ products.forward([nil], adding: $0) }, columns: 201)
+  expect({ products.gradient([nil], adding: $0) }, columns: 192)
 }
 
 @Test(arguments: [70, 500], [33, 1111]) func productsDoNotDependOnTheThreads(tokens: Int, rows: Int) {
