@@ -35,11 +35,45 @@ public struct MappedPages: @unchecked Sendable {
   /// Bytes of all pages: what is resident when each has been touched.
   public var byteCount: Int { ranges.reduce(0) { $0 + $1.count } }
 
-  /// Takes the pages out of this process's memory; they are mapped, or read, again when touched.
-  public func drop() { advise(MADV_DONTNEED) }
+  /// How the kernel learns which pages will be touched.
+  public enum Access: Sendable {
+    /// From the touches: it reads around what is missing, and keeps longer what was touched more than once.
+    case observed
+    /// From `readAhead`: it reads nothing else, and gives up first what was read first.
+    case announced
+  }
 
-  /// Starts to read the pages from storage; does not wait and does not make them resident in this process.
-  public func readAhead() { advise(MADV_WILLNEED) }
+  /// Sets how the kernel learns which of the pages will be touched from now on.
+  public func expect(_ access: Access) { advise(access == .observed ? MADV_NORMAL : MADV_RANDOM) }
+
+  /// Takes the pages out of this process's memory; they are mapped, or read, again when touched. The page cache keeps
+  /// them as long as nothing else needs the memory.
+  public func drop() {
+    advise(Self.coldAdvice)
+    advise(MADV_DONTNEED)
+  }
+
+  /// Starts to read the pages from storage, and waits only where the device takes no more requests; does not make them
+  /// resident in this process.
+  ///
+  /// - Parameter most: bytes, from the beginning, to which this is restricted
+  public func readAhead(most: Int = .max) {
+    var left = most
+    for range in ranges where left > 0 {
+      let end = min(range.count, left)
+      for offset in stride(from: 0, to: end, by: Self.readAheadPiece) {
+        let start = UnsafeMutableRawPointer(bitPattern: range.lowerBound + UInt(offset))
+        madvise(start, min(end - offset, Self.readAheadPiece), MADV_WILLNEED)
+      }
+      left -= end
+    }
+  }
+
+  /// Of a longer range the kernel reads only as much as the device's read-ahead, which by default is this.
+  private static let readAheadPiece = 128 << 10
+
+  /// MADV_COLD: pages that reclaim would spare are no longer spared. Before Linux 5.4 nothing happens.
+  private static let coldAdvice: Int32 = 20
 
   private func advise(_ advice: Int32) {
     for range in ranges { madvise(UnsafeMutableRawPointer(bitPattern: range.lowerBound), range.count, advice) }

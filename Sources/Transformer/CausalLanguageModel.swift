@@ -9,6 +9,7 @@ public final class CausalLanguageModel {
   public let configuration: ModelConfiguration
   public let store: WeightStore
   public private(set) var layers: [DecoderLayer]
+  let layerPages: [LayerPages]
   let embedding: StoredMatrix  // [vocabulary, hidden]
   let head: LanguageModelHead
   let attentionShape: AttentionShape
@@ -66,6 +67,7 @@ public final class CausalLanguageModel {
             up: try linear(index, .up), down: try linear(index, .down))))
     }
     self.layers = layers
+    layerPages = layers.map(LayerPages.init)
     head = LanguageModelHead(
       norm: try norm("model.norm"),
       weight: configuration.tiedEmbeddings
@@ -222,6 +224,7 @@ public final class CausalLanguageModel {
 
   /// `x[t] = embedding[tokens[t]]`: touches only the pages of the rows that occur.
   private func embed(_ tokens: [Int32], into x: Matrix, workspace: Workspace, pool: ThreadPool) {
+    workspace.residency.enterEmbedding(tokens)
     for start in stride(from: 0, to: tokens.count, by: WeightResidency.embeddingTile) {
       for token in start..<min(start + WeightResidency.embeddingTile, tokens.count) {
         embedding.decodeRow(Int(tokens[token]), into: x.row(token))

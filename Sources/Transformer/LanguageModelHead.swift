@@ -114,7 +114,6 @@ public struct LanguageModelHead {
   private func product(rows: Int, slice: Range<Int>, _ context: Context) -> Matrix {
     let logits = context.buffers.logits.rows(0..<rows)
     let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
-    context.residency.enterHead(slice)
     let prepared = context.engine.prepare(
       context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
     context.engine.product(prepared, weight, rows: slice, into: target, accumulate: false)
@@ -131,6 +130,7 @@ public struct LanguageModelHead {
     VectorOperations.gatherRows(of: x, at: tokens, into: hidden, pool: pool)
     norm.forward(hidden, into: buffers.normed.rows(rows), keeping: buffers.inverseRMS, pool: pool)
     for slice in slices(context) {
+      context.residency.enterHead(slice)
       let logits = product(rows: rows.count, slice: slice, context)
       context.residency.leaveHead(slice)
       if !holdsAllLogits(context) {
@@ -159,6 +159,7 @@ public struct LanguageModelHead {
     let exactShare = buffers.hiddenGradient.rows(rows)
     VectorOperations.fill(exactShare, with: 0)
     for slice in slices(context) {
+      context.residency.enterHead(slice)
       let logits =
         holdsAllLogits(context)
         ? buffers.logits.rows(rows).columns(slice) : product(rows: rows.count, slice: slice, context)
@@ -191,6 +192,7 @@ public struct LanguageModelHead {
     norm.forward(
       hidden, into: buffers.normed.rows(0..<hidden.rows), keeping: buffers.inverseRMS, pool: pass.engine.pool)
     for slice in slices(context) {
+      context.residency.enterHead(slice)
       _ = product(rows: hidden.rows, slice: slice, context)
       context.residency.leaveHead(slice)
     }

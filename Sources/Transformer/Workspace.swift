@@ -71,8 +71,7 @@ public final class Workspace {
     }
     let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
     self.feedForwardTokens = feedForwardTokens
-    residency = WeightResidency(
-      model: model, residentLayers: strategy?.residentLayers ?? .max, isHeadResident: strategy?.isHeadResident ?? true)
+    residency = WeightResidency(model: model, strategy: strategy)
 
     func matrix(_ name: String, _ kind: MemoryKind, _ rows: Int, _ columns: Int) -> Matrix {
       arena.matrix(name, kind: kind, rows: rows, columns: columns)
@@ -163,7 +162,10 @@ public final class Workspace {
   }
 
   /// Fills what is constant; call once after the arena's commit.
-  public func prepare() { rotary.prepare() }
+  public func prepare() {
+    rotary.prepare()
+    residency.prepare()
+  }
 }
 
 extension Workspace.LayerActivations {
