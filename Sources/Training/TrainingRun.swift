@@ -148,11 +148,13 @@ public final class TrainingRun {
     var step = first
     while step < steps, stopSignal() == nil {
       let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
+      let readBefore = ProcessMemory.storageBytesRead
       let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
       try metrics.append(
-        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes))
+        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
+        storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
       if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
@@ -257,6 +259,7 @@ public final class TrainingRun {
         ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
+        ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
         ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
         ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
         ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),
