@@ -116,12 +116,9 @@ public final class CausalLanguageModel {
   /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
   public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
-    return places(of: batches, workspace, pass).reduce(0) { sum, place in
-      sum
-        + head.loss(
-          place.x, labels: place.batch.labels, rowsPerSequence: place.batch.layout.rowLength, workspace: workspace,
-          pass: place.pass)
-    }
+    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
+    return head.loss(
+      workspace.residual.rows(0..<tokens), batches.map(\.headLabels), workspace: workspace, pass: pass)
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
@@ -135,15 +132,11 @@ public final class CausalLanguageModel {
   ) throws -> Double {
     guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
     try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
-    var label = firstLabel
+    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
     let loss = pass.engine.pool.meter.counting(as: .head) {
-      places(of: batches, workspace, pass).reduce(0) { sum, place in
-        defer { label += place.batch.labels.count { $0 != LanguageModelHead.ignoredLabel } }
-        return sum
-          + head.lossAndGradient(
-            place.x, labels: place.batch.labels, gradientScale: gradientScale, firstLabel: label,
-            rowsPerSequence: place.batch.layout.rowLength, workspace: workspace, pass: place.pass)
-      }
+      head.lossAndGradient(
+        workspace.residual.rows(0..<tokens), batches.map(\.headLabels), gradientScale: gradientScale,
+        firstLabel: firstLabel, workspace: workspace, pass: pass)
     }
     let lowest = layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
@@ -247,6 +240,10 @@ public struct MicroBatch: Sendable {
     self.tokens = tokens
     self.labels = labels
     self.layout = layout
+  }
+
+  var headLabels: LanguageModelHead.Labels {
+    LanguageModelHead.Labels(labels: labels, rowsPerSequence: layout.rowLength)
   }
 }
 

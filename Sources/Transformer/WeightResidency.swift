@@ -24,6 +24,8 @@ public final class WeightResidency: Sendable {
   private let headIsEmbedding: Bool
   private let residentLayers: Int
   private let isHeadResident: Bool
+  /// Whether the vocabulary head is read anew for every use of it.
+  var headPassesThrough: Bool { !isHeadResident }
   /// Rows of the vocabulary head that are used together: a slice as `CrossEntropy` takes it.
   public let sliceRows: Int
   private let yields = Atomic<Bool>(false)

@@ -157,8 +157,9 @@ public final class Workspace {
         "rotary table", kind: .attention,
         count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
     head = LanguageModelHead.Buffers(
-      rows: headRows, columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
-      gradients: strategy != nil, arena: arena)
+      rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
+      columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
+      shared: strategy == nil ? nil : (normedGradient, normed), arena: arena)
   }
 
   /// Fills what is constant; call once after the arena's commit.
