@@ -69,11 +69,45 @@ public struct MappedPages: @unchecked Sendable {
     }
   }
 
+  /// Brings the pages into this process's memory, one after the other.
+  /// - Returns: a sum of some of their bytes, of no use but that it takes a look at each page
+  @discardableResult
+  public func touch() -> Int {
+    var sum = 0
+    for range in ranges {
+      for address in stride(from: range.lowerBound, to: range.upperBound, by: Int(Self.page)) {
+        sum += UnsafePointer<UInt8>(bitPattern: address).map { Int($0.pointee) } ?? 0
+      }
+    }
+    return sum
+  }
+
+  /// Bytes of the pages that are in the page cache; 0 where the kernel does not tell this user.
+  public var cachedByteCount: Int {
+    ranges.reduce(0) { sum, range in
+      var present = [UInt8](repeating: 0, count: range.count / Int(Self.page))
+      guard mincore(UnsafeMutableRawPointer(bitPattern: range.lowerBound), range.count, &present) == 0 else {
+        return sum
+      }
+      return sum + present.count { $0 & 1 != 0 } * Int(Self.page)
+    }
+  }
+
+  /// Takes the pages out of this process's memory and of the page cache, where the kernel lets this user.
+  public func evict() {
+    if cachedByteCount > 0 { touch() }  // only what is mapped is evicted
+    advise(Self.pageOutAdvice)
+    advise(MADV_DONTNEED)
+  }
+
   /// Of a longer range the kernel reads only as much as the device's read-ahead, which by default is this.
   private static let readAheadPiece = 128 << 10
 
   /// MADV_COLD: pages that reclaim would spare are no longer spared. Before Linux 5.4 nothing happens.
   private static let coldAdvice: Int32 = 20
+
+  /// MADV_PAGEOUT. Before Linux 5.4 nothing happens.
+  private static let pageOutAdvice: Int32 = 21
 
   private func advise(_ advice: Int32) {
     for range in ranges { madvise(UnsafeMutableRawPointer(bitPattern: range.lowerBound), range.count, advice) }

@@ -63,7 +63,9 @@ public final class TrainingRun {
     var wishes = options.wishes
     try wishes.readPlan(rowsPerStep: options.microBatchSize * options.accumulationSteps)
     let pool = ThreadPool(threadCount: options.threads)
-    let speed = try MachineSpeed.measured(model, precision: options.precision, pool: pool)
+    let needed = store.byteCount + (options.maximumMemory ?? 0)
+    let speed = try MachineSpeed.measured(
+      model, precision: options.precision, cacheHoldsStore: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
     store.dropPages()
     ProcessMemory.trim()
     planner = try TrainingPlanner(
@@ -75,7 +77,7 @@ public final class TrainingRun {
       (plan, memory) = try planner.plan(budget: budget)
     } else {
       (plan, memory) = try planner.plan(
-        available: MachineMemory.availableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
+        available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
     }
   }
 

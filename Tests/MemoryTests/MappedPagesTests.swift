@@ -82,3 +82,15 @@ private final class ColdFile {
   pages.drop()
   #expect(file.cached.allSatisfy { $0 })
 }
+
+@Test func touchedPagesAreCachedAndEvictedOnesAreNot() throws {
+  let file = try ColdFile(pages: 1024)
+  guard file.isCold else { return }
+  let pages = MappedPages([file.bytes])
+  #expect(pages.cachedByteCount == 0)
+  #expect(pages.touch() == 0)
+  #expect(pages.cachedByteCount == file.bytes.count)
+  pages.evict()
+  // a few pages may still lie in a list of another processor, where they cannot be taken
+  #expect(pages.cachedByteCount < file.bytes.count / 4)
+}
