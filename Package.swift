@@ -36,6 +36,7 @@ let package = Package(
       name: "TransformerTests",
       dependencies: ["Transformer", "Adapters", "WeightStore", "Formats", "Kernels", "Memory"],
       exclude: ["Golden"]),
+    .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
     .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
     .testTarget(
       name: "TrainingTests",

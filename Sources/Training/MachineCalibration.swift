@@ -5,10 +5,13 @@ import Transformer
 extension MachineSpeed {
   /// Measures the speed of a run's products on a part of its model: a fraction of a second, and little memory.
   ///
-  /// - Parameter model: a part of one of its largest linear layers is used, as it is stored
-  public static func measured(_ model: CausalLanguageModel, precision: Precision, pool: ThreadPool) throws
-    -> MachineSpeed
-  {
+  /// - Parameters:
+  ///   - model: a part of one of its largest linear layers is used, as it is stored
+  ///   - cacheHoldsStore: whether dropped weights stay in the page cache, as they do where there is memory for them; if
+  ///     not they come from storage every time
+  public static func measured(
+    _ model: CausalLanguageModel, precision: Precision, cacheHoldsStore: Bool, pool: ThreadPool
+  ) throws -> MachineSpeed {
     let rows = 256  // as many as a small micro-batch, so that what is done once for all of them weighs as little
     let weight = model.weight(at: LinearLocation(layer: 0, module: .up))
     let part = 0..<min(weight.rows, 2048)
@@ -23,15 +26,7 @@ extension MachineSpeed {
     try arena.commit()
     for row in 0..<rows { x.row(row).assign((0..<x.columns).map { Float(($0 * 7 + row) % 13) - 6 }) }
 
-    let pages = MappedPages(weight.memory(ofRows: part))
-
-    // Weights that were dropped come back from the page cache or from storage; a few megabytes tell which. Another layer's
-    // are used before, so that nothing else happens for the first time.
-    let other = model.weight(at: LinearLocation(layer: model.configuration.layerCount - 1, module: .up))
-    _ = engine.timeOfProduct(x, other, rows: part, into: y)
-    MappedPages(other.memory(ofRows: part)).drop()
-    pages.drop()
-    let first = engine.timeOfProduct(x, weight, rows: part, into: y)
+    _ = engine.timeOfProduct(x, weight, rows: part, into: y)
     var times: [Double] = []
     repeat { times.append(engine.timeOfProduct(x, weight, rows: part, into: y)) } while times.reduce(0, +) < 0.15
     let warm = times.sorted()[times.count / 2]
@@ -41,12 +36,48 @@ extension MachineSpeed {
         ThinProduct.project(x, thin, into: p, pool: pool)
         return start.duration(to: .now).seconds
       }.min() ?? 1
-    pages.drop()
     let multiplyAdds = Double(rows * part.count * weight.columns)
     // decoding weights is worth about 24 rows, as `StepCost` reckons
     let products = multiplyAdds * (1 + 24.0 / Double(rows)) / max(warm, 1e-9)
     return MachineSpeed(
       products: products, floats: Double(rows * weight.columns * 8) / max(floats, 1e-9),
-      read: Double(pages.byteCount) / max(first - warm, 1e-6), spill: assumed.spill)
+      read: speedOfReading(model, fromStorage: !cacheHoldsStore, pool: pool), spill: assumed.spill)
+  }
+
+  /// Bytes per second at which dropped weights come back.
+  ///
+  /// - Parameter fromStorage: whether they have left the page cache by then
+  private static func speedOfReading(_ model: CausalLanguageModel, fromStorage: Bool, pool: ThreadPool) -> Double {
+    let pages = sample(of: model)
+    let byteCount = Double(pages.reduce(0) { $0 + $1.byteCount })
+    func secondsToTouch() -> Double {
+      let start = ContinuousClock.now
+      for part in pages { part.readAhead() }
+      pool.run(pages.count) { part, _ in pages[part].touch() }
+      return start.duration(to: .now).seconds
+    }
+    for part in pages { fromStorage ? part.evict() : part.drop() }
+    var seconds = secondsToTouch()
+    if !fromStorage {
+      // The first time brought the pages into the page cache, where a run will find them.
+      seconds =
+        (0..<5).map { _ in
+          for part in pages { part.drop() }
+          return secondsToTouch()
+        }.sorted()[2]
+    }
+    for part in pages { part.drop() }
+    return byteCount / max(seconds, 1e-9)
+  }
+
+  /// A few megabytes from all over the store: a slow card reads no more in a fraction of a second.
+  private static func sample(of model: CausalLanguageModel) -> [MappedPages] {
+    let layers = model.configuration.layerCount
+    let (pieceBytes, pieces) = (256 << 10, 16)
+    return (0..<pieces).map { piece in
+      let weight = model.weight(at: LinearLocation(layer: piece * layers / pieces, module: .up))
+      let rowBytes = max(1, weight.memory(ofRows: 0..<1)[0].count)
+      return MappedPages(weight.memory(ofRows: 0..<min(weight.rows, max(1, pieceBytes / rowBytes))))
+    }
   }
 }

@@ -12,6 +12,12 @@ public enum ProcessMemory {
   /// Resident pages of mapped files: weights, program, libraries.
   public static var residentFileBytes: Int { ProcFile.kilobytes("RssFile:", in: status) ?? 0 }
 
+  /// Read from storage so far, by all threads: what came from the page cache does not count. `nil` where the kernel does
+  /// not say.
+  public static var storageBytesRead: Int? {
+    ProcFile.line("read_bytes:", in: "/proc/self/io").flatMap { Int($0.filter(\.isNumber)) }
+  }
+
   /// Gives freed memory back to the system.
   public static func trim() { _ = malloc_trim(0) }
 

@@ -40,14 +40,19 @@ public final class MetricsWriter {
     lastLoss = loss
   }
 
-  /// - Parameter byKind: parts of `residentBytes`
-  public func append(_ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)]) throws {
+  /// - Parameters:
+  ///   - byKind: parts of `residentBytes`
+  ///   - storageBytesRead: by the step
+  public func append(
+    _ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)], storageBytesRead: Int?
+  ) throws {
     take(report.loss, of: report.step)
     try append([
       ("step", .integer(report.step)), ("loss", .number(report.loss)),
       ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
       ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
       ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
+      ("storage_bytes_read", storageBytesRead.map { .integer($0) } ?? .null),
     ])
   }
 

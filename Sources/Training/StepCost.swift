@@ -88,15 +88,14 @@ public struct StepCost: Sendable, Equatable {
     // the way back of attention costs two and a half times the way forth
     floats = tokens * ((3.5 * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
     let head = Double(model.configuration.vocabularySize * model.configuration.hiddenSize)
-    let isSliced = strategy.headColumns < model.configuration.vocabularySize
+    let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
+    // With more than one chunk to a slice no logit stays until its gradient is computed.
+    let isSliced =
+      strategy.headColumns < model.configuration.vocabularySize
+      || !strategy.isHeadResident && (strategy.groupRows > 1 || rowLength > strategy.headRows)
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
-    let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
-    let headChunks =
-      (passRows / Double(strategy.headRows)).rounded(.up) * Double(rows) / Double(strategy.microBatchSize)
-    weightBytes =
-      2 * groups * Double(residency.streamedLayerByteCount)
-      + headChunks * 2 * Double(residency.streamedHeadByteCount)
+    weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
     if strategy.layerInputs == .spilled {
       spilledBytes = 2 * tokens * layers * Double(model.configuration.hiddenSize * 4)
     }

@@ -29,8 +29,7 @@ public final class TrainingMemory {
     adapters = try LowRankAdapterSet(configuration: adapter, model: model, trainingTokens: tokens, arena: arena)
     moments = AdamWMoments(
       strategy.optimizerMoments, parts: adapters.matrixCounts, threadCount: pool.threadCount, arena: arena)
-    let residency = WeightResidency(
-      model: model, residentLayers: strategy.residentLayers, isHeadResident: strategy.isHeadResident)
+    let residency = WeightResidency(model: model, strategy: strategy)
     engine = ComputeEngine(
       precision: precision, pool: pool,
       demands: model.demands(

@@ -274,8 +274,7 @@ public struct TrainingPlanner {
   private func cost(_ strategy: TrainingStrategy) -> StepCost {
     StepCost(
       model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank, targets: targets,
-      residency: WeightResidency(
-        model: model, residentLayers: strategy.residentLayers, isHeadResident: strategy.isHeadResident))
+      residency: WeightResidency(model: model, strategy: strategy))
   }
 
   // MARK: Figures
@@ -303,8 +302,11 @@ public struct TrainingPlanner {
   /// What batches, records and the libraries' code that a step is the first to touch come to.
   private static let stepHeapBytes = 5 << 20
 
+  /// What has to fit the budget: the peak, and weights on their way from storage, which only a limit that counts the page
+  /// cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
-    memoryPlan(try makeMemory(strategy)).byteCount
+    let memory = try makeMemory(strategy)
+    return memoryPlan(memory).byteCount + memory.workspace.residency.readAheadByteCount
   }
 
   private func finish(

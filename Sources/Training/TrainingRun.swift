@@ -63,7 +63,9 @@ public final class TrainingRun {
     var wishes = options.wishes
     try wishes.readPlan(rowsPerStep: options.microBatchSize * options.accumulationSteps)
     let pool = ThreadPool(threadCount: options.threads)
-    let speed = try MachineSpeed.measured(model, precision: options.precision, pool: pool)
+    let needed = store.byteCount + (options.maximumMemory ?? 0)
+    let speed = try MachineSpeed.measured(
+      model, precision: options.precision, cacheHoldsStore: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
     store.dropPages()
     ProcessMemory.trim()
     planner = try TrainingPlanner(
@@ -75,7 +77,7 @@ public final class TrainingRun {
       (plan, memory) = try planner.plan(budget: budget)
     } else {
       (plan, memory) = try planner.plan(
-        available: MachineMemory.availableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
+        available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
     }
   }
 
@@ -148,11 +150,13 @@ public final class TrainingRun {
     var step = first
     while step < steps, stopSignal() == nil {
       let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
+      let readBefore = ProcessMemory.storageBytesRead
       let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
       try metrics.append(
-        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes))
+        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
+        storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
       if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
@@ -257,6 +261,7 @@ public final class TrainingRun {
         ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
+        ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
         ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
         ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
         ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),

@@ -9,6 +9,7 @@ public final class CausalLanguageModel {
   public let configuration: ModelConfiguration
   public let store: WeightStore
   public private(set) var layers: [DecoderLayer]
+  let layerPages: [LayerPages]
   let embedding: StoredMatrix  // [vocabulary, hidden]
   let head: LanguageModelHead
   let attentionShape: AttentionShape
@@ -66,6 +67,7 @@ public final class CausalLanguageModel {
             up: try linear(index, .up), down: try linear(index, .down))))
     }
     self.layers = layers
+    layerPages = layers.map(LayerPages.init)
     head = LanguageModelHead(
       norm: try norm("model.norm"),
       weight: configuration.tiedEmbeddings
@@ -114,12 +116,9 @@ public final class CausalLanguageModel {
   /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
   public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
-    return places(of: batches, workspace, pass).reduce(0) { sum, place in
-      sum
-        + head.loss(
-          place.x, labels: place.batch.labels, rowsPerSequence: place.batch.layout.rowLength, workspace: workspace,
-          pass: place.pass)
-    }
+    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
+    return head.loss(
+      workspace.residual.rows(0..<tokens), batches.map(\.headLabels), workspace: workspace, pass: pass)
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
@@ -133,15 +132,11 @@ public final class CausalLanguageModel {
   ) throws -> Double {
     guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
     try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
-    var label = firstLabel
+    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
     let loss = pass.engine.pool.meter.counting(as: .head) {
-      places(of: batches, workspace, pass).reduce(0) { sum, place in
-        defer { label += place.batch.labels.count { $0 != LanguageModelHead.ignoredLabel } }
-        return sum
-          + head.lossAndGradient(
-            place.x, labels: place.batch.labels, gradientScale: gradientScale, firstLabel: label,
-            rowsPerSequence: place.batch.layout.rowLength, workspace: workspace, pass: place.pass)
-      }
+      head.lossAndGradient(
+        workspace.residual.rows(0..<tokens), batches.map(\.headLabels), gradientScale: gradientScale,
+        firstLabel: firstLabel, workspace: workspace, pass: pass)
     }
     let lowest = layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
@@ -222,6 +217,7 @@ public final class CausalLanguageModel {
 
   /// `x[t] = embedding[tokens[t]]`: touches only the pages of the rows that occur.
   private func embed(_ tokens: [Int32], into x: Matrix, workspace: Workspace, pool: ThreadPool) {
+    workspace.residency.enterEmbedding(tokens)
     for start in stride(from: 0, to: tokens.count, by: WeightResidency.embeddingTile) {
       for token in start..<min(start + WeightResidency.embeddingTile, tokens.count) {
         embedding.decodeRow(Int(tokens[token]), into: x.row(token))
@@ -244,6 +240,10 @@ public struct MicroBatch: Sendable {
     self.tokens = tokens
     self.labels = labels
     self.layout = layout
+  }
+
+  var headLabels: LanguageModelHead.Labels {
+    LanguageModelHead.Labels(labels: labels, rowsPerSequence: layout.rowLength)
   }
 }
 

@@ -5,7 +5,8 @@ import Memory
 ///
 /// The logits of a chunk are turned into their gradient where they stand, so the whole `[tokens, vocabulary]` matrix
 /// never exists. Where even a chunk of it is too large, slices of the vocabulary take turns and every logit is computed
-/// twice: for the sum of the softmax, and for the gradient.
+/// twice: for the sum of the softmax, and for the gradient. Where the weight does not stay in memory, all chunks are
+/// computed with a slice before the next one, so that it passes through twice, however many tokens there are.
 ///
 /// Source of the slices: Wijmans et al. 2024, arXiv 2411.09009.
 public struct LanguageModelHead {
@@ -18,34 +19,62 @@ public struct LanguageModelHead {
   /// Tokens that share outlier columns. Chunks are multiples of it, so their size changes nothing.
   public static let groupRows = 16
 
-  /// Working memory of one chunk.
+  /// Working memory of one chunk, and of the chunks that take turns within a slice: a wave.
   struct Buffers {
     let hidden: Matrix  // [rows, hidden]
     let normed: Matrix  // [rows, hidden]
     let inverseRMS: Vector  // [rows]
     let logits: Matrix  // [rows, columns]: the whole vocabulary or a slice of it
-    let logSumExp: Vector  // [rows]
-    let labelLogits: Vector  // [rows]
-    let normedGradient: Matrix  // [rows, hidden]
-    let hiddenGradient: Matrix  // [rows, hidden]
+    let logSumExp: Vector  // [rows of a wave]
+    let labelLogits: Vector  // [rows of a wave]
+    let normedGradient: Matrix  // [rows of a wave, hidden]
+    let exactShare: Matrix  // [rows of a wave, hidden]: what the labels' elements add to the gradient
     let weightRow: Vector  // [hidden]
 
-    init(rows: Int, columns: Int, hiddenSize: Int, gradients: Bool, arena: Arena) {
+    /// - Parameters:
+    ///   - rows: of a chunk
+    ///   - waveRows: of all chunks that are computed with a slice before the next one
+    ///   - shared: two matrices, `[any, hidden]`, that nobody needs while the head computes; `nil` without gradients
+    init(rows: Int, waveRows: Int, columns: Int, hiddenSize: Int, shared: (Matrix, Matrix)?, arena: Arena) {
       hidden = arena.matrix("head input", kind: .head, rows: rows, columns: hiddenSize)
       normed = arena.matrix("head input, normalised", kind: .head, rows: rows, columns: hiddenSize)
       inverseRMS = arena.vector("head inverse RMS", kind: .head, count: rows)
       logits = arena.matrix("logits of a chunk", kind: .head, rows: rows, columns: columns)
-      logSumExp = arena.vector("sums of the softmax", kind: .head, count: rows)
-      labelLogits = arena.vector("logits of the labels", kind: .head, count: rows)
-      let gradientRows = gradients ? rows : 0
-      normedGradient = arena.matrix("head input gradient", kind: .head, rows: gradientRows, columns: hiddenSize)
-      hiddenGradient = arena.matrix("head input gradient", kind: .head, rows: gradientRows, columns: hiddenSize)
+      logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
+      labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
+      func gradient(_ matrix: Matrix?) -> Matrix {
+        if let matrix, matrix.rows >= waveRows { return matrix }
+        return arena.matrix(
+          "head input gradient", kind: .head, rows: shared == nil ? 0 : waveRows, columns: hiddenSize)
+      }
+      normedGradient = gradient(shared?.0)
+      exactShare = gradient(shared?.1)
       weightRow = arena.vector("row of the head", kind: .head, count: hiddenSize)
     }
   }
 
-  /// What a chunk is computed with.
+  /// Labels of a micro-batch whose tokens follow those of the one before it.
+  struct Labels {
+    /// The token that should follow each token, or `ignoredLabel`.
+    let labels: [Int32]
+    let rowsPerSequence: Int
+  }
+
+  /// Tokens with a label that are computed together.
+  private struct Chunk {
+    /// Rows of the residual stream.
+    let tokens: [Int]
+    let labels: [Int32]
+    /// Labels before it: in the wave, and in all micro-batches.
+    let first: (inWave: Int, overall: Int)
+
+    var rows: Range<Int> { 0..<tokens.count }
+    var waveRows: Range<Int> { first.inWave..<first.inWave + tokens.count }
+  }
+
+  /// What a wave is computed with.
   private struct Context {
+    let x: Matrix
     let buffers: Buffers
     let residency: WeightResidency
     let engine: ComputeEngine
@@ -53,50 +82,55 @@ public struct LanguageModelHead {
 
   /// Sum of the cross-entropies of all tokens with a label.
   ///
-  /// - Parameters:
-  ///   - x: output of the last layer, `[tokens, hidden]`
-  ///   - labels: the token that should follow each token, or `ignoredLabel`; `[tokens]`
-  func loss(_ x: Matrix, labels: [Int32], rowsPerSequence: Int, workspace: Workspace, pass: Pass) -> Double {
-    forEachChunk(of: x, labels: labels, rowsPerSequence: rowsPerSequence, workspace: workspace, pass: pass) {
-      tokens, chunkLabels, context in
-      softmax(of: x, tokens: tokens, labels: chunkLabels, context)
-    }
+  /// - Parameter x: output of the last layer, `[tokens of all micro-batches, hidden]`
+  func loss(_ x: Matrix, _ batches: [Labels], workspace: Workspace, pass: Pass) -> Double {
+    let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
+    return waves(batches, context).reduce(0) { $0 + softmax($1, context) }
   }
 
   /// The same sum; `x` becomes the gradient of `gradientScale` times it.
   ///
   /// - Parameter firstLabel: labels of the step before these: what is rounded stochastically is reproducible from it
   func lossAndGradient(
-    _ x: Matrix, labels: [Int32], gradientScale: Float, firstLabel: Int, rowsPerSequence: Int, workspace: Workspace,
-    pass: Pass
+    _ x: Matrix, _ batches: [Labels], gradientScale: Float, firstLabel: Int, workspace: Workspace, pass: Pass
   ) -> Double {
-    var done = firstLabel
-    let sum = forEachChunk(of: x, labels: labels, rowsPerSequence: rowsPerSequence, workspace: workspace, pass: pass) {
-      tokens, chunkLabels, context in
-      let loss = softmax(of: x, tokens: tokens, labels: chunkLabels, context)
-      gradient(of: x, tokens: tokens, labels: chunkLabels, scale: gradientScale, firstLabel: done, context)
-      done += tokens.count
-      return loss
+    let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
+    var sum = 0.0
+    for wave in waves(batches, context) {
+      sum += softmax(wave, context)
+      gradient(wave, scale: gradientScale, firstLabel: firstLabel, context)
     }
-    for token in 0..<x.rows where labels[token] == Self.ignoredLabel { VectorOperations.fill(x.row(token), with: 0) }
+    for (token, label) in batches.flatMap(\.labels).enumerated() where label == Self.ignoredLabel {
+      VectorOperations.fill(x.row(token), with: 0)
+    }
     return sum
   }
 
   /// A chunk never crosses a row of the batch: which columns count as outliers must not depend on the neighbours.
-  private func forEachChunk(
-    of x: Matrix, labels: [Int32], rowsPerSequence: Int, workspace: Workspace, pass: Pass,
-    _ body: (_ tokens: [Int], _ labels: [Int32], Context) -> Double
-  ) -> Double {
-    let context = Context(buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
-    var sum = 0.0
-    for start in stride(from: 0, to: x.rows, by: rowsPerSequence) {
-      let tokens = (start..<min(start + rowsPerSequence, x.rows)).filter { labels[$0] != Self.ignoredLabel }
-      for first in stride(from: 0, to: tokens.count, by: context.buffers.hidden.rows) {
-        let chunk = Array(tokens[first..<min(first + context.buffers.hidden.rows, tokens.count)])
-        sum += body(chunk, chunk.map { labels[$0] }, context)
+  private func waves(_ batches: [Labels], _ context: Context) -> [[Chunk]] {
+    let (chunkRows, waveRows) = (context.buffers.hidden.rows, context.buffers.logSumExp.count)
+    var waves: [[Chunk]] = []
+    var firstToken = 0
+    var done = (inWave: 0, overall: 0)
+    for batch in batches {
+      for start in stride(from: 0, to: batch.labels.count, by: batch.rowsPerSequence) {
+        let tokens = (start..<min(start + batch.rowsPerSequence, batch.labels.count)).filter {
+          batch.labels[$0] != Self.ignoredLabel
+        }
+        for first in stride(from: 0, to: tokens.count, by: chunkRows) {
+          let part = tokens[first..<min(first + chunkRows, tokens.count)]
+          if waves.isEmpty || !context.residency.headPassesThrough || done.inWave + part.count > waveRows {
+            waves.append([])
+            done.inWave = 0
+          }
+          waves[waves.count - 1].append(
+            Chunk(tokens: part.map { firstToken + $0 }, labels: part.map { batch.labels[$0] }, first: done))
+          done = (done.inWave + part.count, done.overall + part.count)
+        }
       }
+      firstToken += batch.labels.count
     }
-    return sum
+    return waves
   }
 
   /// Parts of the vocabulary that are computed together: what fits the logits and what is in memory at a time.
@@ -110,87 +144,108 @@ public struct LanguageModelHead {
 
   private func holdsAllLogits(_ context: Context) -> Bool { context.buffers.logits.columns >= weight.rows }
 
+  /// Whether the logits of a wave stay from the softmax to the gradient.
+  private func keepsLogits(_ wave: [Chunk], _ context: Context) -> Bool { wave.count == 1 && holdsAllLogits(context) }
+
+  /// Gathers the inputs of a chunk and normalises them.
+  private func load(_ chunk: Chunk, _ context: Context) {
+    let buffers = context.buffers
+    let hidden = buffers.hidden.rows(chunk.rows)
+    VectorOperations.gatherRows(of: context.x, at: chunk.tokens, into: hidden, pool: context.engine.pool)
+    norm.forward(
+      hidden, into: buffers.normed.rows(chunk.rows), keeping: buffers.inverseRMS, pool: context.engine.pool)
+  }
+
   /// Computes the logits of `slice` from the normalised input of a chunk.
   private func product(rows: Int, slice: Range<Int>, _ context: Context) -> Matrix {
     let logits = context.buffers.logits.rows(0..<rows)
     let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
-    context.residency.enterHead(slice)
     let prepared = context.engine.prepare(
       context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
     context.engine.product(prepared, weight, rows: slice, into: target, accumulate: false)
     return target
   }
 
-  /// Fills the sums of the softmax, and the logits if they all have room.
+  /// Fills the sums of the softmax, and the logits if they stay.
   /// - Returns: sum of the losses
-  private func softmax(of x: Matrix, tokens: [Int], labels: [Int32], _ context: Context) -> Double {
+  private func softmax(_ wave: [Chunk], _ context: Context) -> Double {
     let buffers = context.buffers
-    let pool = context.engine.pool
-    let rows = 0..<tokens.count
-    let hidden = buffers.hidden.rows(rows)
-    VectorOperations.gatherRows(of: x, at: tokens, into: hidden, pool: pool)
-    norm.forward(hidden, into: buffers.normed.rows(rows), keeping: buffers.inverseRMS, pool: pool)
-    for slice in slices(context) {
-      let logits = product(rows: rows.count, slice: slice, context)
-      context.residency.leaveHead(slice)
-      if !holdsAllLogits(context) {
-        CrossEntropy.accumulate(
-          logits, columns: slice, labels: labels, logSumExp: buffers.logSumExp, labelLogits: buffers.labelLogits,
-          pool: pool)
-      }
-    }
-    if holdsAllLogits(context) {
+    func accumulate(_ logits: Matrix, _ columns: Range<Int>, _ chunk: Chunk) {
       CrossEntropy.accumulate(
-        buffers.logits.rows(rows), columns: 0..<weight.rows, labels: labels, logSumExp: buffers.logSumExp,
-        labelLogits: buffers.labelLogits, pool: pool)
+        logits, columns: columns, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows),
+        labelLogits: buffers.labelLogits.part(chunk.waveRows), pool: context.engine.pool)
     }
-    return rows.reduce(0.0) { $0 + Double(buffers.logSumExp[$1] - buffers.labelLogits[$1]) }
+    for slice in slices(context) {
+      context.residency.enterHead(slice)
+      for chunk in wave {
+        if wave.count > 1 || slice.lowerBound == 0 { load(chunk, context) }
+        let logits = product(rows: chunk.rows.count, slice: slice, context)
+        if !keepsLogits(wave, context) { accumulate(logits, slice, chunk) }
+      }
+      context.residency.leaveHead(slice)
+    }
+    if keepsLogits(wave, context) {
+      accumulate(buffers.logits.rows(wave[0].rows), 0..<weight.rows, wave[0])
+    }
+    return wave.reduce(0.0) { sum, chunk in
+      sum + chunk.waveRows.reduce(0.0) { $0 + Double(buffers.logSumExp[$1] - buffers.labelLogits[$1]) }
+    }
   }
 
-  /// Replaces the rows `tokens` of `x` by the gradient of `scale` times the sum of their losses.
-  private func gradient(
-    of x: Matrix, tokens: [Int], labels: [Int32], scale: Float, firstLabel: Int, _ context: Context
-  ) {
+  /// Replaces the tokens' rows of the residual stream by the gradient of `scale` times the sum of their losses.
+  private func gradient(_ wave: [Chunk], scale: Float, firstLabel: Int, _ context: Context) {
     let buffers = context.buffers
     let engine = context.engine
-    let rows = 0..<tokens.count
-    let dNormed = buffers.normedGradient.rows(rows)
     // Summed apart, so that the order of the sums does not depend on the slices.
-    let exactShare = buffers.hiddenGradient.rows(rows)
-    VectorOperations.fill(exactShare, with: 0)
+    for chunk in wave { VectorOperations.fill(buffers.exactShare.rows(chunk.waveRows), with: 0) }
     for slice in slices(context) {
-      let logits =
-        holdsAllLogits(context)
-        ? buffers.logits.rows(rows).columns(slice) : product(rows: rows.count, slice: slice, context)
-      let exact = CrossEntropy.gradient(
-        logits, columns: slice, labels: labels, logSumExp: buffers.logSumExp, scale: scale, pool: engine.pool)
-      // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on
-      // average. The seed is that of the place in the whole step's matrix of logits.
-      engine.inputGradient(
-        logits, weight, rows: slice, into: dNormed, accumulate: slice.lowerBound > 0,
-        dither: RowDither.seed(row: firstLabel, column: slice.lowerBound))
-      for element in exact {
-        weight.decodeRow(element.column, into: buffers.weightRow)
-        VectorOperations.add(buffers.weightRow, scaledBy: element.value, to: exactShare.row(element.row))
+      context.residency.enterHead(slice)
+      for chunk in wave {
+        if wave.count > 1 { load(chunk, context) }
+        let logits =
+          keepsLogits(wave, context)
+          ? buffers.logits.rows(chunk.rows).columns(slice) : product(rows: chunk.rows.count, slice: slice, context)
+        let exact = CrossEntropy.gradient(
+          logits, columns: slice, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows),
+          scale: scale, pool: engine.pool)
+        // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on
+        // average. The seed is that of the place in the whole step's matrix of logits.
+        engine.inputGradient(
+          logits, weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows),
+          accumulate: slice.lowerBound > 0,
+          dither: RowDither.seed(row: firstLabel + chunk.first.overall, column: slice.lowerBound))
+        for element in exact {
+          weight.decodeRow(element.column, into: buffers.weightRow)
+          VectorOperations.add(
+            buffers.weightRow, scaledBy: element.value,
+            to: buffers.exactShare.row(chunk.first.inWave + element.row))
+        }
       }
       context.residency.leaveHead(slice)
     }
-    VectorOperations.add(exactShare, to: dNormed, pool: engine.pool)
-    let dHidden = buffers.hiddenGradient.rows(rows)
-    VectorOperations.fill(dHidden, with: 0)
-    norm.backward(
-      dNormed, x: buffers.hidden.rows(rows), inverseRMS: buffers.inverseRMS, addingTo: dHidden, pool: engine.pool)
-    VectorOperations.scatterRows(dHidden, to: tokens, of: x, pool: engine.pool)
+    for chunk in wave {
+      if wave.count > 1 { load(chunk, context) }
+      let dNormed = buffers.normedGradient.rows(chunk.waveRows)
+      let share = buffers.exactShare.rows(chunk.waveRows)
+      VectorOperations.add(share, to: dNormed, pool: engine.pool)
+      let dHidden = share
+      VectorOperations.fill(dHidden, with: 0)
+      norm.backward(
+        dNormed, x: buffers.hidden.rows(chunk.rows), inverseRMS: buffers.inverseRMS, addingTo: dHidden,
+        pool: engine.pool)
+      VectorOperations.scatterRows(dHidden, to: chunk.tokens, of: context.x, pool: engine.pool)
+    }
   }
 
   /// Logits of every row of `hidden`, `[rows, vocabulary]`, in the buffer for them.
   func logits(of hidden: Matrix, workspace: Workspace, pass: Pass) -> Matrix {
     let buffers = workspace.head
-    let context = Context(buffers: buffers, residency: workspace.residency, engine: pass.engine)
+    let context = Context(x: hidden, buffers: buffers, residency: workspace.residency, engine: pass.engine)
     precondition(holdsAllLogits(context), "the buffer of logits holds the whole vocabulary")
     norm.forward(
       hidden, into: buffers.normed.rows(0..<hidden.rows), keeping: buffers.inverseRMS, pool: pass.engine.pool)
     for slice in slices(context) {
+      context.residency.enterHead(slice)
       _ = product(rows: hidden.rows, slice: slice, context)
       context.residency.leaveHead(slice)
     }

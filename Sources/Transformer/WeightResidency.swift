@@ -1,37 +1,76 @@
+import Dispatch
 import Kernels
 import Memory
 import Synchronization
 
+/// The mapped weights of a layer.
+struct LayerPages {
+  let all: MappedPages
+  /// In the order of the forward pass.
+  let modules: [MappedPages]
+
+  init(_ layer: DecoderLayer) {
+    all = MappedPages(LinearModule.allCases.flatMap { layer[$0].weight.memory() })
+    modules = LinearModule.allCases.map { MappedPages(layer[$0].weight.memory()) }
+  }
+}
+
 /// Which frozen weights stay in memory between passes. The others are read ahead before their turn and dropped behind it:
 /// they come from the page cache, or from storage, once in each direction of a step.
 public final class WeightResidency: Sendable {
-  private let layers: [MappedPages]
+  private let layers: [LayerPages]
   private let head: StoredMatrix
-  private let embedding: MappedPages
+  private let embedding: StoredMatrix
   private let headIsEmbedding: Bool
   private let residentLayers: Int
   private let isHeadResident: Bool
+  /// Whether the vocabulary head is read anew for every use of it.
+  var headPassesThrough: Bool { !isHeadResident }
+  /// Rows of the vocabulary head that are used together: a slice as `CrossEntropy` takes it.
+  public let sliceRows: Int
   private let yields = Atomic<Bool>(false)
+  /// Asks for pages, because a device whose queue is full makes the caller wait.
+  private let reader = DispatchQueue(label: "read-ahead")
 
   /// Bytes of the vocabulary head that are in memory at a time, where it does not stay.
   private static let sliceBytes = 8 << 20
   /// Rows of a slice where the head stays: their quantised gradients should not be large.
   private static let residentSliceRows = 8192
+  /// Bytes of the next layer that are read during a layer's turn. The rest is read in its own, just before it is used: more
+  /// would push out of a small memory what the turn still needs.
+  private static let readAheadBytes = 8 << 20
   /// Rows of the embedding that are looked up before its pages are dropped, where it does not stay.
   static let embeddingTile = 64
   /// What one touched row brings in: the kernel maps 16 pages around a fault.
   private static let faultBytes = 64 << 10
 
-  /// - Parameters:
-  ///   - residentLayers: layers, counted from the first, that stay
-  ///   - isHeadResident: whether embedding and vocabulary head stay
-  public init(model: CausalLanguageModel, residentLayers: Int, isHeadResident: Bool) {
-    layers = model.layers.map { layer in MappedPages(LinearModule.allCases.flatMap { layer[$0].weight.memory() }) }
+  /// - Parameter strategy: what stays, and the logits of a slice; everything stays if `nil`
+  public init(model: CausalLanguageModel, strategy: TrainingStrategy? = nil) {
+    layers = model.layerPages
     head = model.head.weight
-    embedding = MappedPages(model.embedding.memory())
+    embedding = model.embedding
     headIsEmbedding = model.configuration.tiedEmbeddings
-    self.residentLayers = min(residentLayers, layers.count)
-    self.isHeadResident = isHeadResident
+    residentLayers = min(strategy?.residentLayers ?? .max, layers.count)
+    isHeadResident = strategy?.isHeadResident ?? true
+    sliceRows = Self.sliceRows(of: head, most: strategy?.headColumns ?? .max, isResident: isHeadResident)
+  }
+
+  private static func sliceRows(of head: StoredMatrix, most: Int, isResident: Bool) -> Int {
+    let rowBytes = max(1, head.memory(ofRows: 0..<1)[0].count)
+    let rows = isResident ? residentSliceRows : sliceBytes / rowBytes
+    let block = CrossEntropy.blockColumns
+    return min(head.rows, max(1, min(rows, most) / block) * block)
+  }
+
+  /// Tells the kernel what stays and what passes through; once, before the first step.
+  func prepare() {
+    for (index, layer) in layers.enumerated() { layer.all.expect(index < residentLayers ? .observed : .announced) }
+    // Only the codes: the scales stay, and the kernel should keep them.
+    for matrix in [embedding, head] { pages(matrix, 0..<matrix.rows).expect(isHeadResident ? .observed : .announced) }
+  }
+
+  private func pages(_ matrix: StoredMatrix, _ rows: Range<Int>) -> MappedPages {
+    MappedPages(matrix.memory(ofRows: rows))
   }
 
   /// From now on nothing stays: other programs need the memory.
@@ -42,46 +81,63 @@ public final class WeightResidency: Sendable {
 
   /// Bytes of weights that are in memory at the worst moment.
   public var residentByteCount: Int {
-    let kept = layers.prefix(residentLayers).reduce(0) { $0 + $1.byteCount }
-    let passing = layers.dropFirst(residentLayers).map(\.byteCount).max() ?? 0
-    let vocabulary = MappedPages(head.memory()).byteCount + (headIsEmbedding ? 0 : embedding.byteCount)
-    if isHeadResident { return kept + passing + vocabulary }
-    let slice = MappedPages(head.memory(ofRows: 0..<sliceRows)).byteCount
-    let lookup = min(embedding.byteCount, Self.embeddingTile * Self.faultBytes)
-    return kept + max(passing, slice + Self.faultBytes, lookup)
+    let kept = layers.prefix(residentLayers).reduce(0) { $0 + $1.all.byteCount }
+    let passing = layers.dropFirst(residentLayers).map(\.all.byteCount).max() ?? 0
+    let lookedUp = MappedPages(embedding.memory()).byteCount
+    let vocabulary = MappedPages(head.memory()).byteCount
+    if isHeadResident { return kept + passing + vocabulary + (headIsEmbedding ? 0 : lookedUp) }
+    let slice = pages(head, 0..<sliceRows).byteCount
+    let scales = MappedPages(Array(head.memory().dropFirst())).byteCount
+    let lookup = min(lookedUp, Self.embeddingTile * Self.faultBytes)
+    return kept + scales + max(passing, slice + Self.faultBytes, lookup)
+  }
+
+  /// Bytes that are read ahead at the worst moment: in the page cache, not yet in this process.
+  public var readAheadByteCount: Int {
+    let layer = layers.dropFirst(residentLayers).map { min($0.all.byteCount, Self.readAheadBytes) }.max() ?? 0
+    return max(layer, isHeadResident ? 0 : pages(head, 0..<sliceRows).byteCount)
   }
 
   /// Bytes that one pass over all layers maps again.
-  public var streamedLayerByteCount: Int { layers.dropFirst(residentLayers).reduce(0) { $0 + $1.byteCount } }
+  public var streamedLayerByteCount: Int { layers.dropFirst(residentLayers).reduce(0) { $0 + $1.all.byteCount } }
 
   /// Bytes that one pass over the vocabulary head maps again.
   public var streamedHeadByteCount: Int { isHeadResident ? 0 : MappedPages(head.memory()).byteCount }
 
   /// A layer's turn begins; `next` is the one after it.
   func enter(_ layer: Int, next: Int) {
-    if layers.indices.contains(next), !stays(next) { layers[next].readAhead() }
+    if !stays(layer) { read(layers[layer].modules) }
+    if layers.indices.contains(next), !stays(next) { read(layers[next].modules, most: Self.readAheadBytes) }
+  }
+
+  private func read(_ parts: [MappedPages], most: Int = .max) {
+    reader.async {
+      var left = most
+      for part in parts where left > 0 {
+        part.readAhead(most: left)
+        left -= part.byteCount
+      }
+    }
   }
 
   /// A layer's turn is over.
-  func leave(_ layer: Int) { if !stays(layer) { layers[layer].drop() } }
+  func leave(_ layer: Int) { if !stays(layer) { layers[layer].all.drop() } }
 
-  /// A look-up of rows is over.
-  func leaveEmbedding() { if !headStays { embedding.drop() } }
-
-  /// Rows of the vocabulary head that are used together: a slice as `CrossEntropy` takes it.
-  public var sliceRows: Int {
-    if isHeadResident { return min(head.rows, Self.residentSliceRows) }
-    let rowBytes = max(1, head.memory(ofRows: 0..<1)[0].count)
-    let block = CrossEntropy.blockColumns
-    return min(head.rows, max(1, Self.sliceBytes / rowBytes / block) * block)
+  /// A look-up of rows begins.
+  func enterEmbedding(_ rows: [Int32]) {
+    if !headStays { read(rows.map { pages(embedding, Int($0)..<Int($0) + 1) }) }
   }
 
-  /// The use of some rows of the vocabulary head begins.
+  /// A look-up of rows is over.
+  func leaveEmbedding() { if !headStays { MappedPages(embedding.memory()).drop() } }
+
+  /// The use of some rows of the vocabulary head begins; that of those behind them follows.
   func enterHead(_ rows: Range<Int>) {
-    guard !headStays, rows.upperBound < head.rows else { return }
-    MappedPages(head.memory(ofRows: rows.upperBound..<min(rows.upperBound + rows.count, head.rows))).readAhead()
+    guard !headStays else { return }
+    let next = rows.upperBound..<min(rows.upperBound + rows.count, head.rows)
+    read([rows, next].filter { !$0.isEmpty }.map { pages(head, $0) })
   }
 
   /// The use of some rows of the vocabulary head is over.
-  func leaveHead(_ rows: Range<Int>) { if !headStays { MappedPages(head.memory(ofRows: rows)).drop() } }
+  func leaveHead(_ rows: Range<Int>) { if !headStays { pages(head, rows).drop() } }
 }

@@ -71,8 +71,7 @@ public final class Workspace {
     }
     let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
     self.feedForwardTokens = feedForwardTokens
-    residency = WeightResidency(
-      model: model, residentLayers: strategy?.residentLayers ?? .max, isHeadResident: strategy?.isHeadResident ?? true)
+    residency = WeightResidency(model: model, strategy: strategy)
 
     func matrix(_ name: String, _ kind: MemoryKind, _ rows: Int, _ columns: Int) -> Matrix {
       arena.matrix(name, kind: kind, rows: rows, columns: columns)
@@ -158,12 +157,16 @@ public final class Workspace {
         "rotary table", kind: .attention,
         count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
     head = LanguageModelHead.Buffers(
-      rows: headRows, columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
-      gradients: strategy != nil, arena: arena)
+      rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
+      columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
+      shared: strategy == nil ? nil : (normedGradient, normed), arena: arena)
   }
 
   /// Fills what is constant; call once after the arena's commit.
-  public func prepare() { rotary.prepare() }
+  public func prepare() {
+    rotary.prepare()
+    residency.prepare()
+  }
 }
 
 extension Workspace.LayerActivations {

@@ -69,6 +69,9 @@ public final class WeightStore: Sendable {
     }
   }
 
+  /// Bytes of all tensors.
+  public var byteCount: Int { checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) } }
+
   /// A norm or a bias.
   public func vector(_ name: String, count: Int) throws -> [Float] {
     try checkpoint.requiredTensor(name, shape: [count]).floats()

@@ -19,8 +19,10 @@ import WeightStore
       #expect(
         line.objectValue?.keys == [
           "step", "loss", "learning_rate", "grad_norm", "tokens_per_second", "rss_bytes", "memory",
+          "storage_bytes_read",
         ])
       #expect(line["memory"]?.objectValue?.entries.allSatisfy { $0.value.intValue != nil } == true)
+      #expect(line["storage_bytes_read"]?.intValue ?? -1 >= 0)
       #expect(line["loss"]?.doubleValue ?? 0 > 0 && line["rss_bytes"]?.intValue ?? 0 > 1 << 20)
     }
     #expect(metrics.filter { $0["eval_loss"] != nil }.allSatisfy { $0.objectValue?.keys == ["step", "eval_loss"] })
@@ -99,6 +101,20 @@ import WeightStore
     #expect(throws: Never.self) { try check(["dump-gradients": ["\(folder)/gradients"]]) }
     #expect(throws: FileError.self) { try check(["dump-gradients": ["\(folder)/adapter_model.safetensors"]]) }
   }
+}
+
+/// A limit that counts the page cache sees weights on their way from storage as well.
+@Test func aBudgetHasRoomForWhatIsReadAhead() throws {
+  let model = try CausalLanguageModel(store: WeightStore.open(tinyLlama))
+  let planner = try TrainingPlanner(
+    model: model, adapter: LowRankConfiguration(rank: 4, targetModules: .allLinear), precision: .int8,
+    pool: ThreadPool(threadCount: 1), rowsPerStep: 1, microBatchSize: 1, rowLength: 64, processByteCount: 20 << 20,
+    spillDirectory: ".")
+  let least = try planner.least()
+  let (plan, memory) = try planner.plan(budget: least)
+  #expect(memory.workspace.residency.readAheadByteCount > 0)
+  #expect(plan.predictedPeakBytes + memory.workspace.residency.readAheadByteCount <= least)
+  #expect(throws: PlanError.self) { _ = try planner.plan(budget: least - 1) }
 }
 
 /// Planning tries adapters, and leaves none on the model.

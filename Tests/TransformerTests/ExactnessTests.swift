@@ -15,6 +15,11 @@ struct ExactnessTests {
     ("inputs in a file", { ($0.layerInputs, $0.microBatchSize, $0.keptAttentionLayers) = (.spilled, 2, 1) }),
     ("the head in chunks", { $0.headRows = 16 }),
     ("the head in slices", { ($0.headRows, $0.headColumns) = (48, 512) }),
+    (
+      "the head passes through in slices",
+      { ($0.headRows, $0.headColumns, $0.isHeadResident, $0.microBatchSize) = (48, 512, false, 1) }
+    ),
+    ("the head passes through whole", { ($0.headRows, $0.isHeadResident, $0.groupRows) = (160, false, 3) }),
     ("weights pass through", { ($0.residentLayers, $0.isHeadResident, $0.keptAttentionLayers) = (1, false, 0) }),
   ]
 
