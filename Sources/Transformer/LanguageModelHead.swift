@@ -135,10 +135,8 @@ public struct LanguageModelHead {
 
   /// Parts of the vocabulary that are computed together: what fits the logits and what is in memory at a time.
   private func slices(_ context: Context) -> [Range<Int>] {
-    let columns = context.buffers.logits.columns
-    let size = min(
-      columns == weight.rows ? columns : columns / CrossEntropy.blockColumns * CrossEntropy.blockColumns,
-      context.residency.sliceRows)
+    let size = context.residency.sliceRows
+    precondition(size <= context.buffers.logits.columns, "logits of a slice have room")
     return stride(from: 0, to: weight.rows, by: size).map { $0..<min($0 + size, weight.rows) }
   }
 

@@ -43,6 +43,21 @@ import WeightStore
   }
 }
 
+/// A plan file is written by hand as well: a slice narrower than the softmax's blocks is made as wide as one of them.
+@Test(arguments: ["true", "false"]) func aPlanWithNarrowSlicesOfTheHeadTrains(residentHead: String) throws {
+  try withFolder { folder in
+    let summary = try train("\(folder)/first", ["max-steps": ["1"]])
+    var plan = try #require(summary["plan"]).serialized()
+    for (key, value) in [("head_columns", "1"), ("resident_head", residentHead)] {
+      let place = try #require(plan.firstRange(of: try Regex("\"\(key)\": *[a-z0-9]+")))
+      plan.replaceSubrange(place, with: "\"\(key)\": \(value)")
+    }
+    try plan.write(toFile: "\(folder)/plan.json", atomically: true, encoding: .utf8)
+    let narrow = try train("\(folder)/second", ["max-steps": ["1"], "plan": ["\(folder)/plan.json"]])
+    #expect(narrow["last_loss"] == summary["last_loss"])
+  }
+}
+
 @Test func aResumedRunWritesTheSameRecords() throws {
   try withFolder { folder in
     let values = ["max-steps": ["6"], "save-steps": ["3"]]
