@@ -23,6 +23,7 @@ public struct AttentionShape: Sendable, Equatable {
 ///
 /// Source: Dao et al. 2022, arXiv 2205.14135.
 public enum Attention {
+  /// Query rows of a tile: whole tiles of the float products, which take 6 or 8 rows.
   private static let tileRows = 24
 
   /// Distance between rows of scores and of transposed keys: whole cache lines, and one more, so that the rows of a

@@ -16,6 +16,9 @@ public struct LowRankTerm {
     self.mask = mask
   }
 
+  /// Whether the term has the shape of `y`, `[tokens, columns]`.
+  func fits(_ y: Matrix) -> Bool { p.rows == y.rows && w.columns == y.columns }
+
   /// Rows of a masked tile that are computed together, and the most columns of one.
   private static let maskedRows = 8
   private static let maskedColumns = Int(EL_PANEL)
@@ -52,7 +55,7 @@ public struct LowRankTerm {
 
   /// The whole term, added to `y`, `[tokens, columns]`.
   public func add(to y: Matrix, pool: ThreadPool) {
-    precondition(y.rows == p.rows && y.columns == w.columns, "shapes of a term")
+    precondition(fits(y), "shapes of a term")
     ThinProduct.forEachTile(y.rows, pool: pool) { rows in
       add(rows: rows, columns: 0..<y.columns, to: y.rows(rows), accumulate: true)
     }

@@ -140,7 +140,7 @@ public enum MatrixProduct {
       x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT,
       "input and weight fit")
     precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
-    precondition(term.map { $0.p.rows == y.rows && $0.w.columns == y.columns } ?? true, "term fits")
+    precondition(term?.fits(y) ?? true, "term fits")
     if x.rows <= fewRows(weight) && !independentOfRowCount {
       forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
       term?.add(to: y, pool: pool)
@@ -170,7 +170,7 @@ public enum MatrixProduct {
         }
         pool.meter.mark(.integerProduct, worker: worker)
         for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-          let count = min(tileRows, tokens.upperBound - start)
+          let tile = start..<min(start + tileRows, tokens.upperBound)
           for index in range {
             var panel = layout.panel(index - range.lowerBound, at: memory)
             let columns = index * width..<min((index + 1) * width, slice.count)
@@ -178,17 +178,17 @@ public enum MatrixProduct {
             var hasBegun = accumulate
             if x.exactCount > 0 {
               multiplyExactColumns(
-                x, rows: start..<start + count, panel: panel, means: means + (index - range.lowerBound) * meanStride,
+                x, rows: tile, panel: panel, means: means + (index - range.lowerBound) * meanStride,
                 values: exact, into: target, accumulate: accumulate)
               hasBegun = true
             }
             if let term {
-              let tile = start..<start + count
               term.add(rows: tile, columns: columns, to: target.rows(tile), accumulate: hasBegun)
               hasBegun = true
             }
             kernels.pointee.gemm(
-              rows.pointer, start, count, 0, weight.columns, &panel, target.row(start).base, y.stride, target.columns,
+              rows.pointer, start, tile.count, 0, weight.columns, &panel, target.row(start).base, y.stride,
+              target.columns,
               hasBegun ? 1 : 0)
           }
         }
@@ -281,7 +281,7 @@ public enum MatrixProduct {
     precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
     precondition(
       dx.rows == dy.rows && dx.columns == weight.columns && dy.native.limit == EL_GRADIENT_LIMIT, "input gradient fits")
-    precondition(term.map { $0.p.rows == dx.rows && $0.w.columns == dx.columns } ?? true, "term fits")
+    precondition(term?.fits(dx) ?? true, "term fits")
     let kernels = KernelTables.int8
     let slab = slab(weight, rows: slice.count)
     let layout = gradientLayout(weight, rows: slice.count)
@@ -303,17 +303,17 @@ public enum MatrixProduct {
           }
           pool.meter.mark(.integerProduct, worker: worker)
           for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-            let count = min(tileRows, tokens.upperBound - start)
+            let tile = start..<min(start + tileRows, tokens.upperBound)
             for index in range {
               var panel = layout.panel(index - range.lowerBound, at: memory)
               let columns = index * width..<(index + 1) * width
               if first == 0, let term {
-                let tile = start..<start + count
                 term.add(
                   rows: tile, columns: columns, to: dx.rows(tile).columns(columns), accumulate: accumulate)
               }
               kernels.pointee.gemm(
-                rows.pointer, start, count, first, reduction, &panel, dx.base + start * dx.stride + columns.lowerBound,
+                rows.pointer, start, tile.count, first, reduction, &panel,
+                dx.base + start * dx.stride + columns.lowerBound,
                 dx.stride, width, accumulate || first > 0 || term != nil ? 1 : 0)
             }
           }

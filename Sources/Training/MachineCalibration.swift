@@ -38,8 +38,7 @@ extension MachineSpeed {
         return start.duration(to: .now).seconds
       }.min() ?? 1
     let multiplyAdds = Double(rows * part.count * weight.columns)
-    // decoding weights is worth about 24 rows, as `StepCost` reckons
-    let products = multiplyAdds * (1 + 24.0 / Double(rows)) / max(warm, 1e-9)
+    let products = multiplyAdds * (1 + StepCost.decodeRows / Double(rows)) / max(warm, 1e-9)
     return MachineSpeed(
       products: products, floats: Double(rows * weight.columns * 8) / max(floats, 1e-9),
       read: speedOfReading(model, fromStorage: !cacheHoldsStore, pool: pool), spill: assumed.spill)

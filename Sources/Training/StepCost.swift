@@ -34,7 +34,7 @@ public struct StepCost: Sendable, Equatable {
   public var spilledBytes = 0.0
 
   /// Decoding a weight is worth so many rows of its product.
-  private static let decodeRows = 24.0
+  static let decodeRows = 24.0
 
   /// Predicted seconds.
   public func seconds(_ speed: MachineSpeed) -> Double {

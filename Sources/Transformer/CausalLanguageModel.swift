@@ -116,9 +116,8 @@ public final class CausalLanguageModel {
   /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
   public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
-    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
     return head.loss(
-      workspace.residual.rows(0..<tokens), batches.map(\.headLabels), workspace: workspace, pass: pass)
+      residual(of: batches, workspace), batches.map(\.headLabels), workspace: workspace, pass: pass)
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
@@ -132,10 +131,9 @@ public final class CausalLanguageModel {
   ) throws -> Double {
     guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
     try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
-    let tokens = batches.reduce(0) { $0 + $1.tokens.count }
     let loss = pass.engine.pool.meter.counting(as: .head) {
       head.lossAndGradient(
-        workspace.residual.rows(0..<tokens), batches.map(\.headLabels), gradientScale: gradientScale,
+        residual(of: batches, workspace), batches.map(\.headLabels), gradientScale: gradientScale,
         firstLabel: firstLabel, workspace: workspace, pass: pass)
     }
     let lowest = layers.firstIndex { $0.hasAdapter } ?? layers.count
@@ -213,6 +211,11 @@ public final class CausalLanguageModel {
       pass.rowLength = batch.layout.rowLength
       return (batch, workspace.residual.rows(tokens), tokens, pass)
     }
+  }
+
+  /// The residual stream of all tokens of `batches`.
+  private func residual(of batches: [MicroBatch], _ workspace: Workspace) -> Matrix {
+    workspace.residual.rows(0..<batches.reduce(0) { $0 + $1.tokens.count })
   }
 
   /// `x[t] = embedding[tokens[t]]`: touches only the pages of the rows that occur.

@@ -30,7 +30,7 @@ public final class WeightResidency: Sendable {
   public let sliceRows: Int
   private let yields = Atomic<Bool>(false)
   /// Asks for pages, because a device whose queue is full makes the caller wait.
-  private let reader = DispatchQueue(label: "read-ahead")
+  private static let reader = DispatchQueue(label: "read-ahead")
 
   /// Bytes of the vocabulary head that are in memory at a time, where it does not stay.
   private static let sliceBytes = 8 << 20
@@ -111,7 +111,7 @@ public final class WeightResidency: Sendable {
   }
 
   private func read(_ parts: [MappedPages], most: Int = .max) {
-    reader.async {
+    Self.reader.async {
       var left = most
       for part in parts where left > 0 {
         part.readAhead(most: left)
