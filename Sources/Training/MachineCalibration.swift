@@ -1,16 +1,19 @@
+import Foundation
 import Kernels
 import Memory
 import Transformer
 
 extension MachineSpeed {
-  /// Measures the speed of a run's products on a part of its model: a fraction of a second, and little memory.
+  /// Measures the speed of a run's products on a part of its model, of its weights' return and of a spill file: a fraction
+  /// of a second, and little memory.
   ///
   /// - Parameters:
   ///   - model: a part of one of its largest linear layers is used, as it is stored
-  ///   - cacheHoldsStore: whether dropped weights stay in the page cache, as they do where there is memory for them; if
-  ///     not they come from storage every time
+  ///   - spillDirectory: where layer inputs would go
+  ///   - cacheHoldsFiles: whether dropped weights and layer inputs stay in the page cache, as they do where there is memory
+  ///     for them; if not they come from storage every time
   public static func measured(
-    _ model: CausalLanguageModel, precision: Precision, cacheHoldsStore: Bool, pool: ThreadPool
+    _ model: CausalLanguageModel, precision: Precision, spillDirectory: String, cacheHoldsFiles: Bool, pool: ThreadPool
   ) throws -> MachineSpeed {
     let rows = 256  // as many as a small micro-batch, so that what is done once for all of them weighs as little
     let weight = model.weight(at: LinearLocation(layer: 0, module: .up))
@@ -26,48 +29,77 @@ extension MachineSpeed {
     try arena.commit()
     for row in 0..<rows { x.row(row).assign((0..<x.columns).map { Float(($0 * 7 + row) % 13) - 6 }) }
 
-    // The system may need a tenth of a second and more to give each new thread a processor of its own, so the time is that
-    // of the better quarter.
-    var times: [Double] = []
-    repeat { times.append(engine.timeOfProduct(x, weight, rows: part, into: y)) } while times.reduce(0, +) < 0.3
-    let warm = times.sorted()[times.count / 4]
-    let floats =
-      (0..<3).map { _ -> Double in
-        let start = ContinuousClock.now
-        ThinProduct.project(x, thin, into: p, pool: pool)
-        return start.duration(to: .now).seconds
-      }.min() ?? 1
+    let product = secondsOf(after: 0.15, for: 0.3) { engine.product(x, weight, rows: part, into: y) }
+    let projection = secondsOf(for: 0.05) { ThinProduct.project(x, thin, into: p, pool: pool) }
     let multiplyAdds = Double(rows * part.count * weight.columns)
-    let products = multiplyAdds * (1 + StepCost.decodeRows / Double(rows)) / max(warm, 1e-9)
     return MachineSpeed(
-      products: products, floats: Double(rows * weight.columns * 8) / max(floats, 1e-9),
-      read: speedOfReading(model, fromStorage: !cacheHoldsStore, pool: pool), spill: assumed.spill)
+      products: multiplyAdds * (1 + StepCost.decodeRows / Double(rows)) / product,
+      floats: Double(rows * weight.columns * 8) / projection,
+      read: speedOfReading(model, fromStorage: !cacheHoldsFiles, pool: pool),
+      spill: (try? speedOfSpilling(in: spillDirectory, toStorage: !cacheHoldsFiles)) ?? assumed.spill)
   }
 
-  /// Bytes per second at which dropped weights come back.
+  private static func seconds(_ work: () throws -> Void) rethrows -> Double {
+    let start = ContinuousClock.now
+    try work()
+    return max(start.duration(to: .now).seconds, 1e-9)
+  }
+
+  /// Seconds that `work` takes when it is repeated: the median.
+  ///
+  /// - Parameters:
+  ///   - warmUp: seconds before those that count: the system may need some time to give each new thread a processor of its
+  ///     own
+  ///   - duration: seconds that count
+  private static func secondsOf(after warmUp: Double = 0, for duration: Double, _ work: () -> Void) -> Double {
+    var left = warmUp
+    while left > 0 { left -= seconds(work) }
+    var times: [Double] = []
+    repeat { times.append(seconds(work)) } while times.reduce(0, +) < duration
+    return median(of: times)
+  }
+
+  private static func median(of values: [Double]) -> Double { values.sorted()[values.count / 2] }
+
+  /// Bytes per second at which weights come back and are dropped again.
   ///
   /// - Parameter fromStorage: whether they have left the page cache by then
   private static func speedOfReading(_ model: CausalLanguageModel, fromStorage: Bool, pool: ThreadPool) -> Double {
     let pages = sample(of: model)
     let byteCount = Double(pages.reduce(0) { $0 + $1.byteCount })
-    func secondsToTouch() -> Double {
-      let start = ContinuousClock.now
-      for part in pages { part.readAhead() }
-      pool.run(pages.count) { part, _ in pages[part].touch() }
-      return start.duration(to: .now).seconds
+    func secondsOfTurn() -> Double {
+      seconds {
+        for part in pages { part.readAhead() }
+        pool.run(pages.count) { part, _ in pages[part].touch() }
+        for part in pages { part.drop() }
+      }
     }
     for part in pages { fromStorage ? part.evict() : part.drop() }
-    var seconds = secondsToTouch()
-    if !fromStorage {
-      // The first time brought the pages into the page cache, where a run will find them.
-      seconds =
-        (0..<5).map { _ in
-          for part in pages { part.drop() }
-          return secondsToTouch()
-        }.sorted()[2]
+    let first = secondsOfTurn()
+    if fromStorage { return byteCount / first }
+    // The first time brought the pages into the page cache, where a run will find them.
+    return byteCount / median(of: (0..<5).map { _ in secondsOfTurn() })
+  }
+
+  /// Bytes per second at which layer inputs go to a file and come from it.
+  ///
+  /// - Parameter toStorage: whether the page cache has no room for the file
+  private static func speedOfSpilling(in directory: String, toStorage: Bool) throws -> Double {
+    var folder = URL(fileURLWithPath: directory)
+    while folder.path != "/", !FileManager.default.fileExists(atPath: folder.path) { folder.deleteLastPathComponent() }
+    let file = SpillFile(directory: folder.path)
+    let piece = [UInt8](repeating: 1, count: 256 << 10)
+    var copy = piece
+    let pieces = 16
+    func secondsOfTurn() throws -> Double {
+      try seconds {
+        for index in 0..<pieces { try piece.withUnsafeBytes { try file.write($0, at: index * piece.count) } }
+        if toStorage { try file.synchronize() }
+        for index in 0..<pieces { try copy.withUnsafeMutableBytes { try file.read(into: $0, at: index * piece.count) } }
+      }
     }
-    for part in pages { part.drop() }
-    return byteCount / max(seconds, 1e-9)
+    let time = try toStorage ? secondsOfTurn() : median(of: (0..<5).map { _ in try secondsOfTurn() })
+    return Double(2 * pieces * piece.count) / time
   }
 
   /// A few megabytes from all over the store: a slow card reads no more in a fraction of a second.

@@ -6,7 +6,7 @@ public struct MachineSpeed: Sendable, Equatable {
   public var products: Double
   /// Multiply-adds of attention and other float work per second.
   public var floats: Double
-  /// Bytes per second at which dropped weights come back.
+  /// Bytes per second at which weights come back and are dropped again.
   public var read: Double
   /// Bytes per second at which layer inputs go to a file, or come from it.
   public var spill: Double
@@ -28,6 +28,8 @@ public struct StepCost: Sendable, Equatable {
   public var products = 0.0
   /// Multiply-adds in floats.
   public var floats = 0.0
+  /// Numbers that norms, activation functions, the softmax, rounding and other work without a product go through.
+  public var elements = 0.0
   /// Bytes of weights that are mapped, or read, again.
   public var weightBytes = 0.0
   /// Bytes of layer inputs that are written to and read from a file.
@@ -35,10 +37,13 @@ public struct StepCost: Sendable, Equatable {
 
   /// Decoding a weight is worth so many rows of its product.
   static let decodeRows = 24.0
+  /// Going through an element is worth so many multiply-adds in floats.
+  private static let elementFloats = 28.0
 
   /// Predicted seconds.
   public func seconds(_ speed: MachineSpeed) -> Double {
-    products / speed.products + floats / speed.floats + weightBytes / speed.read + spilledBytes / speed.spill
+    products / speed.products + (floats + Self.elementFloats * elements) / speed.floats + weightBytes / speed.read
+      + spilledBytes / speed.spill
   }
 
   /// The cost of parts of one layer for a whole step.
@@ -87,6 +92,12 @@ public struct StepCost: Sendable, Equatable {
         + (2 * layers * layer.feedForward + againFeedForward * layer.activate) * feedForwardDecode)
     // the way back of attention costs two and a half times the way forth
     floats = tokens * ((3.5 * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
+    // the way back takes twice the way forth
+    let shape = model.configuration
+    elements =
+      tokens
+      * ((3 * layers + againAttention) * Double(3 * shape.hiddenSize)
+        + (3 * layers + againFeedForward) * Double(2 * shape.intermediateSize))
     let head = Double(model.configuration.vocabularySize * model.configuration.hiddenSize)
     let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
     // With more than one chunk to a slice no logit stays until its gradient is computed.
@@ -95,6 +106,7 @@ public struct StepCost: Sendable, Equatable {
       || !strategy.isHeadResident && (strategy.groupRows > 1 || rowLength > strategy.headRows)
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
+    elements += tokens * Double(model.configuration.vocabularySize) * (isSliced ? 7.5 : 5)
     weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
     if strategy.layerInputs == .spilled {
       spilledBytes = 2 * tokens * layers * Double(model.configuration.hiddenSize * 4)

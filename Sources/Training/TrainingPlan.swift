@@ -62,6 +62,12 @@ public struct TrainingPlan: Sendable {
     object["operations_per_step"] = .number(2 * (cost.products + cost.floats))
     object["bytes_read_per_step"] = .integer(bytesReadPerStep)
     object["bytes"] = .object(kinds)
+    object["machine"] = .object(
+      JSONObject([
+        ("product_multiply_adds_per_second", .number(speed.products)),
+        ("float_multiply_adds_per_second", .number(speed.floats)), ("read_bytes_per_second", .number(speed.read)),
+        ("spill_bytes_per_second", .number(speed.spill)),
+      ]))
     return .object(object)
   }
 

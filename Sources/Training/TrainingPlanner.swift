@@ -55,17 +55,10 @@ public struct TrainingPlanner {
 
   /// The same with only some of the rungs.
   private func plan(budget: Int?, rungs: [Rung]) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
-    guard let budget else {
-      let whole = base(
-        group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0],
-        moments: rungs[0].moments)
-      return try finish(wishes.apply(to: cut(rich(whole), Self.headCuts[0])), budget: nil)
-    }
-    var least: Candidate?
+    guard let budget else { return try finish(richest, budget: nil) }
     for rung in rungs {
       var best: (seconds: Double, strategy: TrainingStrategy)?
       for candidate in try candidates(rung).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
-        if least.map({ candidate.byteCount < $0.byteCount }) ?? true { least = candidate }
         guard candidate.byteCount <= budget else { continue }
         if let best, best.seconds <= candidate.leastSeconds { continue }
         let filled = try fill(candidate, budget: budget)
@@ -73,7 +66,18 @@ public struct TrainingPlanner {
       }
       if let best { return try finish(best.strategy, budget: budget) }
     }
-    throw PlanError(
+    throw try failure(budget)
+  }
+
+  /// - Throws: `PlanError` if no plan fits the budget
+  public func check(budget: Int) throws {
+    for rung in rungs where try candidates(rung).contains(where: { $0.byteCount <= budget }) { return }
+    throw try failure(budget)
+  }
+
+  private func failure(_ budget: Int) throws -> PlanError {
+    let least = try mostFrugal()
+    return PlanError(
       budget: budget, least: least?.byteCount ?? .max, losses: least?.strategy.losses ?? [],
       remedies: try remedies(below: least?.byteCount ?? .max))
   }
@@ -97,8 +101,21 @@ public struct TrainingPlanner {
   private static let nearlyAsFast = 1.05
 
   /// The memory that the most frugal plan needs, in bytes.
-  public func least() throws -> Int {
-    try rungs.flatMap { try candidates($0) }.map(\.byteCount).min() ?? Int.max
+  public func least() throws -> Int { try mostFrugal()?.byteCount ?? Int.max }
+
+  /// The memory that is needed to keep everything, in bytes.
+  public func most() throws -> Int { try byteCount(richest) }
+
+  private func mostFrugal() throws -> Candidate? {
+    try rungs.flatMap { try candidates($0) }.min { $0.byteCount < $1.byteCount }
+  }
+
+  /// The strategy that keeps everything.
+  private var richest: TrainingStrategy {
+    let whole = base(
+      group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0],
+      moments: rungs[0].moments)
+    return wishes.apply(to: cut(rich(whole), Self.headCuts[0]))
   }
 
   /// What would need less than `least`, and how much.

@@ -40,7 +40,7 @@ public final class TrainingRun {
   private let memory: TrainingMemory
   private let planner: TrainingPlanner
 
-  /// Reads the data, measures one product and plans; nothing is written, and no weight stays in memory.
+  /// Reads the data, measures the machine and plans; nothing that has a name is written, and no weight stays in memory.
   public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
   {
     self.options = options
@@ -63,16 +63,28 @@ public final class TrainingRun {
     var wishes = options.wishes
     try wishes.readPlan(rowsPerStep: options.microBatchSize * options.accumulationSteps)
     let pool = ThreadPool(threadCount: options.threads)
-    let needed = store.byteCount + (options.maximumMemory ?? 0)
+    let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
+    let (model, adapter) = (model, adapter)
+    func makePlanner(_ speed: MachineSpeed) throws -> TrainingPlanner {
+      try TrainingPlanner(
+        model: model, adapter: adapter, precision: options.precision, pool: pool,
+        rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
+        rowLength: rowLength, processByteCount: ProcessMemory.residentBytes,
+        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
+    }
+    ProcessMemory.trim()
+    // A budget that nothing fits is refused before anything is measured.
+    if let budget = options.maximumMemory { try makePlanner(.assumed).check(budget: budget) }
+    let layerInputs =
+      model.configuration.layerCount * options.microBatchSize * options.accumulationSteps * rowLength
+      * model.configuration.hiddenSize * MemoryLayout<Float>.stride
+    let needed = store.byteCount + layerInputs + (options.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
-      model, precision: options.precision, cacheHoldsStore: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
+      model, precision: options.precision, spillDirectory: options.output,
+      cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
     store.dropPages()
     ProcessMemory.trim()
-    planner = try TrainingPlanner(
-      model: model, adapter: adapter, precision: options.precision, pool: pool,
-      rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), processByteCount: ProcessMemory.residentBytes,
-      pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
+    planner = try makePlanner(speed)
     if let budget = options.maximumMemory {
       (plan, memory) = try planner.plan(budget: budget)
     } else {
@@ -99,14 +111,14 @@ public final class TrainingRun {
 
   /// Plans for budgets from the least that works to all that would be used, by ascending memory.
   public func plansByBudget() throws -> [TrainingPlan] {
-    let richest = try planner.plan(budget: nil).plan.predictedPeakBytes
+    let most = try planner.most()
     var budget = Self.wholeMegabytes(try planner.least() + (1 << 20) - 1)
     var plans: [TrainingPlan] = []
-    while budget < richest, plans.count < 8 {
+    while budget < most, plans.count < 8 {
       plans.append(try planner.plan(budget: budget).plan)
       budget = Self.wholeMegabytes(max(budget * 3 / 2, budget + (16 << 20)))
     }
-    return plans + [try planner.plan(budget: richest).plan]
+    return plans + [try planner.plan(budget: most).plan]
   }
 
   private static func wholeMegabytes(_ byteCount: Int) -> Int { byteCount / (1 << 20) * (1 << 20) }
@@ -259,6 +271,7 @@ public final class TrainingRun {
         ("completed", .bool(completed)),
         ("steps", .integer(steps)),
         ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
+        ("predicted_tokens_per_second", .number(plan.predictedTokensPerSecond)),
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
         ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),

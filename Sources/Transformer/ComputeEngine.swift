@@ -128,12 +128,9 @@ public final class ComputeEngine {
       pool: pool, scratch: workerScratch)
   }
 
-  /// Seconds that one product takes, with everything around it: for predicting the speed of a run.
-  public func timeOfProduct(_ x: Matrix, _ weight: StoredMatrix, rows: Range<Int>, into y: Matrix) -> Double {
-    let start = ContinuousClock.now
+  /// The same with everything around it, for measuring how long it takes; `x` is one sequence.
+  public func product(_ x: Matrix, _ weight: StoredMatrix, rows: Range<Int>, into y: Matrix) {
     product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, rows: rows, into: y, accumulate: false)
-    let time = start.duration(to: .now).components
-    return Double(time.seconds) + Double(time.attoseconds) * 1e-18
   }
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.

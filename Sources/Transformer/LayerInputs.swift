@@ -1,4 +1,3 @@
-import Foundation
 import Kernels
 import Memory
 
@@ -60,7 +59,7 @@ final class LayerInputs {
   func save(_ x: Matrix, layer: Int, first: Int, pool: ThreadPool) throws {
     switch format {
     case .f32: VectorOperations.copy(x, into: exact[layer].rows(first..<first + x.rows), pool: pool)
-    case .spilled: try file?.write(x, at: offset(layer, first))
+    case .spilled: try file?.write(UnsafeRawBufferPointer(Self.bytes(of: x)), at: offset(layer, first))
     case .bf16:
       RowCodec.encodeBFloat16(x, into: packed[layer].base + first * hiddenSize * 2, pool: pool)
     case .int8:
@@ -76,7 +75,7 @@ final class LayerInputs {
     let x = staging.rows(0..<range.count)
     switch format {
     case .f32: break
-    case .spilled: try file?.read(into: x, at: offset(layer, range.lowerBound))
+    case .spilled: try file?.read(into: Self.bytes(of: x), at: offset(layer, range.lowerBound))
     case .bf16:
       RowCodec.decodeBFloat16(packed[layer].base + range.lowerBound * hiddenSize * 2, into: x, pool: pool)
     case .int8:
@@ -88,59 +87,10 @@ final class LayerInputs {
     return x
   }
 
-  private func offset(_ layer: Int, _ token: Int) -> Int { (layer * tokens + token) * hiddenSize * 4 }
-}
-
-/// Layer inputs that could not be written to, or read from, their file.
-public struct SpillError: Error, CustomStringConvertible {
-  let directory: String
-  let reason: String
-  public var description: String {
-    "\(directory): cannot keep layer inputs in a file: \(reason)\n"
-      + "       free some space, or give more --max-mem or --layer-inputs f32"
-  }
-}
-
-/// A file without a name that takes layer inputs; the system removes it with the process, however that ends.
-private final class SpillFile {
-  private let directory: String
-  private var descriptor: Int32 = -1
-
-  init(directory: String) { self.directory = directory }
-
-  deinit { if descriptor >= 0 { close(descriptor) } }
-
-  private func failure() -> SpillError { SpillError(directory: directory, reason: String(cString: strerror(errno))) }
-
-  /// The file is made at the first write: a plan that is only looked at leaves nothing behind.
-  private func openIfNeeded() throws {
-    guard descriptor < 0 else { return }
-    var name = Array("\(directory)/edge-lora-XXXXXX".utf8CString)
-    descriptor = mkstemp(&name)
-    guard descriptor >= 0 else { throw failure() }
-    unlink(name)
-  }
-
-  func write(_ x: Matrix, at offset: Int) throws {
-    try openIfNeeded()
-    try transfer(x, offset, pwrite)
-  }
-
-  func read(into x: Matrix, at offset: Int) throws {
-    try transfer(x, offset) { pread($0, UnsafeMutableRawPointer(mutating: $1), $2, $3) }
-  }
-
-  private func transfer(
-    _ x: Matrix, _ offset: Int, _ call: (Int32, UnsafeRawPointer?, Int, off_t) -> Int
-  ) throws {
+  private static func bytes(of x: Matrix) -> UnsafeMutableRawBufferPointer {
     precondition(x.stride == x.columns, "the rows lie end to end")
-    let count = x.rows * x.columns * MemoryLayout<Float>.stride
-    var done = 0
-    while done < count {
-      let moved = call(descriptor, UnsafeRawPointer(x.base) + done, count - done, off_t(offset + done))
-      if moved < 0, errno == EINTR { continue }
-      guard moved > 0 else { throw failure() }
-      done += moved
-    }
+    return UnsafeMutableRawBufferPointer(start: x.base, count: x.rows * x.columns * MemoryLayout<Float>.stride)
   }
+
+  private func offset(_ layer: Int, _ token: Int) -> Int { (layer * tokens + token) * hiddenSize * 4 }
 }

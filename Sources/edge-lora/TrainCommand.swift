@@ -111,7 +111,8 @@ let trainCommand = Command(
     let peak = outcome.summary["measured_peak_bytes"]?.intValue ?? 0
     Console.print(
       "last loss \(Console.decimal(last, 4)), "
-        + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s, peak \(ByteCount.text(peak)) "
+        + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s "
+        + "(predicted \(Int(run.plan.predictedTokensPerSecond))), peak \(ByteCount.text(peak)) "
         + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
     if let chart = MemoryChart(metrics: "\(options.output)/metrics.jsonl") { Console.print(chart.text) }
     if outcome.signalNumber == nil { Console.print("wrote \(options.output)/adapter_model.safetensors") }

@@ -54,7 +54,7 @@ enum TrainingBench {
     Console.finishLine()
     report(
       speeds: observer.speeds, shares: sampler.shares, peak: outcome.summary["measured_peak_bytes"]?.intValue ?? 0,
-      asJSON: options.json)
+      plan: run.plan, asJSON: options.json)
     return ExitCode.success
   }
 
@@ -72,12 +72,16 @@ enum TrainingBench {
     try OutputFile.write(text, to: path)
   }
 
-  private static func report(speeds: [Double], shares: [(work: Work, share: Double)], peak: Int, asJSON: Bool) {
+  private static func report(
+    speeds: [Double], shares: [(work: Work, share: Double)], peak: Int, plan: TrainingPlan, asJSON: Bool
+  ) {
     let sorted = speeds.sorted()
     let median = sorted.isEmpty ? 0 : sorted[sorted.count / 2]
     if asJSON {
       let object = JSONObject([
-        ("tokens_per_second", .number(median)), ("measured_peak_bytes", .integer(peak)),
+        ("tokens_per_second", .number(median)),
+        ("predicted_tokens_per_second", .number(plan.predictedTokensPerSecond)),
+        ("measured_peak_bytes", .integer(peak)), ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("steps", .integer(speeds.count)),
         ("shares", .object(JSONObject(shares.map { ("\($0.work)", .number($0.share)) }))),
       ])
@@ -85,7 +89,9 @@ enum TrainingBench {
       return
     }
     let speed = Console.decimal(median, 1)
-    Console.print("\(speed) tokens/s (median of \(speeds.count) steps), peak \(ByteCount.text(peak))")
+    Console.print(
+      "\(speed) tokens/s (median of \(speeds.count) steps, predicted \(Int(plan.predictedTokensPerSecond))), "
+        + "peak \(ByteCount.text(peak)) (predicted \(ByteCount.text(plan.predictedPeakBytes)))")
     for (work, share) in shares.sorted(by: { $0.share > $1.share }) where share >= 0.0005 {
       let name = "\(work)"
       Console.print(
