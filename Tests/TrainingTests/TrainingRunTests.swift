@@ -29,7 +29,7 @@ import WeightStore
     #expect(try JSONValue.parse(contentsOf: "\(output)/summary.json") == summary)
     #expect(summary["completed"]?.boolValue == true)
     for key in [
-      "steps", "tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes", "first_loss", "last_loss",
+      "steps", "tokens_per_second", "predicted_tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes", "first_loss", "last_loss",
       "eval_loss",
     ] {
       #expect(summary[key]?.doubleValue ?? 0 > 0, "\(key)")
@@ -40,6 +40,34 @@ import WeightStore
     ] {
       #expect(summary["plan"]?[key]?.intValue ?? 0 > 0, "plan.\(key)")
     }
+  }
+}
+
+/// Where weights pass through, the largest budget of the comparison has room for what is read ahead.
+@Test(arguments: ["0", "2"]) func budgetsAreComparedWhereWeightsPassThrough(residentLayers: String) throws {
+  try withFolder { folder in
+    let plans = try prepare("\(folder)/adapter", ["resident-layers": [residentLayers]]).plansByBudget()
+    #expect(plans.count > 1 && plans.last?.strategy.residentLayers == Int(residentLayers))
+    for (plan, next) in zip(plans, plans.dropFirst()) {
+      #expect(plan.predictedPeakBytes <= plan.budget ?? 0 && plan.budget ?? 0 < next.budget ?? 0)
+    }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+  }
+}
+
+@Test func aSpillFileTakesWhatItGivesBack() throws {
+  try withFolder { folder in
+    let file = SpillFile(directory: folder)
+    let bytes = (0..<1000).map { UInt8($0 % 251) }
+    try bytes.withUnsafeBytes { try file.write($0, at: 5000) }
+    try file.synchronize()
+    var copy = [UInt8](repeating: 0, count: 900)
+    try copy.withUnsafeMutableBytes { try file.read(into: $0, at: 5100) }
+    #expect(copy == Array(bytes[100...]))
+    #expect(throws: SpillError.self) { try copy.withUnsafeMutableBytes { try file.read(into: $0, at: 5101) } }
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+    let nowhere = SpillFile(directory: "\(folder)/missing")
+    #expect(throws: SpillError.self) { try bytes.withUnsafeBytes { try nowhere.write($0, at: 0) } }
   }
 }
 
