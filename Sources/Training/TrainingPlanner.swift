@@ -319,11 +319,10 @@ public struct TrainingPlanner {
   /// What batches, records and the libraries' code that a step is the first to touch come to.
   private static let stepHeapBytes = 5 << 20
 
-  /// What has to fit the budget: the peak, and weights on their way from storage, which only a limit that counts the page
-  /// cache sees.
+  /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
     let memory = try makeMemory(strategy)
-    return memoryPlan(memory).byteCount + memory.workspace.residency.readAheadByteCount
+    return memoryPlan(memory).byteCount + memory.workspace.passingByteCount
   }
 
   private func finish(

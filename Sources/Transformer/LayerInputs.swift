@@ -49,6 +49,9 @@ final class LayerInputs {
       "input of a layer, read back", kind: .activations, rows: format == .f32 ? 0 : stagedTokens, columns: hiddenSize)
   }
 
+  /// Bytes of a layer's input that the page cache holds on their way to the file.
+  var passingByteCount: Int { file == nil ? 0 : tokens * hiddenSize * MemoryLayout<Float>.stride }
+
   private static func int8RowByteCount(_ hiddenSize: Int) -> Int {
     let blocks = (hiddenSize + block - 1) / block
     return blocks * block + blocks * 4

@@ -44,6 +44,9 @@ public final class Workspace {
   /// Which weights stay in memory.
   public let residency: WeightResidency
 
+  /// Bytes on their way from storage or to it at the worst moment: in the page cache, not in this process.
+  public var passingByteCount: Int { residency.readAheadByteCount + (inputs?.passingByteCount ?? 0) }
+
   /// - Parameters:
   ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
   ///   - tokenCapacity: tokens of the largest micro-batch

@@ -62,7 +62,7 @@ struct OptimizerMomentsPlanTests {
     #expect(below.table.contains("optimiser moments: int8 (lossy"))
     #expect(TrainingPlan.comparison([below]).contains("lossy: optimiser moments as int8"))
     let (frugal, memory) = try auto.plan(budget: least)
-    #expect(frugal.predictedPeakBytes + memory.workspace.residency.readAheadByteCount == least)
+    #expect(frugal.predictedPeakBytes + memory.workspace.passingByteCount == least)
     let error = try #require(refusal { _ = try auto.plan(budget: least - 1) })
     #expect(error.least == least)
     #expect("\(error)".contains("optimiser moments as int8 (lossy)"))

@@ -155,8 +155,8 @@ import WeightStore
     spillDirectory: ".")
   let least = try planner.least()
   let (plan, memory) = try planner.plan(budget: least)
-  #expect(memory.workspace.residency.readAheadByteCount > 0)
-  #expect(plan.predictedPeakBytes + memory.workspace.residency.readAheadByteCount <= least)
+  #expect(memory.workspace.passingByteCount > 0)
+  #expect(plan.predictedPeakBytes + memory.workspace.passingByteCount <= least)
   #expect(throws: PlanError.self) { _ = try planner.plan(budget: least - 1) }
 }
 
