@@ -29,13 +29,15 @@ public final class LowRankAdapterSet {
   /// Reserves adapters for `model`, which does not know of them before `attach`.
   ///
   /// - Parameters:
+  ///   - locations: what the configuration's target modules are, if that is known already
   ///   - trainingTokens: tokens of the largest micro-batch; 0 if the adapters are only applied
   ///   - arena: gives the memory; parameters are zero until `initialize` or `load`, after the arena's commit
   public init(
-    configuration: LowRankConfiguration, model: CausalLanguageModel, trainingTokens: Int, arena: Arena
+    configuration: LowRankConfiguration, model: CausalLanguageModel, locations: [LinearLocation]? = nil,
+    trainingTokens: Int, arena: Arena
   ) throws {
     self.configuration = configuration
-    let locations = try configuration.targetModules.locations(in: model)
+    let locations = try locations ?? configuration.targetModules.locations(in: model)
     let rank = configuration.rank
     let shapes = locations.map { model.configuration.shape(of: $0.module) }
     let count = shapes.reduce(0) { $0 + rank * ($1.in + $1.out) }

@@ -16,17 +16,19 @@ public final class TrainingMemory {
   public let workspace: Workspace
 
   /// - Parameters:
+  ///   - locations: what the adapter's target modules are, if that is known already
   ///   - rowLength: tokens of the longest row
   ///   - spillDirectory: takes the file of layer inputs, if the strategy wants one
   public init(
-    model: CausalLanguageModel, adapter: LowRankConfiguration, strategy: TrainingStrategy, rowLength: Int,
-    precision: Precision, spillDirectory: String, pool: ThreadPool
+    model: CausalLanguageModel, adapter: LowRankConfiguration, locations: [LinearLocation]? = nil,
+    strategy: TrainingStrategy, rowLength: Int, precision: Precision, spillDirectory: String, pool: ThreadPool
   ) throws {
     let tokens = strategy.microBatchSize * rowLength
     let arena = try Arena()
     self.strategy = strategy
     self.arena = arena
-    adapters = try LowRankAdapterSet(configuration: adapter, model: model, trainingTokens: tokens, arena: arena)
+    adapters = try LowRankAdapterSet(
+      configuration: adapter, model: model, locations: locations, trainingTokens: tokens, arena: arena)
     moments = AdamWMoments(
       strategy.optimizerMoments, parts: adapters.matrixCounts, threadCount: pool.threadCount, arena: arena)
     let residency = WeightResidency(model: model, strategy: strategy)

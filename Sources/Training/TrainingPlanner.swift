@@ -24,7 +24,9 @@ public struct TrainingPlanner {
   let speed: MachineSpeed
   /// What the user wants one way or the other.
   let wishes: StrategyWishes
-  private let targets: Int
+  /// Linear layers with an adapter.
+  private let targets: [LinearLocation]
+  private let known = KnownBytes()
 
   public init(
     model: CausalLanguageModel, adapter: LowRankConfiguration, precision: Precision, pool: ThreadPool,
@@ -43,7 +45,7 @@ public struct TrainingPlanner {
     self.spillDirectory = spillDirectory
     self.speed = speed
     self.wishes = wishes
-    targets = try adapter.targetModules.locations(in: model).count
+    targets = try adapter.targetModules.locations(in: model)
   }
 
   /// - Parameter budget: bytes for the whole process; `nil` for no limit
@@ -88,10 +90,12 @@ public struct TrainingPlanner {
     let bound = best.cost.seconds(speed) * Self.nearlyAsFast
     // Less memory is no reason to lose bits.
     let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
-    while let smaller = try? plan(budget: best.predictedPeakBytes * 3 / 4, rungs: Array(rungs[...reached])).plan,
-      smaller.cost.seconds(speed) <= bound
-    {
-      best = smaller
+    for part in [0.75, 0.9] {
+      while let smaller = try? plan(
+        budget: Int(part * Double(best.predictedPeakBytes)), rungs: Array(rungs[...reached])
+      ).plan, smaller.cost.seconds(speed) <= bound {
+        best = smaller
+      }
     }
     // the same without the budgets that it was found by
     return try finish(best.strategy, budget: nil)
@@ -174,7 +178,7 @@ public struct TrainingPlanner {
 
   /// Cuts of the head, from fast to frugal: tokens of a chunk and logits of a slice.
   private static let headCuts: [(rows: Int, columns: Int)] = [
-    (256, .max), (64, .max), (16, .max), (256, 8192), (256, 2048), (64, 1024),
+    (256, .max), (128, .max), (64, .max), (16, .max), (256, 8192), (256, 2048), (64, 1024),
   ]
 
   private var inputFormats: [LayerInputFormat] { wishes.layerInputs.map { [$0] } ?? [.f32, .spilled, .bf16, .int8] }
@@ -290,7 +294,8 @@ public struct TrainingPlanner {
 
   private func cost(_ strategy: TrainingStrategy) -> StepCost {
     StepCost(
-      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank, targets: targets,
+      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank,
+      targets: targets.count,
       residency: WeightResidency(model: model, strategy: strategy))
   }
 
@@ -298,8 +303,8 @@ public struct TrainingPlanner {
 
   private func makeMemory(_ strategy: TrainingStrategy) throws -> TrainingMemory {
     try TrainingMemory(
-      model: model, adapter: adapter, strategy: strategy, rowLength: rowLength, precision: precision,
-      spillDirectory: spillDirectory, pool: pool)
+      model: model, adapter: adapter, locations: targets, strategy: strategy, rowLength: rowLength,
+      precision: precision, spillDirectory: spillDirectory, pool: pool)
   }
 
   private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
@@ -321,8 +326,11 @@ public struct TrainingPlanner {
 
   /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
+    if let byteCount = known.byteCounts[strategy] { return byteCount }
     let memory = try makeMemory(strategy)
-    return memoryPlan(memory).byteCount + memory.workspace.passingByteCount
+    let byteCount = memoryPlan(memory).byteCount + memory.workspace.passingByteCount
+    known.byteCounts[strategy] = byteCount
+    return byteCount
   }
 
   private func finish(
@@ -335,4 +343,9 @@ public struct TrainingPlanner {
       vocabularySize: model.configuration.vocabularySize, trainableParameters: memory.adapters.parameters.count)
     return (plan, memory)
   }
+}
+
+/// What strategies need, for those that several budgets have in common.
+private final class KnownBytes {
+  var byteCounts: [TrainingStrategy: Int] = [:]
 }

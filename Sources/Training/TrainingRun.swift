@@ -65,16 +65,20 @@ public final class TrainingRun {
     let pool = ThreadPool(threadCount: options.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
     let (model, adapter) = (model, adapter)
-    func makePlanner(_ speed: MachineSpeed) throws -> TrainingPlanner {
+    func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
       try TrainingPlanner(
         model: model, adapter: adapter, precision: options.precision, pool: pool,
         rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
-        rowLength: rowLength, processByteCount: ProcessMemory.residentBytes,
+        rowLength: rowLength, processByteCount: ProcessMemory.residentBytes + room,
         pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
     }
-    ProcessMemory.trim()
-    // A budget that nothing fits is refused before anything is measured.
-    if let budget = options.maximumMemory { try makePlanner(.assumed).check(budget: budget) }
+    func dropWhatIsRead() {
+      store.dropPages()
+      ProcessMemory.trim()
+    }
+    dropWhatIsRead()
+    // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
+    if let budget = options.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
     let layerInputs =
       model.configuration.layerCount * options.microBatchSize * options.accumulationSteps * rowLength
       * model.configuration.hiddenSize * MemoryLayout<Float>.stride
@@ -82,8 +86,7 @@ public final class TrainingRun {
     let speed = try MachineSpeed.measured(
       model, precision: options.precision, spillDirectory: options.output,
       cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
-    store.dropPages()
-    ProcessMemory.trim()
+    dropWhatIsRead()
     planner = try makePlanner(speed)
     if let budget = options.maximumMemory {
       (plan, memory) = try planner.plan(budget: budget)

@@ -17,7 +17,7 @@ public enum LayerInputFormat: String, Sendable, CaseIterable {
 
 /// How a training step spends memory: what is kept, what is computed again, what is read again. The gradient is the same
 /// whatever is chosen, but for layer inputs in fewer bits, and so is the update, but for moments in fewer bits.
-public struct TrainingStrategy: Sendable, Equatable {
+public struct TrainingStrategy: Sendable, Hashable {
   /// Rows whose layer inputs live at the same time: one pass over the weights serves them all.
   public var groupRows: Int
   /// Rows that a layer computes together; divides `groupRows`.
