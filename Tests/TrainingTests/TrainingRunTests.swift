@@ -29,7 +29,8 @@ import WeightStore
     #expect(try JSONValue.parse(contentsOf: "\(output)/summary.json") == summary)
     #expect(summary["completed"]?.boolValue == true)
     for key in [
-      "steps", "tokens_per_second", "predicted_tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes", "first_loss", "last_loss",
+      "steps", "tokens_per_second", "predicted_tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes",
+      "first_loss", "last_loss",
       "eval_loss",
     ] {
       #expect(summary[key]?.doubleValue ?? 0 > 0, "\(key)")
@@ -47,10 +48,8 @@ import WeightStore
 @Test(arguments: ["0", "2"]) func budgetsAreComparedWhereWeightsPassThrough(residentLayers: String) throws {
   try withFolder { folder in
     let plans = try prepare("\(folder)/adapter", ["resident-layers": [residentLayers]]).plansByBudget()
-    #expect(plans.count > 1 && plans.last?.strategy.residentLayers == Int(residentLayers))
-    for (plan, next) in zip(plans, plans.dropFirst()) {
-      #expect(plan.predictedPeakBytes <= plan.budget ?? 0 && plan.budget ?? 0 < next.budget ?? 0)
-    }
+    #expect(plans.last?.strategy.residentLayers == Int(residentLayers))
+    for plan in plans { #expect(plan.predictedPeakBytes < plan.budget ?? 0) }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
   }
 }
