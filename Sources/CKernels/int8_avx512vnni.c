@@ -48,18 +48,18 @@ INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *c
   static __attribute__((noinline)) void FN(tile##ROWS)(const el_rows *x, size_t row, size_t first, size_t k,         \
                                                        const el_panel *panel, size_t start, float *y, size_t ldy,    \
                                                        __mmask16 low, __mmask16 high, int accumulate) {              \
-    size_t groups = x->block / 4, ldx = x->columns, blocks = x->columns / x->block;                                  \
+    size_t groups = x->block / 4, ldx = x->columns, blocks = FN(quotient)(x->columns, x->block);                     \
     const char *p = (const char *)x->codes + row * ldx + first, *q = p + 3 * ldx;                                    \
     const char *w = (const char *)panel->codes + start * EL_PANEL;                                                   \
-    const float *sw = panel->scales + start / x->block * EL_PANEL;                                                   \
-    const float *sx = x->scales + row * blocks + first / x->block;                                                   \
-    const int32_t *starts = FN(starts)(x) + row * blocks + first / x->block;                                         \
+    const float *sw = panel->scales + FN(quotient)(start, x->block) * EL_PANEL;                                      \
+    const float *sx = x->scales + row * blocks + FN(quotient)(first, x->block);                                      \
+    const int32_t *starts = FN(starts)(x) + row * blocks + FN(quotient)(first, x->block);                            \
     __m512 f[ROWS][2];                                                                                               \
     for (size_t i = 0; i < ROWS; i++) {                                                                              \
       f[i][0] = accumulate ? _mm512_maskz_loadu_ps(low, y + i * ldy) : _mm512_setzero_ps();                          \
       f[i][1] = accumulate ? _mm512_maskz_loadu_ps(high, y + i * ldy + 16) : _mm512_setzero_ps();                    \
     }                                                                                                                \
-    for (const float *end = sw + k / x->block * EL_PANEL; sw < end; sw += EL_PANEL, sx++, starts++) {                \
+    for (const float *end = sw + FN(quotient)(k, x->block) * EL_PANEL; sw < end; sw += EL_PANEL, sx++, starts++) {   \
       __m512i s[ROWS][2];                                                                                            \
       for (size_t i = 0; i < ROWS; i++) s[i][0] = s[i][1] = _mm512_set1_epi32(starts[i * blocks]);                   \
       for (size_t g = 0; g < groups; g += 2, w += EL_PANEL * 8, p += 8, q += 8) {                                    \

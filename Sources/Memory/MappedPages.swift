@@ -82,7 +82,8 @@ public struct MappedPages: @unchecked Sendable {
     return sum
   }
 
-  /// Bytes of the pages that are in the page cache; 0 where the kernel does not tell this user.
+  /// Bytes of the pages that are in the page cache. Where the kernel does not tell this user, which is the case for a file
+  /// that he may not write, it says all of them; 0 if it says nothing.
   public var cachedByteCount: Int {
     ranges.reduce(0) { sum, range in
       var present = [UInt8](repeating: 0, count: range.count / Int(Self.page))

@@ -61,11 +61,20 @@ extension MachineSpeed {
 
   private static func median(of values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
+  /// Bytes per second of a good memory card, for a store that cannot be taken out of the page cache to measure it.
+  private static let slowStorage = 1e8
+
   /// Bytes per second at which weights come back and are dropped again.
   ///
   /// - Parameter fromStorage: whether they have left the page cache by then
   private static func speedOfReading(_ model: CausalLanguageModel, fromStorage: Bool, pool: ThreadPool) -> Double {
-    let pages = sample(of: model)
+    var pages = sample(of: model)
+    for part in pages { fromStorage ? part.evict() : part.drop() }
+    if fromStorage {
+      // A file that was just written stays in the page cache until the storage has it.
+      pages = pages.filter { $0.cachedByteCount == 0 }
+      if pages.isEmpty { return slowStorage }
+    }
     let byteCount = Double(pages.reduce(0) { $0 + $1.byteCount })
     func secondsOfTurn() -> Double {
       seconds {
@@ -74,7 +83,6 @@ extension MachineSpeed {
         for part in pages { part.drop() }
       }
     }
-    for part in pages { fromStorage ? part.evict() : part.drop() }
     let first = secondsOfTurn()
     if fromStorage { return byteCount / first }
     // The first time brought the pages into the page cache, where a run will find them.
