@@ -31,11 +31,18 @@ public enum Attention {
   private static func distance(_ length: Int) -> Int { (length + 15) / 16 * 16 + 16 }
 
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
-  public static func scratchByteCount(shape: AttentionShape, length: Int) -> Int {
-    (((2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows) * 4 + 63) / 64 * 64
+  public static func scratchByteCount(shape: AttentionShape, length: Int, hasGradient: Bool) -> Int {
+    let shares = hasGradient ? 2 * shareCount(shape, length) : 0
+    return (((2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows + shares) * 4 + 63) / 64 * 64
   }
 
-  /// Memory of one task: transposed keys and values of a sample, and two tiles of scores.
+  /// Elements of what one head adds to a gradient that it has in common with others.
+  private static func shareCount(_ shape: AttentionShape, _ length: Int) -> Int {
+    shape.queriesPerKey > 1 ? length * shape.headSize : 0
+  }
+
+  /// Memory of one task: transposed keys and values of a sample, two tiles of scores, and what a head adds to the gradients
+  /// of its keys and values. The last come last: where nothing goes back they take no memory.
   private struct Tiles {
     let keys: Matrix  // [head size, length]
     let values: Matrix  // [head size, length]
@@ -43,11 +50,15 @@ public enum Attention {
     let gradients: Matrix  // [tile, length]
 
     let sums: UnsafeMutablePointer<Float>  // [tile]
+    let keyShare: Matrix  // [length, head size]; empty if heads share no keys, or nothing goes back
+    let valueShare: Matrix  // [length, head size]
 
-    init(_ scratch: Scratch, headSize: Int, length: Int) {
+    init(_ scratch: Scratch, shape: AttentionShape, length: Int, hasGradient: Bool = false) {
       let stride = distance(length)
+      let headSize = shape.headSize
       precondition(
-        scratch.byteCount >= ((2 * headSize + 2 * tileRows) * stride + tileRows) * 4, "scratch of attention")
+        scratch.byteCount >= scratchByteCount(shape: shape, length: length, hasGradient: hasGradient),
+        "scratch of attention")
       var base = scratch.base.assumingMemoryBound(to: Float.self)
       func take(_ rows: Int) -> Matrix {
         defer { base += rows * stride }
@@ -58,6 +69,9 @@ public enum Attention {
       scores = take(tileRows)
       gradients = take(tileRows)
       sums = base
+      let count = hasGradient ? shareCount(shape, length) : 0
+      keyShare = Matrix(base + tileRows, rows: count / headSize, columns: headSize)
+      valueShare = Matrix(base + tileRows + count, rows: count / headSize, columns: headSize)
     }
   }
 
@@ -82,7 +96,7 @@ public enum Attention {
     pool.run((segments.count - 1) * shape.headCount, as: .attention) { task, worker in
       let head = task % shape.headCount
       let segment = segments[task / shape.headCount]..<segments[task / shape.headCount + 1]
-      let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
+      let tiles = Tiles(scratch[worker], shape: shape, length: segment.count)
       let columns = head * size..<(head + 1) * size
       let shared = head / shape.queriesPerKey * size..<(head / shape.queriesPerKey + 1) * size
       let q = query.rows(segment).columns(columns)
@@ -113,6 +127,9 @@ public enum Attention {
   }
 
   /// Gradients of query, key and value; all overwritten. Parameters as in `forward`.
+  ///
+  /// Heads that share keys and values are summed in their order, whoever computes them. Where each is a task of its own, its
+  /// shares replace its columns of `query` and `dOutput`: nobody needs those afterwards.
   public static func backward(
     _ dOutput: Matrix, output: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
     segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, pool: ThreadPool,
@@ -120,24 +137,32 @@ public enum Attention {
   ) {
     let kernels = VectorOperations.kernels
     let size = shape.headSize
-    pool.run((segments.count - 1) * shape.keyValueHeadCount, as: .attention) { task, worker in
-      let shared = task % shape.keyValueHeadCount
-      let segment = segments[task / shape.keyValueHeadCount]..<segments[task / shape.keyValueHeadCount + 1]
-      let tiles = Tiles(scratch[worker], headSize: size, length: segment.count)
-      let sharedColumns = shared * size..<(shared + 1) * size
+    let perKey = shape.queriesPerKey
+    let groups = (segments.count - 1) * shape.keyValueHeadCount
+    // A group of heads transposes its keys once, so it stays together where that gives every thread as much to do.
+    let splits = perKey > 1 && groups < 4 * pool.threadCount && groups % pool.threadCount != 0
+    let headsPerTask = splits ? 1 : perKey
+    pool.run(groups * perKey / headsPerTask, as: .attention) { task, worker in
+      let tasksPerSegment = shape.headCount / headsPerTask
+      let firstHead = task % tasksPerSegment * headsPerTask
+      let segment = segments[task / tasksPerSegment]..<segments[task / tasksPerSegment + 1]
+      let tiles = Tiles(scratch[worker], shape: shape, length: segment.count, hasGradient: true)
+      let sharedColumns = firstHead / perKey * size..<(firstHead / perKey + 1) * size
       let k = key.rows(segment).columns(sharedColumns)
       let dk = dKey.rows(segment).columns(sharedColumns)
       let dv = dValue.rows(segment).columns(sharedColumns)
       transpose(k, into: tiles.keys)
       transpose(value.rows(segment).columns(sharedColumns), into: tiles.values)
-      VectorOperations.fill(dk, with: 0)
-      VectorOperations.fill(dv, with: 0)
-      for head in shared * shape.queriesPerKey..<(shared + 1) * shape.queriesPerKey {
+      for head in firstHead..<firstHead + headsPerTask {
         let columns = head * size..<(head + 1) * size
         let q = query.rows(segment).columns(columns)
         let o = output.rows(segment).columns(columns)
         let dq = dQuery.rows(segment).columns(columns)
         let dO = dOutput.rows(segment).columns(columns)
+        let keyShare = perKey > 1 ? tiles.keyShare : dk
+        let valueShare = perKey > 1 ? tiles.valueShare : dv
+        VectorOperations.fill(keyShare, with: 0)
+        VectorOperations.fill(valueShare, with: 0)
         for first in stride(from: 0, to: segment.count, by: tileRows) {
           let count = min(tileRows, segment.count - first)
           let seen = first + count
@@ -165,10 +190,36 @@ public enum Attention {
           }
           kernels.gemm(
             count, size, seen, 1, dS.base, dS.stride, 1, k.base, k.stride, 0, dq.base + first * dq.stride, dq.stride)
-          kernels.gemm(seen, size, count, 1, dS.base, 1, dS.stride, qTile, q.stride, 1, dk.base, dk.stride)
-          kernels.gemm(seen, size, count, 1, p.base, 1, p.stride, dOTile, dO.stride, 1, dv.base, dv.stride)
+          kernels.gemm(
+            seen, size, count, 1, dS.base, 1, dS.stride, qTile, q.stride, 1, keyShare.base, keyShare.stride)
+          kernels.gemm(
+            seen, size, count, 1, p.base, 1, p.stride, dOTile, dO.stride, 1, valueShare.base, valueShare.stride)
+        }
+        if perKey > 1 {
+          let isFirst = splits || head == firstHead
+          join(keyShare, into: splits ? q : dk, isFirst: isFirst)
+          join(valueShare, into: splits ? dO : dv, isFirst: isFirst)
         }
       }
+    }
+    guard splits else { return }
+    pool.run(shape.keyValueHeadCount, as: .attention) { shared, _ in
+      let sharedColumns = shared * size..<(shared + 1) * size
+      for head in shared * perKey..<(shared + 1) * perKey {
+        let columns = head * size..<(head + 1) * size
+        let isFirst = head == shared * perKey
+        join(query.columns(columns), into: dKey.columns(sharedColumns), isFirst: isFirst)
+        join(dOutput.columns(columns), into: dValue.columns(sharedColumns), isFirst: isFirst)
+      }
+    }
+  }
+
+  /// `y (+)= share`
+  private static func join(_ share: Matrix, into y: Matrix, isFirst: Bool) {
+    let kernels = VectorOperations.kernels
+    for row in 0..<share.rows {
+      let (from, to) = (share.base + row * share.stride, y.base + row * y.stride)
+      if isFirst { to.update(from: from, count: share.columns) } else { kernels.add_scaled(share.columns, 1, from, to) }
     }
   }
 

@@ -147,7 +147,8 @@ public final class Workspace {
     keyGradient = matrix("gradient of the keys", .recomputation, gradientTokens, keys)
     valueGradient = matrix("gradient of the values", .recomputation, gradientTokens, keys)
 
-    let scratchBytes = Attention.scratchByteCount(shape: model.attentionShape, length: positionCount)
+    let scratchBytes = Attention.scratchByteCount(
+      shape: model.attentionShape, length: positionCount, hasGradient: strategy != nil)
     attentionScratch = (0..<threadCount).map { worker in
       Scratch(
         arena.allocate("attention tiles of thread \(worker)", kind: .attention, byteCount: scratchBytes),

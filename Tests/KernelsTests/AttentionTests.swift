@@ -2,35 +2,67 @@ import Foundation
 import Kernels
 import Testing
 
+private func storage(_ rows: Int, _ columns: Int) -> Matrix {
+  let count = max(rows * columns, 1)
+  let base = UnsafeMutablePointer<Float>.allocate(capacity: count)
+  base.initialize(repeating: 0, count: count)
+  return Vector(base, count: count).matrix(rows: rows, columns: columns)
+}
+
+private func scratch(_ shape: AttentionShape, length: Int, workers: Int) -> [Scratch] {
+  let bytes = Attention.scratchByteCount(shape: shape, length: length, hasGradient: true)
+  return (0..<workers).map { _ in
+    Scratch(UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64), byteCount: bytes)
+  }
+}
+
+private func elements(_ x: Matrix) -> [Float] { (0..<x.rows * x.columns).map { x.base[$0] } }
+
+/// Whether a group of heads is one task or several, its sums are the same.
+@Test(arguments: [1, 2, 4]) func attentionGradientDoesNotDependOnThreads(keyValueHeads: Int) {
+  let shape = AttentionShape(headCount: 4, keyValueHeadCount: keyValueHeads, headSize: 16)
+  let segments = [0, 30, 107]
+  let results = [1, 3, 5, 16].map { threads -> [[Float]] in
+    var generator = Generator()
+    func random(_ columns: Int) -> Matrix {
+      let x = storage(107, columns)
+      for i in 0..<107 * columns { x.base[i] = generator.next() }
+      return x
+    }
+    let (q, k, v, dO) = (random(64), random(16 * keyValueHeads), random(16 * keyValueHeads), random(64))
+    let pool = ThreadPool(threadCount: threads)
+    let memory = scratch(shape, length: 77, workers: threads)
+    let (o, lse) = (storage(107, 64), storage(107, 4).elements)
+    Attention.forward(
+      query: q, key: k, value: v, shape: shape, segments: segments, into: o, keeping: lse, pool: pool, scratch: memory)
+    let (dq, dk, dv) = (storage(107, 64), storage(107, 16 * keyValueHeads), storage(107, 16 * keyValueHeads))
+    Attention.backward(
+      dO, output: o, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq,
+      dKey: dk, dValue: dv, pool: pool, scratch: memory)
+    return [dq, dk, dv].map(elements)
+  }
+  #expect(results.allSatisfy { $0 == results[0] })
+  #expect(results[0].allSatisfy { $0.contains { $0 != 0 } })
+}
+
 @Test func attentionGradientMatchesFiniteDifferences() throws {
   var generator = Generator()
   let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 8)
   let tokens = 11
   let segments = [0, 4, 11]
   let pool = ThreadPool(threadCount: 2)
-  func storage(_ count: Int) -> Vector {
-    Vector(UnsafeMutablePointer<Float>.allocate(capacity: max(count, 1)), count: count)
-  }
-  let q = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let k = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let v = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let dO = storage(tokens * 16).matrix(rows: tokens, columns: 16)
+  let (q, dO, o) = (storage(tokens, 16), storage(tokens, 16), storage(tokens, 16))
+  let (k, v) = (storage(tokens, 8), storage(tokens, 8))
   for matrix in [q, k, v, dO] { for i in 0..<matrix.rows * matrix.columns { matrix.base[i] = generator.next() } }
-  let o = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let lse = storage(tokens * 2)
-  let bytes = Attention.scratchByteCount(shape: shape, length: tokens)
-  let scratch = (0..<2).map { _ in
-    Scratch(UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: 64), byteCount: bytes)
-  }
+  let lse = storage(tokens, 2).elements
+  let scratch = scratch(shape, length: tokens, workers: 2)
   func value() -> Double {
     Attention.forward(
       query: q, key: k, value: v, shape: shape, segments: segments, into: o, keeping: lse, pool: pool, scratch: scratch)
     return (0..<tokens * 16).reduce(0) { $0 + Double(o.base[$1]) * Double(dO.base[$1]) }
   }
   _ = value()
-  let dq = storage(tokens * 16).matrix(rows: tokens, columns: 16)
-  let dk = storage(tokens * 8).matrix(rows: tokens, columns: 8)
-  let dv = storage(tokens * 8).matrix(rows: tokens, columns: 8)
+  let (dq, dk, dv) = (storage(tokens, 16), storage(tokens, 8), storage(tokens, 8))
   Attention.backward(
     dO, output: o, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq, dKey: dk,
     dValue: dv, pool: pool, scratch: scratch)
