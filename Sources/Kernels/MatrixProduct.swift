@@ -188,8 +188,7 @@ public enum MatrixProduct {
             }
             kernels.pointee.gemm(
               rows.pointer, start, tile.count, 0, weight.columns, &panel, target.row(start).base, y.stride,
-              target.columns,
-              hasBegun ? 1 : 0)
+              target.columns, hasBegun ? 1 : 0)
           }
         }
       }
@@ -313,8 +312,8 @@ public enum MatrixProduct {
               }
               kernels.pointee.gemm(
                 rows.pointer, start, tile.count, first, reduction, &panel,
-                dx.base + start * dx.stride + columns.lowerBound,
-                dx.stride, width, accumulate || first > 0 || term != nil ? 1 : 0)
+                dx.base + start * dx.stride + columns.lowerBound, dx.stride, width,
+                accumulate || first > 0 || term != nil ? 1 : 0)
             }
           }
         }

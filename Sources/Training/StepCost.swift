@@ -78,7 +78,8 @@ public struct StepCost: Sendable, Equatable {
     model: CausalLanguageModel, strategy: TrainingStrategy, rows: Int, rowLength: Int, rank: Int, targets: Int,
     residency: WeightResidency
   ) {
-    let layers = Double(model.configuration.layerCount)
+    let shape = model.configuration
+    let layers = Double(shape.layerCount)
     let tokens = Double(rows * rowLength)
     let layer = Self.layer(model, rowLength: rowLength, rank: rank, targets: targets)
     let passRows = Double(min(strategy.microBatchSize, rows) * rowLength)
@@ -93,23 +94,22 @@ public struct StepCost: Sendable, Equatable {
     // the way back of attention costs two and a half times the way forth
     floats = tokens * ((3.5 * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
     // the way back takes twice the way forth
-    let shape = model.configuration
     elements =
       tokens
       * ((3 * layers + againAttention) * Double(3 * shape.hiddenSize)
         + (3 * layers + againFeedForward) * Double(2 * shape.intermediateSize))
-    let head = Double(model.configuration.vocabularySize * model.configuration.hiddenSize)
+    let head = Double(shape.vocabularySize * shape.hiddenSize)
     let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
     // With more than one chunk to a slice no logit stays until its gradient is computed.
     let isSliced =
-      strategy.headColumns < model.configuration.vocabularySize
+      strategy.headColumns < shape.vocabularySize
       || !strategy.isHeadResident && (strategy.groupRows > 1 || rowLength > strategy.headRows)
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
-    elements += tokens * Double(model.configuration.vocabularySize) * (isSliced ? 7.5 : 5)
+    elements += tokens * Double(shape.vocabularySize) * (isSliced ? 7.5 : 5)
     weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
     if strategy.layerInputs == .spilled {
-      spilledBytes = 2 * tokens * layers * Double(model.configuration.hiddenSize * 4)
+      spilledBytes = 2 * tokens * layers * Double(shape.hiddenSize * 4)
     }
   }
 }

@@ -295,8 +295,7 @@ public struct TrainingPlanner {
   private func cost(_ strategy: TrainingStrategy) -> StepCost {
     StepCost(
       model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank,
-      targets: targets.count,
-      residency: WeightResidency(model: model, strategy: strategy))
+      targets: targets.count, residency: WeightResidency(model: model, strategy: strategy))
   }
 
   // MARK: Figures

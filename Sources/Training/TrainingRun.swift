@@ -60,16 +60,17 @@ public final class TrainingRun {
     evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.seed, shuffles: false) }
     adapter = try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
     fingerprint = options.fingerprint + " data=" + train.fingerprint
+    let rowsPerStep = options.microBatchSize * options.accumulationSteps
     var wishes = options.wishes
-    try wishes.readPlan(rowsPerStep: options.microBatchSize * options.accumulationSteps)
+    try wishes.readPlan(rowsPerStep: rowsPerStep)
     let pool = ThreadPool(threadCount: options.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
     let (model, adapter) = (model, adapter)
     func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
       try TrainingPlanner(
-        model: model, adapter: adapter, precision: options.precision, pool: pool,
-        rowsPerStep: options.microBatchSize * options.accumulationSteps, microBatchSize: options.microBatchSize,
-        rowLength: rowLength, processByteCount: ProcessMemory.residentBytes + room,
+        model: model, adapter: adapter, precision: options.precision, pool: pool, rowsPerStep: rowsPerStep,
+        microBatchSize: options.microBatchSize, rowLength: rowLength,
+        processByteCount: ProcessMemory.residentBytes + room,
         pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
     }
     func dropWhatIsRead() {
@@ -80,8 +81,8 @@ public final class TrainingRun {
     // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
     if let budget = options.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
     let layerInputs =
-      model.configuration.layerCount * options.microBatchSize * options.accumulationSteps * rowLength
-      * model.configuration.hiddenSize * MemoryLayout<Float>.stride
+      model.configuration.layerCount * rowsPerStep * rowLength * model.configuration.hiddenSize
+      * MemoryLayout<Float>.stride
     let needed = store.byteCount + layerInputs + (options.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
       model, precision: options.precision, spillDirectory: options.output,

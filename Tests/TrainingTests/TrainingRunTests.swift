@@ -30,8 +30,7 @@ import WeightStore
     #expect(summary["completed"]?.boolValue == true)
     for key in [
       "steps", "tokens_per_second", "predicted_tokens_per_second", "predicted_peak_bytes", "measured_peak_bytes",
-      "first_loss", "last_loss",
-      "eval_loss",
+      "first_loss", "last_loss", "eval_loss",
     ] {
       #expect(summary[key]?.doubleValue ?? 0 > 0, "\(key)")
     }
