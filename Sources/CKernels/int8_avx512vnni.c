@@ -13,6 +13,8 @@
                              apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_epi32(s, x, w)
 #define WIDE_QUANTIZE_BLOCK
+#define PACK_ROWS
+#define PACK_COLUMNS
 #include "int8_x86.inc"
 
 INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
@@ -34,6 +36,7 @@ INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *c
 }
 
 #include "int8_vnni.inc"
+#include "int8_avx512_panels.inc"
 
 // Elements of the reduction that all rows pass over before the next: 32 KiB of a panel.
 #define CHUNK 1024

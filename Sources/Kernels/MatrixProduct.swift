@@ -10,6 +10,8 @@ public enum MatrixProduct {
   /// Rows of the input that pass over a group of panels together, so that they stay in cache; a multiple of
   /// `EL_ROW_GROUP` and of the kernels' tiles.
   private static let tileRows = 96
+  /// Most parts that the rows are split into where a loop ends.
+  private static let mostRowParts = 4
   /// Rows of `W` that one task takes when the input has few rows.
   private static let fewTile = 64
   /// Most rows that are products of vectors.
@@ -54,36 +56,36 @@ public enum MatrixProduct {
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
 
-  /// How the panels are shared out, and the rows as well if the panels are few. Nothing is summed across tasks.
+  /// How the panels are shared out: several at a time, the last ones one by one and in parts of the rows, so that all
+  /// threads end at about the same time. Nothing is summed across tasks.
   private struct Division {
-    let count: Int
     private let panelsPerTask: Int
     private let largeTasks: Int
     private let rows: Int
+    /// Rows of the last panels' tasks, a multiple of `tileRows`.
     private let rowsPerTask: Int
     private let rowParts: Int
+    /// Number of tasks.
+    let count: Int
 
     init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
       self.panelsPerTask = panelsPerTask
       self.rows = rows
-      // The last panels go one by one, so that all threads end at about the same time.
-      largeTasks = max(0, panels - 2 * threadCount) / panelsPerTask
-      let parts = min((4 * threadCount + panels - 1) / panels, max(1, rows / (2 * MatrixProduct.tileRows)))
+      largeTasks = max(0, panels - threadCount) / panelsPerTask
+      // Every part decodes its panel again, which pays where many rows pass over it.
       let tiles = (rows + MatrixProduct.tileRows - 1) / MatrixProduct.tileRows
+      let parts = threadCount == 1 ? 1 : max(1, min(tiles / 2, MatrixProduct.mostRowParts))
       rowsPerTask = (tiles + parts - 1) / parts * MatrixProduct.tileRows
       rowParts = (rows + rowsPerTask - 1) / rowsPerTask
-      count = (largeTasks + panels - largeTasks * panelsPerTask) * rowParts
+      count = largeTasks + (panels - largeTasks * panelsPerTask) * rowParts
     }
 
-    func panels(of task: Int) -> Range<Int> {
-      let index = task / rowParts
-      let first = index < largeTasks ? index * panelsPerTask : largeTasks * (panelsPerTask - 1) + index
-      return first..<first + (index < largeTasks ? panelsPerTask : 1)
-    }
-
-    func rows(of task: Int) -> Range<Int> {
-      let first = task % rowParts * rowsPerTask
-      return first..<min(first + rowsPerTask, rows)
+    /// Panels and rows of a task.
+    func part(_ task: Int) -> (panels: Range<Int>, rows: Range<Int>) {
+      if task < largeTasks { return (task * panelsPerTask..<(task + 1) * panelsPerTask, 0..<rows) }
+      let panel = largeTasks * panelsPerTask + (task - largeTasks) / rowParts
+      let first = (task - largeTasks) % rowParts * rowsPerTask
+      return (panel..<panel + 1, first..<min(first + rowsPerTask, rows))
     }
   }
 
@@ -154,8 +156,7 @@ public enum MatrixProduct {
     withNative(x, weight) { rows, native in
       pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = division.panels(of: task)
-        let tokens = division.rows(of: task)
+        let (range, tokens) = division.part(task)
         pool.meter.mark(.decode, worker: worker)
         for index in range {
           var panel = layout.panel(index - range.lowerBound, at: memory)
@@ -290,8 +291,7 @@ public enum MatrixProduct {
     withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
       pool.run(division.count, as: .integerProduct) { task, worker in
         let memory = scratch[worker].base
-        let range = division.panels(of: task)
-        let tokens = division.rows(of: task)
+        let (range, tokens) = division.part(task)
         for first in stride(from: 0, to: length, by: slab) {
           let reduction = min(slab, length - first)
           pool.meter.mark(.decode, worker: worker)
