@@ -60,6 +60,7 @@ public enum MatrixProduct {
   /// threads end at about the same time. Nothing is summed across tasks.
   private struct Division {
     private let panelsPerTask: Int
+    private let threadCount: Int
     private let largeTasks: Int
     private let rows: Int
     /// Rows of the last panels' tasks, a multiple of `tileRows`.
@@ -70,6 +71,7 @@ public enum MatrixProduct {
 
     init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
       self.panelsPerTask = panelsPerTask
+      self.threadCount = threadCount
       self.rows = rows
       largeTasks = max(0, panels - threadCount) / panelsPerTask
       // Every part decodes its panel again, which pays where many rows pass over it.
@@ -80,12 +82,47 @@ public enum MatrixProduct {
       count = largeTasks + (panels - largeTasks * panelsPerTask) * rowParts
     }
 
+    /// The task that the thread which takes this one will take next, if all take the same time.
+    func task(after task: Int) -> (panels: Range<Int>, rows: Range<Int>)? {
+      task + threadCount < count ? part(task + threadCount) : nil
+    }
+
     /// Panels and rows of a task.
     func part(_ task: Int) -> (panels: Range<Int>, rows: Range<Int>) {
       if task < largeTasks { return (task * panelsPerTask..<(task + 1) * panelsPerTask, 0..<rows) }
       let panel = largeTasks * panelsPerTask + (task - largeTasks) / rowParts
       let first = (task - largeTasks) % rowParts * rowsPerTask
       return (panel..<panel + 1, first..<min(first + rowsPerTask, rows))
+    }
+  }
+
+  /// Weights that a thread probably decodes next. Memory is idle while products keep it busy, so a few rows are asked for
+  /// with every tile.
+  private struct Upcoming {
+    private var address: UnsafeRawPointer
+    private var rowsLeft: Int
+    private let rowByteCount: Int
+    /// Distance between rows, in bytes.
+    private let stride: Int
+    private let rowsPerStep: Int
+
+    /// - Parameter steps: how often `fetchSome` is called
+    init(_ weight: StoredMatrix, rows: Range<Int>, columns: Range<Int>, steps: Int) {
+      let bits = weight.elementBits
+      address = weight.native.data + (rows.lowerBound * weight.columns + columns.lowerBound) * bits / 8
+      rowsLeft = min(rows.upperBound, weight.rows) - rows.lowerBound
+      rowByteCount = columns.count * bits / 8
+      stride = weight.columns * bits / 8
+      rowsPerStep = (rows.count + steps - 1) / steps
+    }
+
+    mutating func fetchSome() {
+      let count = min(rowsPerStep, rowsLeft)
+      for _ in 0..<count {
+        el_prefetch(address, rowByteCount)
+        address += stride
+      }
+      rowsLeft -= count
     }
   }
 
@@ -170,9 +207,15 @@ public enum MatrixProduct {
             into: means + (index - range.lowerBound) * meanStride)
         }
         pool.meter.mark(.integerProduct, worker: worker)
+        var upcoming = division.task(after: task).map { panels, _ in
+          Upcoming(
+            weight, rows: slice.lowerBound + panels.lowerBound * width..<slice.lowerBound + panels.upperBound * width,
+            columns: 0..<weight.columns, steps: (tokens.count + tileRows - 1) / tileRows * range.count)
+        }
         for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
           let tile = start..<min(start + tileRows, tokens.upperBound)
           for index in range {
+            upcoming?.fetchSome()
             var panel = layout.panel(index - range.lowerBound, at: memory)
             let columns = index * width..<min((index + 1) * width, slice.count)
             let target = y.columns(columns)
@@ -301,9 +344,17 @@ public enum MatrixProduct {
               native.pointer, index * width, slice.lowerBound + first, reduction, dy.block, &panel)
           }
           pool.meter.mark(.integerProduct, worker: worker)
+          let next = first + slab < length ? (range, first + slab) : division.task(after: task).map { ($0.panels, 0) }
+          var upcoming = next.map { panels, first in
+            Upcoming(
+              weight, rows: slice.lowerBound + first..<slice.lowerBound + min(first + slab, slice.count),
+              columns: panels.lowerBound * width..<panels.upperBound * width,
+              steps: (tokens.count + tileRows - 1) / tileRows * range.count)
+          }
           for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
             let tile = start..<min(start + tileRows, tokens.upperBound)
             for index in range {
+              upcoming?.fetchSome()
               var panel = layout.panel(index - range.lowerBound, at: memory)
               let columns = index * width..<(index + 1) * width
               if first == 0, let term {

@@ -111,6 +111,16 @@ public struct StoredMatrix: @unchecked Sendable {
     }
   }
 
+  /// Bits of an element's code.
+  var elementBits: Int {
+    switch codes {
+    case .f32: 32
+    case .f16, .bf16: 16
+    case .int8: 8
+    case .int4, .nf4: 4
+    }
+  }
+
   /// Block of the reduction over the columns: 64, or 32 where a scale changes within 64.
   public var reductionBlock: Int {
     switch codes {
@@ -131,14 +141,7 @@ public struct StoredMatrix: @unchecked Sendable {
     func piece(_ base: UnsafeRawPointer, bits: Int, from first: Int, _ count: Int) -> UnsafeRawBufferPointer {
       UnsafeRawBufferPointer(start: base + first * bits / 8, count: (count * bits + 7) / 8)
     }
-    let bits =
-      switch codes {
-      case .f32: 32
-      case .f16, .bf16: 16
-      case .int8: 8
-      case .int4, .nf4: 4
-      }
-    var pieces = [piece(native.data, bits: bits, from: part.lowerBound * columns, part.count * columns)]
+    var pieces = [piece(native.data, bits: elementBits, from: part.lowerBound * columns, part.count * columns)]
     if range == nil, let scales = native.scales {
       let bits =
         switch native.scale_type {

@@ -1,4 +1,4 @@
 #include "ceilings.h"
 #include "float_kernels.h"
+#include "hints.h"
 #include "int8_kernels.h"
-#include "spin.h"
