@@ -17,22 +17,50 @@
 #define PACK_COLUMNS
 #include "int8_x86.inc"
 
-INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
-  float inverse;
-  if (n % 16 != 0) {
-    float scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
-    for (size_t i = 0; i < n; i++) codes[i] = (int8_t)FN(nearest)(x[i] * inverse);
-    return scale;
-  }
+INLINE float FN(largest16)(__m512i m) {
+  return FN(largest8)(_mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1)));
+}
+
+#define QUANTIZE64
+// A block of 64 values: nothing is read twice. Each threshold of stochastic rounding, if any, joins its value.
+INLINE float FN(quantize64)(const float *x, float limit, const uint32_t *dither, int8_t *codes) {
+  const __m512i steps = _mm512_mullo_epi32(_mm512_set1_epi32((int)0x9e3779b9u),
+                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512();
-  for (size_t i = 0; i < n; i += 16) m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_loadu_si512(x + i)));
-  __m256i half = _mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1));
-  float scale = FN(scale_for)(FN(largest8)(half), limit, &inverse);
-  for (size_t i = 0; i < n; i += 16) {
-    __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(inverse)));
-    _mm_storeu_si128((__m128i *)(codes + i), _mm512_cvtsepi32_epi8(v));
+  __m512 v[4];
+  for (int i = 0; i < 4; i++) {
+    v[i] = _mm512_loadu_ps(x + 16 * i);
+    m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_castps_si512(v[i])));
+  }
+  float inverse, scale = FN(scale_for)(FN(largest16)(m), limit, &inverse);
+  for (int i = 0; i < 4; i++) {
+    v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(inverse));
+    if (dither) {
+      __m512i place = _mm512_add_epi32(steps, _mm512_set1_epi32((int)(*dither + (uint32_t)i * (16 * 0x9e3779b9u))));
+      __m512 threshold = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(place, 8)), _mm512_set1_ps(0x1p-24f));
+      v[i] = _mm512_add_ps(v[i], _mm512_sub_ps(threshold, _mm512_set1_ps(0.5f)));
+      v[i] = _mm512_max_ps(_mm512_min_ps(v[i], _mm512_set1_ps(limit)), _mm512_set1_ps(-limit));
+    }
+    _mm_storeu_si128((__m128i *)(codes + 16 * i), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v[i])));
   }
   return scale;
+}
+
+INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
+  if (n == 64) return FN(quantize64)(x, limit, NULL, codes);
+  float inverse, scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
+  for (size_t i = 0; i < n; i++) codes[i] = (int8_t)FN(nearest)(x[i] * inverse);
+  return scale;
+}
+
+#define SUM_CODES
+INLINE int32_t FN(sum_codes)(size_t n, const int8_t *codes) {
+  __m256i ones = _mm256_set1_epi8(1), sum = _mm256_setzero_si256();
+  for (size_t i = 0; i < n; i += 32)
+    sum = _mm256_dpbusd_epi32(sum, ones, _mm256_loadu_si256((const __m256i *)(codes + i)));
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
 #include "int8_vnni.inc"
