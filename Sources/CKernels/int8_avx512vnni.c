@@ -21,49 +21,57 @@ INLINE float FN(largest16)(__m512i m) {
   return FN(largest8)(_mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1)));
 }
 
-#define QUANTIZE64
-// A block of 64 values: nothing is read twice. Each threshold of stochastic rounding, if any, joins its value.
-INLINE float FN(quantize64)(const float *x, float limit, const uint32_t *dither, int8_t *codes) {
+// 64 values in 8 bits. With dither, the threshold of stochastic rounding joins each value.
+INLINE __m512i FN(codes64)(const float *x, float limit, int dithers, uint32_t dither, float *scale) {
   const __m512i steps = _mm512_mullo_epi32(_mm512_set1_epi32((int)0x9e3779b9u),
                                            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512();
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512(), codes[4];
   __m512 v[4];
   for (int i = 0; i < 4; i++) {
     v[i] = _mm512_loadu_ps(x + 16 * i);
     m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_castps_si512(v[i])));
   }
-  float inverse, scale = FN(scale_for)(FN(largest16)(m), limit, &inverse);
+  float inverse;
+  *scale = FN(scale_for)(FN(largest16)(m), limit, &inverse);
   for (int i = 0; i < 4; i++) {
     v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(inverse));
-    if (dither) {
-      __m512i place = _mm512_add_epi32(steps, _mm512_set1_epi32((int)(*dither + (uint32_t)i * (16 * 0x9e3779b9u))));
+    if (dithers) {
+      __m512i place = _mm512_add_epi32(steps, _mm512_set1_epi32((int)(dither + (uint32_t)i * (16 * 0x9e3779b9u))));
       __m512 threshold = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(place, 8)), _mm512_set1_ps(0x1p-24f));
       v[i] = _mm512_add_ps(v[i], _mm512_sub_ps(threshold, _mm512_set1_ps(0.5f)));
       v[i] = _mm512_max_ps(_mm512_min_ps(v[i], _mm512_set1_ps(limit)), _mm512_set1_ps(-limit));
     }
-    _mm_storeu_si128((__m128i *)(codes + 16 * i), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v[i])));
+    codes[i] = _mm512_cvtps_epi32(v[i]);
   }
-  return scale;
+  __m512i low = _mm512_packs_epi32(codes[0], codes[1]), high = _mm512_packs_epi32(codes[2], codes[3]);
+  return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
 }
 
 INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
-  if (n == 64) return FN(quantize64)(x, limit, NULL, codes);
-  float inverse, scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
+  float inverse, scale;
+  if (n == 64) {
+    _mm512_storeu_si512(codes, FN(codes64)(x, limit, 0, 0, &scale));
+    return scale;
+  }
+  scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
   for (size_t i = 0; i < n; i++) codes[i] = (int8_t)FN(nearest)(x[i] * inverse);
   return scale;
 }
 
-#define SUM_CODES
-INLINE int32_t FN(sum_codes)(size_t n, const int8_t *codes) {
-  __m256i ones = _mm256_set1_epi8(1), sum = _mm256_setzero_si256();
-  for (size_t i = 0; i < n; i += 32)
-    sum = _mm256_dpbusd_epi32(sum, ones, _mm256_loadu_si256((const __m256i *)(codes + i)));
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+#include "int8_vnni.inc"
+
+#define QUANTIZE64
+// Codes go from registers to their place: read back from a buffer they would wait for all stores before.
+INLINE float FN(quantize64)(const el_rows *x, size_t row, size_t first, const float *values, int dithers, uint32_t dither) {
+  float scale;
+  __m512i codes = FN(codes64)(values, (float)x->limit, dithers, dither, &scale);
+  _mm512_storeu_si512((int8_t *)x->codes + row * x->columns + first, codes);
+  __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), codes);
+  FN(starts)(x)[(row * x->columns + first) / 64] = MAGIC_BITS - 128 * _mm512_reduce_add_epi32(sums);
+  return scale;
 }
 
-#include "int8_vnni.inc"
 #include "int8_avx512_panels.inc"
 
 // Elements of the reduction that all rows pass over before the next: 32 KiB of a panel.

@@ -219,7 +219,7 @@ public enum Attention {
     let kernels = VectorOperations.kernels
     for row in 0..<share.rows {
       let (from, to) = (share.base + row * share.stride, y.base + row * y.stride)
-      if isFirst { to.update(from: from, count: share.columns) } else { kernels.add_scaled(share.columns, 1, from, to) }
+      if isFirst { kernels.copy(share.columns, from, to) } else { kernels.add_scaled(share.columns, 1, from, to) }
     }
   }
 

@@ -168,7 +168,7 @@ public struct QuantizedRows: @unchecked Sendable {
       if let mean {
         KernelTables.float.pointee.subtract(columns, values, mean, line)
       } else {
-        line.update(from: values, count: columns)
+        KernelTables.float.pointee.copy(columns, values, line)
       }
       let exact = exactValues + row * exactStride
       for number in 0..<exactCount {

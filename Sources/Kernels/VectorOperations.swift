@@ -77,8 +77,9 @@ public enum VectorOperations {
   /// `y = x`
   public static func copy(_ x: Matrix, into y: Matrix, pool: ThreadPool) {
     precondition(x.rows == y.rows && x.columns == y.columns, "matrices of one shape")
+    let kernels = kernels
     forEachRow(x.rows, pool: pool) { row in
-      (y.base + row * y.stride).update(from: x.base + row * x.stride, count: x.columns)
+      kernels.copy(x.columns, x.base + row * x.stride, y.base + row * y.stride)
     }
   }
 
@@ -95,15 +96,17 @@ public enum VectorOperations {
 
   /// `y[i] = x[rows[i]]`
   public static func gatherRows(of x: Matrix, at rows: [Int], into y: Matrix, pool: ThreadPool) {
+    let kernels = kernels
     forEachRow(rows.count, pool: pool) { row in
-      (y.base + row * y.stride).update(from: x.base + rows[row] * x.stride, count: x.columns)
+      kernels.copy(x.columns, x.base + rows[row] * x.stride, y.base + row * y.stride)
     }
   }
 
   /// `y[rows[i]] = x[i]`
   public static func scatterRows(_ x: Matrix, to rows: [Int], of y: Matrix, pool: ThreadPool) {
+    let kernels = kernels
     forEachRow(rows.count, pool: pool) { row in
-      (y.base + rows[row] * y.stride).update(from: x.base + row * x.stride, count: x.columns)
+      kernels.copy(x.columns, x.base + row * x.stride, y.base + rows[row] * y.stride)
     }
   }
 

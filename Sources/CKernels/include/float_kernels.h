@@ -19,6 +19,9 @@ typedef struct {
   void (*silu_gate_backward)(size_t n, const float *dh, float *gate, float *up);
   // Rotates the pairs (i, i + half) of one head; sign is +1 forward, -1 for the inverse.
   void (*rotate)(size_t half, const float *cosine, const float *sine, float sign, float *x);
+  // y = x. The C library's way, with few long instructions, takes many times as long for rows on some processors: Zen's, where
+  // both addresses lie alike in their pages.
+  void (*copy)(size_t n, const float *x, float *y);
   // y += scale * x
   void (*add_scaled)(size_t n, float scale, const float *x, float *y);
   // z = x - y.
