@@ -86,7 +86,8 @@ INLINE float FN(quantize64)(const el_rows *x, size_t row, size_t first, const fl
 #define TILE(ROWS)                                                                                                   \
   static __attribute__((noinline)) void FN(tile##ROWS)(const el_rows *x, size_t row, size_t first, size_t k,         \
                                                        const el_panel *panel, size_t start, float *y, size_t ldy,    \
-                                                       __mmask16 low, __mmask16 high, int accumulate) {              \
+                                                       __mmask16 low, __mmask16 high, int accumulate,                \
+                                                       const el_term *terms, size_t term_count, size_t term_row) {   \
     size_t groups = x->block / 4, ldx = x->columns, blocks = FN(quotient)(x->columns, x->block);                     \
     const char *p = (const char *)x->codes + row * ldx + first, *q = p + 3 * ldx;                                    \
     const char *w = (const char *)panel->codes + start * EL_PANEL;                                                   \
@@ -97,6 +98,23 @@ INLINE float FN(quantize64)(const el_rows *x, size_t row, size_t first, const fl
     for (size_t i = 0; i < ROWS; i++) {                                                                              \
       f[i][0] = accumulate ? _mm512_maskz_loadu_ps(low, y + i * ldy) : _mm512_setzero_ps();                          \
       f[i][1] = accumulate ? _mm512_maskz_loadu_ps(high, y + i * ldy + 16) : _mm512_setzero_ps();                    \
+    }                                                                                                                \
+    for (const el_term *t = terms; t < terms + term_count; t++) {                                                    \
+      __m512 s[ROWS][2], scale = _mm512_set1_ps(t->scale);                                                           \
+      const float *values = t->x + term_row * t->ldx, *v = t->w;                                                     \
+      for (size_t i = 0; i < ROWS; i++) s[i][0] = s[i][1] = _mm512_setzero_ps();                                     \
+      for (size_t c = 0; c < t->count; c++, v += t->ldw) {                                                           \
+        __m512 v0 = _mm512_maskz_loadu_ps(low, v), v1 = _mm512_maskz_loadu_ps(high, v + 16);                         \
+        for (size_t i = 0; i < ROWS; i++) {                                                                          \
+          __m512 value = _mm512_set1_ps(values[i * t->ldx + c]);                                                     \
+          s[i][0] = _mm512_fmadd_ps(value, v0, s[i][0]);                                                             \
+          s[i][1] = _mm512_fmadd_ps(value, v1, s[i][1]);                                                             \
+        }                                                                                                            \
+      }                                                                                                              \
+      int begun = accumulate || t > terms;                                                                           \
+      for (size_t i = 0; i < ROWS; i++)                                                                              \
+        for (size_t h = 0; h < 2; h++)                                                                               \
+          f[i][h] = begun ? _mm512_fmadd_ps(s[i][h], scale, f[i][h]) : _mm512_mul_ps(s[i][h], scale);                \
     }                                                                                                                \
     for (const float *end = sw + FN(quotient)(k, x->block) * EL_PANEL; sw < end; sw += EL_PANEL, sx++, starts++) {   \
       __m512i s[ROWS][2];                                                                                            \
@@ -134,25 +152,41 @@ TILE(2)
 TILE(4)
 TILE(6)
 
-static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
-                     size_t ldy, size_t columns, int accumulate) {
+// Rows of the next tile: tiles of 4 keep the processor as busy as those of 6, smaller ones do not.
+INLINE size_t FN(tile_rows)(size_t left) {
+  if (left >= 6 && left != 7 && left != 8) return 6;
+  return left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
+
+#define GEMM_ADDING FN(gemm_adding)
+static void FN(gemm_adding)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel,
+                            float *y, size_t ldy, size_t columns, int accumulate, const el_term *terms,
+                            size_t term_count) {
   __mmask16 low = (__mmask16)(columns >= 16 ? 0xffff : (1u << columns) - 1);
   __mmask16 high = (__mmask16)(columns >= 32 ? 0xffff : columns > 16 ? (1u << (columns - 16)) - 1 : 0);
+#define ROWS_OF_TILE(ROWS) \
+  FN(tile##ROWS)(x, row + i, first + start, count, panel, start, out, ldy, low, high, add, terms, term_count, i)
   for (size_t start = 0; start < k; start += CHUNK) {
     size_t count = k - start < CHUNK ? k - start : CHUNK;
     int add = accumulate || start > 0;
-    for (size_t i = 0; i < m;) {
+    if (start > 0) term_count = 0;
+    for (size_t i = 0, rows; i < m; i += rows) {
       float *out = y + i * ldy;
-      size_t rows = m - i >= 6 ? 6 : m - i >= 4 ? 4 : m - i >= 2 ? 2 : 1;
+      rows = FN(tile_rows)(m - i);
       switch (rows) {
-        case 6: FN(tile6)(x, row + i, first + start, count, panel, start, out, ldy, low, high, add); break;
-        case 4: FN(tile4)(x, row + i, first + start, count, panel, start, out, ldy, low, high, add); break;
-        case 2: FN(tile2)(x, row + i, first + start, count, panel, start, out, ldy, low, high, add); break;
-        default: FN(tile1)(x, row + i, first + start, count, panel, start, out, ldy, low, high, add);
+        case 6: ROWS_OF_TILE(6); break;
+        case 4: ROWS_OF_TILE(4); break;
+        case 2: ROWS_OF_TILE(2); break;
+        default: ROWS_OF_TILE(1);
       }
-      i += rows;
     }
   }
+#undef ROWS_OF_TILE
+}
+
+static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
+                     size_t ldy, size_t columns, int accumulate) {
+  FN(gemm_adding)(x, row, m, first, k, panel, y, ldy, columns, accumulate, NULL, 0);
 }
 
 #include "int8_table.inc"

@@ -218,21 +218,15 @@ public enum MatrixProduct {
             upcoming?.fetchSome()
             var panel = layout.panel(index - range.lowerBound, at: memory)
             let columns = index * width..<min((index + 1) * width, slice.count)
-            let target = y.columns(columns)
-            var hasBegun = accumulate
-            if x.exactCount > 0 {
-              multiplyExactColumns(
-                x, rows: tile, panel: panel, means: means + (index - range.lowerBound) * meanStride,
-                values: exact, into: target, accumulate: accumulate)
-              hasBegun = true
+            let product = PanelProduct(
+              x: rows, rows: tile, first: 0, reduction: weight.columns, y: y, columns: columns, accumulate: accumulate,
+              term: term)
+            if x.exactCount == 0 {
+              product.run(&panel)
+            } else {
+              multiply(
+                x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
             }
-            if let term {
-              term.add(rows: tile, columns: columns, to: target.rows(tile), accumulate: hasBegun)
-              hasBegun = true
-            }
-            kernels.pointee.gemm(
-              rows.pointer, start, tile.count, 0, weight.columns, &panel, target.row(start).base, y.stride,
-              target.columns, hasBegun ? 1 : 0)
           }
         }
       }
@@ -256,23 +250,99 @@ public enum MatrixProduct {
     }
   }
 
-  /// `y[t] (+)= sum_c exact[t][c] * w[c]`, and the product of the mean, for some rows and the panel's columns.
-  private static func multiplyExactColumns(
-    _ x: QuantizedRows, rows part: Range<Int>, panel: el_panel, means: UnsafePointer<Float>,
-    values: UnsafeMutablePointer<Float>, into y: Matrix, accumulate: Bool
+  /// The product with a panel, and before it, group by group, the exact columns and the mean: `sum_c exact[t][c] * w[c]`.
+  ///
+  /// - Parameters:
+  ///   - means: products of the means with the panel
+  ///   - values: space for the panel's values at the exact columns
+  private static func multiply(
+    _ x: QuantizedRows, _ product: PanelProduct, panel: inout el_panel, means: UnsafePointer<Float>,
+    values: UnsafeMutablePointer<Float>
   ) {
-    var panel = panel
-    for (number, group) in x.groups.enumerated() where group.rows.overlaps(part) {
-      let rows = group.rows.clamped(to: part)
+    for (number, group) in x.groups.enumerated() where group.rows.overlaps(product.rows) {
+      let rows = group.rows.clamped(to: product.rows)
       for index in 0..<x.exactCount {
         let column = Int(x.exactColumns[number * x.exactCount + index])
         KernelTables.int8.pointee.panel_values(&panel, column, x.block, values + index * width)
       }
-      if let mean = group.mean { (values + x.exactCount * width).update(from: means + mean * width, count: y.columns) }
-      KernelTables.float.pointee.gemm(
-        rows.count, y.columns, x.exactCount + (group.mean == nil ? 0 : 1), 1,
-        x.exactValues + rows.lowerBound * x.exactStride, x.exactStride, 1, values, width, accumulate ? 1 : 0,
-        y.base + rows.lowerBound * y.stride, y.stride)
+      if let mean = group.mean {
+        KernelTables.float.pointee.copy(width, means + mean * width, values + x.exactCount * width)
+      }
+      let exact = el_term(
+        count: x.exactCount + (group.mean == nil ? 0 : 1), scale: 1,
+        x: x.exactValues + rows.lowerBound * x.exactStride, ldx: x.exactStride, w: values, ldw: width)
+      product.add(exact, rows: rows, &panel)
+    }
+    product.finish(&panel)
+  }
+
+  /// Tokens times one panel, with what joins it in floats: within the product where the kernels have registers for that,
+  /// and before it elsewhere.
+  private struct PanelProduct {
+    let x: UncheckedPointer<el_rows>
+    let rows: Range<Int>
+    /// First element of the reduction, and their number.
+    let first: Int
+    let reduction: Int
+    let y: Matrix
+    let columns: Range<Int>
+    let accumulate: Bool
+    /// Joins the columns of `y` that it stands for.
+    let term: LowRankTerm?
+
+    private var goesAlong: Bool { KernelTables.int8.pointee.gemm_adding != nil && term?.mask == nil }
+
+    private func target(_ row: Int) -> UnsafeMutablePointer<Float> { y.base + row * y.stride + columns.lowerBound }
+
+    /// The whole product, with the term.
+    func run(_ panel: inout el_panel) {
+      if term != nil && goesAlong {
+        multiply(rows, nil, &panel)
+      } else {
+        term?.add(rows: rows, columns: columns, to: y.rows(rows).columns(columns), accumulate: accumulate)
+        multiply(rows, &panel, accumulate: accumulate || term != nil)
+      }
+    }
+
+    /// Adds what stays float for some of the rows, and perhaps multiplies them; `finish` follows.
+    func add(_ exact: el_term, rows: Range<Int>, _ panel: inout el_panel) {
+      if goesAlong {
+        multiply(rows, exact, &panel)
+      } else {
+        KernelTables.float.pointee.gemm(
+          rows.count, columns.count, exact.count, 1, exact.x, exact.ldx, 1, exact.w, exact.ldw, accumulate ? 1 : 0,
+          target(rows.lowerBound), y.stride)
+      }
+    }
+
+    /// What is left when all rows had their `add`.
+    func finish(_ panel: inout el_panel) {
+      if goesAlong { return }
+      term?.add(rows: rows, columns: columns, to: y.rows(rows).columns(columns), accumulate: true)
+      multiply(rows, &panel, accumulate: true)
+    }
+
+    private func multiply(_ rows: Range<Int>, _ panel: inout el_panel, accumulate: Bool) {
+      KernelTables.int8.pointee.gemm(
+        x.pointer, rows.lowerBound, rows.count, first, reduction, &panel, target(rows.lowerBound), y.stride,
+        columns.count, accumulate ? 1 : 0)
+    }
+
+    private func multiply(_ rows: Range<Int>, _ exact: el_term?, _ panel: inout el_panel) {
+      var terms = (exact ?? el_term(), el_term())
+      var count = exact == nil ? 0 : 1
+      if let term {
+        let native = el_term(
+          count: term.w.rows, scale: term.scale, x: term.p.base + rows.lowerBound * term.p.stride, ldx: term.p.stride,
+          w: term.w.base + columns.lowerBound, ldw: term.w.stride)
+        if exact == nil { terms.0 = native } else { terms.1 = native }
+        count += 1
+      }
+      withUnsafePointer(to: &terms) { terms in
+        KernelTables.int8.pointee.gemm_adding(
+          x.pointer, rows.lowerBound, rows.count, first, reduction, &panel, target(rows.lowerBound), y.stride,
+          columns.count, accumulate ? 1 : 0, UnsafeRawPointer(terms).assumingMemoryBound(to: el_term.self), count)
+      }
     }
   }
 
@@ -357,14 +427,10 @@ public enum MatrixProduct {
               upcoming?.fetchSome()
               var panel = layout.panel(index - range.lowerBound, at: memory)
               let columns = index * width..<(index + 1) * width
-              if first == 0, let term {
-                term.add(
-                  rows: tile, columns: columns, to: dx.rows(tile).columns(columns), accumulate: accumulate)
-              }
-              kernels.pointee.gemm(
-                rows.pointer, start, tile.count, first, reduction, &panel,
-                dx.base + start * dx.stride + columns.lowerBound, dx.stride, width,
-                accumulate || first > 0 || term != nil ? 1 : 0)
+              PanelProduct(
+                x: rows, rows: tile, first: first, reduction: reduction, y: dx, columns: columns,
+                accumulate: accumulate || first > 0, term: first == 0 ? term : nil
+              ).run(&panel)
             }
           }
         }

@@ -54,6 +54,16 @@ typedef struct {
   float *scales;  // [k / block][32]
 } el_panel;
 
+// scale * x w, of few products and in floats, that joins a product in 8 bits.
+typedef struct {
+  size_t count;
+  float scale;
+  const float *x;  // [rows][count], `ldx` apart; the first row is the product's first
+  size_t ldx;
+  const float *w;  // [count][columns], `ldw` apart
+  size_t ldw;
+} el_term;
+
 // A few columns of some rows that stay floats.
 typedef struct {
   size_t count;
@@ -82,6 +92,11 @@ typedef struct {
   // converted, multiplied by sw and joined by one fused multiply-add with sx, blocks upwards: the same floats everywhere.
   void (*gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
                size_t ldy, size_t columns, int accumulate);
+
+  // The same with terms in front of the blocks, each y = y + scale * sum_c x[i][c] * w[c][j] with c upwards; row is any.
+  // Null where there are no registers for it.
+  void (*gemm_adding)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
+                      size_t ldy, size_t columns, int accumulate, const el_term *terms, size_t term_count);
 
   // Panel of the rows [row, row + 32) of W (missing ones are zero), reduction over W's columns.
   void (*decode_rows)(const el_matrix *w, size_t row, size_t block, const el_panel *panel);
