@@ -28,7 +28,10 @@ public enum Attention {
 
   /// Distance between rows of scores and of transposed keys: whole cache lines, and one more, so that the rows of a
   /// column do not fall into the same few places of the first-level cache.
-  private static func distance(_ length: Int) -> Int { (length + 15) / 16 * 16 + 16 }
+  private static func distance(_ length: Int) -> Int { wholeVectors(length) + 16 }
+
+  /// As many columns as fill the longest vectors; what stands in the last ones means nothing.
+  private static func wholeVectors(_ columns: Int) -> Int { (columns + 15) / 16 * 16 }
 
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
   public static func scratchByteCount(shape: AttentionShape, length: Int, hasGradient: Bool) -> Int {
@@ -108,8 +111,8 @@ public enum Attention {
         let seen = first + count
         let scores = tiles.scores
         kernels.gemm(
-          count, seen, size, shape.scale, q.base + first * q.stride, q.stride, 1, tiles.keys.base, tiles.keys.stride,
-          0, scores.base, scores.stride)
+          count, wholeVectors(seen), size, shape.scale, q.base + first * q.stride, q.stride, 1, tiles.keys.base,
+          tiles.keys.stride, 0, scores.base, scores.stride)
         for row in 0..<count {
           let line = scores.base + row * scores.stride
           let valid = first + row + 1
@@ -171,10 +174,10 @@ public enum Attention {
           let qTile = q.base + first * q.stride
           let dOTile = dO.base + first * dO.stride
           kernels.gemm(
-            count, seen, size, shape.scale, qTile, q.stride, 1, tiles.keys.base, tiles.keys.stride, 0, p.base,
-            p.stride)
+            count, wholeVectors(seen), size, shape.scale, qTile, q.stride, 1, tiles.keys.base, tiles.keys.stride, 0,
+            p.base, p.stride)
           kernels.gemm(
-            count, seen, size, 1, dOTile, dO.stride, 1, tiles.values.base, tiles.values.stride, 0, dS.base, dS.stride)
+            count, wholeVectors(seen), size, 1, dOTile, dO.stride, 1, tiles.values.base, tiles.values.stride, 0, dS.base, dS.stride)
           for row in 0..<count {
             let valid = first + row + 1
             let line = p.base + row * p.stride
