@@ -5,14 +5,14 @@
 
 extern const el_float_kernels el_float_kernels_portable;
 #if defined(__x86_64__)
-extern const el_float_kernels el_float_kernels_avx2, el_float_kernels_avx512;
+extern const el_float_kernels el_float_kernels_avx2, el_float_kernels_avx512, el_float_kernels_avx512bf16;
 #elif defined(__aarch64__)
 extern const el_float_kernels el_float_kernels_neon;
 #endif
 
 const char *const *el_float_kernel_names(void) {
 #if defined(__x86_64__)
-  static const char *const names[] = {"portable", "avx2", "avx512", NULL};
+  static const char *const names[] = {"portable", "avx2", "avx512", "avx512bf16", NULL};
 #elif defined(__aarch64__)
   static const char *const names[] = {"portable", "neon", NULL};
 #else
@@ -26,9 +26,11 @@ const el_float_kernels *el_float_kernels_named(const char *name) {
 #if defined(__x86_64__)
   if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     return &el_float_kernels_avx2;
-  if (strcmp(name, "avx512") == 0 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return &el_float_kernels_avx512;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512dq")) {
+    if (strcmp(name, "avx512") == 0) return &el_float_kernels_avx512;
+    if (strcmp(name, "avx512bf16") == 0 && __builtin_cpu_supports("avx512bf16")) return &el_float_kernels_avx512bf16;
+  }
 #elif defined(__aarch64__)
   if (strcmp(name, "neon") == 0) return &el_float_kernels_neon;
 #endif

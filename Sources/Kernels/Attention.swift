@@ -33,10 +33,70 @@ public enum Attention {
   /// As many columns as fill the longest vectors; what stands in the last ones means nothing.
   private static func wholeVectors(_ columns: Int) -> Int { (columns + 15) / 16 * 16 }
 
+  /// How the products are computed: in floats, or twice as fast in pairs of bfloat16, each pair a word. Sums are floats.
+  private struct Arithmetic {
+    private let pairs: UnsafePointer<el_pair_kernels>?
+
+    /// - Parameter isExact: floats, whatever the processor offers
+    init(shape: AttentionShape, isExact: Bool) {
+      pairs = isExact || shape.headSize % 32 != 0 ? nil : KernelTables.float.pointee.pairs
+    }
+
+    var packs: Bool { pairs != nil }
+
+    /// `x` for products that sum over its columns: `[rows, words]`, in `space` unless it is `x` itself.
+    func rows(_ x: Matrix, in space: Matrix) -> Matrix {
+      guard let pairs else { return x }
+      pairs.pointee.pack_rows(x.rows, x.columns, x.base, x.stride, space.base, space.stride)
+      return Matrix(space.base, rows: x.rows, columns: (x.columns + 1) / 2, stride: space.stride)
+    }
+
+    /// `x` for products that sum over its rows: `[words, columns]`.
+    func columns(_ x: Matrix, in space: Matrix) -> Matrix {
+      guard let pairs else { return x }
+      pairs.pointee.pack_columns(x.rows, wholeVectors(x.columns), x.base, x.stride, space.base, space.stride)
+      return Matrix(space.base, rows: (x.rows + 1) / 2, columns: x.columns, stride: space.stride)
+    }
+
+    /// `xᵀ` for products that sum over its rows, `[words, rows]` in `space`.
+    /// - Parameter packed: space for `[rows, words]`
+    func transposed(_ x: Matrix, in space: Matrix, packed: Matrix) -> Matrix {
+      let x = rows(x, in: packed)
+      VectorOperations.kernels.transpose(x.rows, x.columns, x.base, x.stride, space.base, space.stride)
+      return Matrix(space.base, rows: x.columns, columns: x.rows, stride: space.stride)
+    }
+
+    /// `c = scale * a b`, for some columns of `b`.
+    func multiply(_ a: Matrix, _ b: Matrix, columns: Int, scale: Float = 1, into c: Matrix) {
+      multiply(a.rows, columns, a.columns, scale, a, rowStride: a.stride, columnStride: 1, b, beta: 0, c)
+    }
+
+    /// `c += aᵀ b`
+    func multiplyTransposed(_ a: Matrix, _ b: Matrix, addingTo c: Matrix) {
+      multiply(a.columns, b.columns, a.rows, 1, a, rowStride: 1, columnStride: a.stride, b, beta: 1, c)
+    }
+
+    private func multiply(
+      _ m: Int, _ n: Int, _ k: Int, _ scale: Float, _ a: Matrix, rowStride: Int, columnStride: Int, _ b: Matrix,
+      beta: Float, _ c: Matrix
+    ) {
+      if let pairs {
+        pairs.pointee.gemm(
+          m, n, k, scale, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
+      } else {
+        KernelTables.float.pointee.gemm(
+          m, n, k, scale, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
+      }
+    }
+  }
+
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
   public static func scratchByteCount(shape: AttentionShape, length: Int, hasGradient: Bool) -> Int {
+    let packed =
+      Arithmetic(shape: shape, isExact: false).packs ? tileRows * (distance(length) + 2 * shape.headSize) : 0
     let shares = hasGradient ? 2 * shareCount(shape, length) : 0
-    return (((2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows + shares) * 4 + 63) / 64 * 64
+    let tiles = (2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows
+    return ((tiles + packed + shares) * 4 + 63) / 64 * 64
   }
 
   /// Elements of what one head adds to a gradient that it has in common with others.
@@ -51,35 +111,56 @@ public enum Attention {
     let values: Matrix  // [head size, length]
     let scores: Matrix  // [tile, length]
     let gradients: Matrix  // [tile, length]
-
     let sums: UnsafeMutablePointer<Float>  // [tile]
+
+    // Pairs, where products are computed in them: below the transposed keys and values, which are half as high then, the
+    // same packed along the other dimension, and those of a tile.
+    let packedKeys: Matrix  // [length / 2, head size]
+    let packedValues: Matrix  // [length / 2, head size]
+    let keyRows: Matrix  // [length, head size / 2], where `packedKeys` come later
+    let valueRows: Matrix  // [length, head size / 2], where `packedValues` come later
+    let packedScores: Matrix  // [tile / 2, length]
+    let packedGradients: Matrix  // [tile / 2, length]
+    let queryRows: Matrix  // [tile, head size / 2]
+    let queryColumns: Matrix  // [tile / 2, head size]
+    let outputRows: Matrix  // [tile, head size / 2]
+    let outputColumns: Matrix  // [tile / 2, head size]
+
     let keyShare: Matrix  // [length, head size]; empty if heads share no keys, or nothing goes back
     let valueShare: Matrix  // [length, head size]
 
-    init(_ scratch: Scratch, shape: AttentionShape, length: Int, hasGradient: Bool = false) {
+    init(_ scratch: Scratch, shape: AttentionShape, length: Int, packs: Bool, hasGradient: Bool = false) {
       let stride = distance(length)
-      let headSize = shape.headSize
+      let size = shape.headSize
       precondition(
         scratch.byteCount >= scratchByteCount(shape: shape, length: length, hasGradient: hasGradient),
         "scratch of attention")
       var base = scratch.base.assumingMemoryBound(to: Float.self)
-      func take(_ rows: Int) -> Matrix {
+      func take(_ rows: Int, _ columns: Int, stride: Int) -> Matrix {
         defer { base += rows * stride }
-        return Matrix(base, rows: rows, columns: length, stride: stride)
+        return Matrix(base, rows: rows, columns: columns, stride: stride)
       }
-      keys = take(headSize)
-      values = take(headSize)
-      scores = take(tileRows)
-      gradients = take(tileRows)
+      keys = take(size, length, stride: stride)
+      values = take(size, length, stride: stride)
+      scores = take(tileRows, length, stride: stride)
+      gradients = take(tileRows, length, stride: stride)
       sums = base
+      base += tileRows
+      let pairRows = packs ? tileRows / 2 : 0
+      packedKeys = Matrix(keys.base + size / 2 * stride, rows: packs ? (length + 1) / 2 : 0, columns: size)
+      packedValues = Matrix(values.base + size / 2 * stride, rows: packs ? (length + 1) / 2 : 0, columns: size)
+      keyRows = Matrix(packedKeys.base, rows: packs ? length : 0, columns: size / 2)
+      valueRows = Matrix(packedValues.base, rows: packs ? length : 0, columns: size / 2)
+      packedScores = take(pairRows, length, stride: stride)
+      packedGradients = take(pairRows, length, stride: stride)
+      queryRows = take(2 * pairRows, size / 2, stride: size / 2)
+      queryColumns = take(pairRows, size, stride: size)
+      outputRows = take(2 * pairRows, size / 2, stride: size / 2)
+      outputColumns = take(pairRows, size, stride: size)
       let count = hasGradient ? shareCount(shape, length) : 0
-      keyShare = Matrix(base + tileRows, rows: count / headSize, columns: headSize)
-      valueShare = Matrix(base + tileRows + count, rows: count / headSize, columns: headSize)
+      keyShare = take(count / size, size, stride: size)
+      valueShare = take(count / size, size, stride: size)
     }
-  }
-
-  private static func transpose(_ x: Matrix, into y: Matrix) {
-    VectorOperations.kernels.transpose(x.rows, x.columns, x.base, x.stride, y.base, y.stride)
   }
 
   /// - Parameters:
@@ -89,30 +170,33 @@ public enum Attention {
   ///   - segments: first token of each sample, then the number of tokens
   ///   - output: as `query`
   ///   - logSumExp: `[heads * tokens]`, for `backward`
+  ///   - isExact: the products are those of floats; otherwise of bfloat16 where the processor is faster with that
   ///   - scratch: one for each worker, of `scratchByteCount` for the longest sample
   public static func forward(
     query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape, segments: [Int], into output: Matrix,
-    keeping logSumExp: Vector, pool: ThreadPool, scratch: [Scratch]
+    keeping logSumExp: Vector, isExact: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     let kernels = VectorOperations.kernels
+    let arithmetic = Arithmetic(shape: shape, isExact: isExact)
     let size = shape.headSize
     pool.run((segments.count - 1) * shape.headCount, as: .attention) { task, worker in
       let head = task % shape.headCount
       let segment = segments[task / shape.headCount]..<segments[task / shape.headCount + 1]
-      let tiles = Tiles(scratch[worker], shape: shape, length: segment.count)
+      let tiles = Tiles(scratch[worker], shape: shape, length: segment.count, packs: arithmetic.packs)
       let columns = head * size..<(head + 1) * size
       let shared = head / shape.queriesPerKey * size..<(head / shape.queriesPerKey + 1) * size
       let q = query.rows(segment).columns(columns)
-      let v = value.rows(segment).columns(shared)
       let o = output.rows(segment).columns(columns)
-      transpose(key.rows(segment).columns(shared), into: tiles.keys)
+      let keys = arithmetic.transposed(
+        key.rows(segment).columns(shared), in: tiles.keys, packed: tiles.keyRows)
+      let values = arithmetic.columns(value.rows(segment).columns(shared), in: tiles.packedValues)
       for first in stride(from: 0, to: segment.count, by: tileRows) {
-        let count = min(tileRows, segment.count - first)
-        let seen = first + count
-        let scores = tiles.scores
-        kernels.gemm(
-          count, wholeVectors(seen), size, shape.scale, q.base + first * q.stride, q.stride, 1, tiles.keys.base,
-          tiles.keys.stride, 0, scores.base, scores.stride)
+        let rows = first..<min(first + tileRows, segment.count)
+        let (count, seen) = (rows.count, rows.upperBound)
+        let scores = tiles.scores.rows(0..<count)
+        arithmetic.multiply(
+          arithmetic.rows(q.rows(rows), in: tiles.queryRows), keys, columns: wholeVectors(seen), scale: shape.scale,
+          into: scores)
         for row in 0..<count {
           let line = scores.base + row * scores.stride
           let valid = first + row + 1
@@ -121,9 +205,8 @@ public enum Attention {
           for column in valid..<seen { line[column] = 0 }
           logSumExp.base[head * query.rows + segment.lowerBound + first + row] = largest + log(tiles.sums[row])
         }
-        kernels.gemm(
-          count, size, seen, 1, scores.base, scores.stride, 1, v.base, v.stride, 0, o.base + first * o.stride,
-          o.stride)
+        arithmetic.multiply(
+          arithmetic.rows(scores.columns(0..<seen), in: scores), values, columns: size, into: o.rows(rows))
         for row in 0..<count { kernels.scale(size, 1 / tiles.sums[row], o.base + (first + row) * o.stride) }
       }
     }
@@ -135,10 +218,11 @@ public enum Attention {
   /// shares replace its columns of `query` and `dOutput`: nobody needs those afterwards.
   public static func backward(
     _ dOutput: Matrix, output: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
-    segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, pool: ThreadPool,
+    segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, isExact: Bool, pool: ThreadPool,
     scratch: [Scratch]
   ) {
     let kernels = VectorOperations.kernels
+    let arithmetic = Arithmetic(shape: shape, isExact: isExact)
     let size = shape.headSize
     let perKey = shape.queriesPerKey
     let groups = (segments.count - 1) * shape.keyValueHeadCount
@@ -149,13 +233,16 @@ public enum Attention {
       let tasksPerSegment = shape.headCount / headsPerTask
       let firstHead = task % tasksPerSegment * headsPerTask
       let segment = segments[task / tasksPerSegment]..<segments[task / tasksPerSegment + 1]
-      let tiles = Tiles(scratch[worker], shape: shape, length: segment.count, hasGradient: true)
+      let tiles = Tiles(
+        scratch[worker], shape: shape, length: segment.count, packs: arithmetic.packs, hasGradient: true)
       let sharedColumns = firstHead / perKey * size..<(firstHead / perKey + 1) * size
       let k = key.rows(segment).columns(sharedColumns)
       let dk = dKey.rows(segment).columns(sharedColumns)
       let dv = dValue.rows(segment).columns(sharedColumns)
-      transpose(k, into: tiles.keys)
-      transpose(value.rows(segment).columns(sharedColumns), into: tiles.values)
+      let transposedKeys = arithmetic.transposed(k, in: tiles.keys, packed: tiles.keyRows)
+      let transposedValues = arithmetic.transposed(
+        value.rows(segment).columns(sharedColumns), in: tiles.values, packed: tiles.valueRows)
+      let keys = arithmetic.columns(k, in: tiles.packedKeys)
       for head in firstHead..<firstHead + headsPerTask {
         let columns = head * size..<(head + 1) * size
         let q = query.rows(segment).columns(columns)
@@ -167,36 +254,38 @@ public enum Attention {
         VectorOperations.fill(keyShare, with: 0)
         VectorOperations.fill(valueShare, with: 0)
         for first in stride(from: 0, to: segment.count, by: tileRows) {
-          let count = min(tileRows, segment.count - first)
-          let seen = first + count
-          let p = tiles.scores
-          let dS = tiles.gradients
-          let qTile = q.base + first * q.stride
-          let dOTile = dO.base + first * dO.stride
-          kernels.gemm(
-            count, wholeVectors(seen), size, shape.scale, qTile, q.stride, 1, tiles.keys.base, tiles.keys.stride, 0,
-            p.base, p.stride)
-          kernels.gemm(
-            count, wholeVectors(seen), size, 1, dOTile, dO.stride, 1, tiles.values.base, tiles.values.stride, 0, dS.base, dS.stride)
+          let rows = first..<min(first + tileRows, segment.count)
+          let (count, seen) = (rows.count, rows.upperBound)
+          let p = tiles.scores.rows(0..<count)
+          let dS = tiles.gradients.rows(0..<count)
+          let qTile = q.rows(rows)
+          let dOTile = dO.rows(rows)
+          arithmetic.multiply(
+            arithmetic.rows(qTile, in: tiles.queryRows), transposedKeys, columns: wholeVectors(seen),
+            scale: shape.scale, into: p)
+          arithmetic.multiply(
+            arithmetic.rows(dOTile, in: tiles.outputRows), transposedValues, columns: wholeVectors(seen), into: dS)
           for row in 0..<count {
             let valid = first + row + 1
             let line = p.base + row * p.stride
             let gradient = dS.base + row * dS.stride
             _ = kernels.exp_shifted(
               valid, logSumExp.base[head * query.rows + segment.lowerBound + first + row], 1, line)
-            let mean = kernels.dot(size, dOTile + row * dO.stride, o.base + (first + row) * o.stride)
+            let mean = kernels.dot(size, dOTile.base + row * dO.stride, o.base + (first + row) * o.stride)
             kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
             for column in valid..<seen {
               line[column] = 0
               gradient[column] = 0
             }
           }
-          kernels.gemm(
-            count, size, seen, 1, dS.base, dS.stride, 1, k.base, k.stride, 0, dq.base + first * dq.stride, dq.stride)
-          kernels.gemm(
-            seen, size, count, 1, dS.base, 1, dS.stride, qTile, q.stride, 1, keyShare.base, keyShare.stride)
-          kernels.gemm(
-            seen, size, count, 1, p.base, 1, p.stride, dOTile, dO.stride, 1, valueShare.base, valueShare.stride)
+          let visible = dS.columns(0..<seen)
+          arithmetic.multiplyTransposed(
+            arithmetic.columns(visible, in: tiles.packedGradients),
+            arithmetic.columns(qTile, in: tiles.queryColumns), addingTo: keyShare)
+          arithmetic.multiplyTransposed(
+            arithmetic.columns(p.columns(0..<seen), in: tiles.packedScores),
+            arithmetic.columns(dOTile, in: tiles.outputColumns), addingTo: valueShare)
+          arithmetic.multiply(arithmetic.rows(visible, in: dS), keys, columns: size, into: dq.rows(rows))
         }
         if perKey > 1 {
           let isFirst = splits || head == firstHead

@@ -52,7 +52,7 @@ public struct InstructionSet: @unchecked Sendable {
   init?(named name: String) {
     let floatName =
       switch name {
-      case "avx512vnni": "avx512"
+      case "avx512vnni": el_float_kernels_named("avx512bf16") == nil ? "avx512" : "avx512bf16"
       case "avxvnni": "avx2"
       case "dotprod", "i8mm": "neon"
       default: name

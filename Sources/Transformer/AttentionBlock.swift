@@ -54,7 +54,8 @@ struct AttentionBlock {
     project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     Attention.forward(
       query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
-      into: kept.mixed, keeping: kept.logSumExp.elements, pool: engine.pool, scratch: workspace.attentionScratch)
+      into: kept.mixed, keeping: kept.logSumExp.elements, isExact: engine.precision == .f32, pool: engine.pool,
+      scratch: workspace.attentionScratch)
     finish(addingTo: y, layout: layout, kept: kept, pass: pass)
   }
 
@@ -97,7 +98,7 @@ struct AttentionBlock {
     Attention.backward(
       dMixed, output: kept.mixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
       segments: layout.segments, logSumExp: kept.logSumExp.elements, dQuery: dQuery, dKey: dKey, dValue: dValue,
-      pool: engine.pool, scratch: workspace.attentionScratch)
+      isExact: engine.precision == .f32, pool: engine.pool, scratch: workspace.attentionScratch)
     workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)
     workspace.rotary.applyInverse(to: dKey, positions: layout.positions, pool: engine.pool)
 

@@ -6,6 +6,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// Products of floats rounded to bfloat16, to nearest even: two of them, neighbours along the reduction, fill a word, and are
+// multiplied and added together. Words are moved as floats are.
+typedef struct {
+  // y[i][p] = x[i][2p] and x[i][2p + 1], for k columns of x; a last one without a neighbour gets a zero. y may be x.
+  void (*pack_rows)(size_t m, size_t k, const float *x, size_t ldx, float *y, size_t ldy);
+  // y[p][j] = x[2p][j] and x[2p + 1][j], for k rows of x and n columns, a multiple of 16.
+  void (*pack_columns)(size_t k, size_t n, const float *x, size_t ldx, float *y, size_t ldy);
+  // As `gemm` of floats; k counts words, n is a multiple of 16.
+  void (*gemm)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_row, size_t a_col, const float *b,
+               size_t ldb, float beta, float *c, size_t ldc);
+} el_pair_kernels;
+
 typedef struct {
   const char *name;
 
@@ -59,9 +71,11 @@ typedef struct {
   // c[i][j] (+)= alpha sum_k a[i][k] * b[j][k]: dot products of rows; for few rows of b and long k.
   void (*gemm_rows)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
                     float beta, float *c, size_t ldc);
+  // Null where a processor has no instruction for them.
+  const el_pair_kernels *pairs;
 } el_float_kernels;
 
-// The table for an instruction set: "portable", "avx2", "avx512", "neon"; null if this machine cannot run it.
+// The table for an instruction set: "portable", "avx2", "avx512", "avx512bf16", "neon"; null if this machine cannot run it.
 const el_float_kernels *el_float_kernels_named(const char *name);
 // The names that exist in this build, null-terminated, slowest first.
 const char *const *el_float_kernel_names(void);

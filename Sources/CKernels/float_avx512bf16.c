@@ -1,0 +1,18 @@
+// Float kernels: vectors of 16, AVX-512 with products of bfloat16.
+#if defined(__x86_64__)
+#include "include/float_kernels.h"
+
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+#define VW 16
+#define GEMM_ROWS 8
+#define FN(name) name##_avx512bf16
+#define KERNEL_NAME "avx512bf16"
+#define MULTIPLY_PAIRS(a, b, c) (vf) _mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b))
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma"))), \
+                             apply_to = function)
+#include "float_body.inc"
+#pragma clang attribute pop
+#endif
