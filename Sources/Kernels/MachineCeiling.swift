@@ -68,7 +68,7 @@ extension MatrixProduct {
     let codeBytes = (kernels.pointee.panel_code_bytes(weight.columns) + 63) / 64 * 64
     withUnsafePointer(to: x.native) { rows in
       let rows = UncheckedPointer(rows)
-      pool.run(panels, as: .integerProduct) { task, worker in
+      pool.run(panels, as: .integerProduct, inOrder: true) { task, worker in
         var panel = el_panel(
           codes: scratch[worker].base, scales: (scratch[worker].base + codeBytes).assumingMemoryBound(to: Float.self))
         for start in stride(from: 0, to: x.rows, by: 96) {

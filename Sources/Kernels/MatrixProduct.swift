@@ -191,7 +191,7 @@ public enum MatrixProduct {
       panels: panels(slice.count), panelsPerTask: layout.panelsPerTask, rows: x.rows, threadCount: pool.threadCount)
     let meanStride = x.meanCount * width
     withNative(x, weight) { rows, native in
-      pool.run(division.count, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
         let memory = scratch[worker].base
         let (range, tokens) = division.part(task)
         pool.meter.mark(.decode, worker: worker)
@@ -354,7 +354,7 @@ public enum MatrixProduct {
     let kernels = KernelTables.int8
     precondition(x.meanCount == 0, "a group of few rows keeps its mean")
     withNative(x, weight) { rows, native in
-      pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct) { task, worker in
+      pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct, inOrder: true) { task, worker in
         let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
         let buffer = scratch[worker].base + align(mostFewRows * fewTile * 4)
         let first = task * fewTile
@@ -402,7 +402,7 @@ public enum MatrixProduct {
       panels: panels(weight.columns), panelsPerTask: layout.panelsPerTask, rows: dy.rows, threadCount: pool.threadCount)
     let length = dy.native.columns
     withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
-      pool.run(division.count, as: .integerProduct) { task, worker in
+      pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
         let memory = scratch[worker].base
         let (range, tokens) = division.part(task)
         for first in stride(from: 0, to: length, by: slab) {

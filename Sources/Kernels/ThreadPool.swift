@@ -4,8 +4,9 @@ import Synchronization
 
 /// The one pool of worker threads; made once, used for every parallel loop.
 ///
-/// A loop is a number of tasks; workers take tasks in order from a shared counter. The split into tasks is the
-/// caller's, and no sum may depend on it: results are the same at any thread count.
+/// A loop is a number of tasks. Each worker begins with its own share of them, the same share in every loop over the same
+/// rows, so that it finds in its cache what it left there; then it helps the others. The split into tasks is the caller's,
+/// and no sum may depend on it: results are the same at any thread count.
 public final class ThreadPool: Sendable {
   /// What one loop is: runs task `task` on worker `worker` (`0 ..< threadCount`).
   public typealias Body = (_ task: Int, _ worker: Int) -> Void
@@ -19,7 +20,7 @@ public final class ThreadPool: Sendable {
   public init(threadCount: Int? = nil) {
     self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
     meter = WorkMeter(threadCount: self.threadCount)
-    crew = WorkCrew(meter: meter)
+    crew = WorkCrew(threadCount: self.threadCount, meter: meter)
     for worker in 1..<self.threadCount {
       let thread = Thread { [crew] in crew.work(as: worker) }
       thread.name = "edge-lora-\(worker)"
@@ -32,8 +33,10 @@ public final class ThreadPool: Sendable {
 
   /// Runs `body` for every task in `0 ..< taskCount` and returns when all are done. Not re-entrant.
   ///
-  /// - Parameter work: what the tasks count as until they mark themselves otherwise
-  public func run(_ taskCount: Int, as work: Work = .vector, _ body: Body) {
+  /// - Parameters:
+  ///   - work: what the tasks count as until they mark themselves otherwise
+  ///   - inOrder: tasks are taken in their order by whoever is free: for loops whose last tasks are small
+  public func run(_ taskCount: Int, as work: Work = .vector, inOrder: Bool = false, _ body: Body) {
     if threadCount == 1 || taskCount <= 1 {
       meter.mark(work, worker: 0)
       for task in 0..<taskCount { body(task, 0) }
@@ -41,7 +44,7 @@ public final class ThreadPool: Sendable {
       return
     }
     withoutActuallyEscaping(body) { escaping in
-      withUnsafePointer(to: escaping) { crew.run(taskCount, as: work, $0) }
+      withUnsafePointer(to: escaping) { crew.run(taskCount, as: work, shares: inOrder ? 1 : threadCount, $0) }
     }
   }
 }
@@ -51,31 +54,55 @@ public final class ThreadPool: Sendable {
 /// A loop is over when its tasks are done, not when all workers have seen it: one that sleeps through a short loop holds
 /// nobody up. Whoever comes late finds no task left, and touches nothing of the loop.
 private final class WorkCrew: @unchecked Sendable {
-  // @unchecked: `job`, `work`, `taskCount` and `stopping` change only while `condition` is locked.
+  // @unchecked: `job`, `work`, `tasks` and `stopping` change only while `condition` is locked; `cursors` are atomics in
+  // memory that this object owns.
 
   private let meter: WorkMeter
   private let condition = NSCondition()
   private let finished = NSCondition()
-  /// Number of the loop, and its next task in the lower half: a task can only be taken from the loop that it belongs to.
-  private let state = Atomic<UInt64>(0)
+  /// The tasks of a loop in equal shares, one after the other.
+  private struct Tasks {
+    var count = 0
+    var shares = 1
+
+    func share(_ index: Int) -> Range<Int> { count * index / shares..<count * (index + 1) / shares }
+  }
+
+  /// Number of the loop.
+  private let loop = Atomic<UInt64>(0)
+  /// For each share of the tasks, in a cache line of its own, the loop's number and the next task in the lower half: a task
+  /// can only be taken from the loop that it belongs to.
+  private let cursors: UnsafeMutablePointer<Atomic<UInt64>>
+  private let threadCount: Int
+  private static let stride = 8
   private let doneTasks = Atomic<Int>(0)
-  private var taskCount = 0
+  private var tasks = Tasks()
   private var job: UnsafeRawPointer?
   private var work = Work.vector
   private var stopping = false
 
-  init(meter: WorkMeter) { self.meter = meter }
+  init(threadCount: Int, meter: WorkMeter) {
+    self.meter = meter
+    self.threadCount = threadCount
+    cursors = .allocate(capacity: threadCount * Self.stride)
+    for place in 0..<threadCount * Self.stride { (cursors + place).initialize(to: Atomic<UInt64>(0)) }
+  }
 
-  func run(_ taskCount: Int, as work: Work, _ body: UnsafePointer<ThreadPool.Body>) {
+  deinit {
+    cursors.deinitialize(count: threadCount * Self.stride)
+    cursors.deallocate()
+  }
+
+  func run(_ taskCount: Int, as work: Work, shares: Int, _ body: UnsafePointer<ThreadPool.Body>) {
     condition.lock()
     job = UnsafeRawPointer(body)
     self.work = work
-    self.taskCount = taskCount
+    tasks = Tasks(count: taskCount, shares: shares)
     doneTasks.store(0, ordering: .relaxed)
     let loop = nextLoop()
     condition.broadcast()
     condition.unlock()
-    takeTasks(of: loop, count: taskCount, as: work, body, worker: 0)
+    takeTasks(of: loop, tasks, as: work, body, worker: 0)
     waitForTasks(taskCount)
     meter.mark(.serial, worker: 0)
   }
@@ -88,32 +115,41 @@ private final class WorkCrew: @unchecked Sendable {
     condition.unlock()
   }
 
-  /// Begins a loop; call while `condition` is locked.
+  /// Begins a loop with `tasks`; call while `condition` is locked.
   private func nextLoop() -> UInt64 {
-    let loop = state.load(ordering: .relaxed) >> 32 + 1
-    state.store(loop << 32, ordering: .releasing)
-    return loop
+    let next = loop.load(ordering: .relaxed) + 1
+    for share in 0..<tasks.shares {
+      (cursors + share * Self.stride).pointee.store(
+        next << 32 | UInt64(tasks.share(share).lowerBound), ordering: .relaxed)
+    }
+    loop.store(next, ordering: .releasing)
+    return next
   }
 
   private func takeTasks(
-    of loop: UInt64, count: Int, as work: Work, _ body: UnsafePointer<ThreadPool.Body>, worker: Int
+    of loop: UInt64, _ tasks: Tasks, as work: Work, _ body: UnsafePointer<ThreadPool.Body>, worker: Int
   ) {
     meter.mark(work, worker: worker)
-    var seen = state.load(ordering: .relaxed)
-    while seen >> 32 == loop && seen & 0xFFFF_FFFF < UInt64(count) {
-      let (taken, now) = state.compareExchange(
-        expected: seen, desired: seen + 1, ordering: .acquiringAndReleasing)
-      guard taken else {
-        seen = now
-        continue
+    for offset in 0..<tasks.shares {
+      let share = (worker + offset) % tasks.shares
+      let end = UInt64(tasks.share(share).upperBound)
+      let cursor = cursors + share * Self.stride
+      var seen = cursor.pointee.load(ordering: .relaxed)
+      while seen >> 32 == loop && seen & 0xFFFF_FFFF < end {
+        let (taken, now) = cursor.pointee.compareExchange(
+          expected: seen, desired: seen + 1, ordering: .acquiringAndReleasing)
+        guard taken else {
+          seen = now
+          continue
+        }
+        body.pointee(Int(seen & 0xFFFF_FFFF), worker)
+        if doneTasks.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == tasks.count && worker != 0 {
+          finished.lock()
+          finished.signal()
+          finished.unlock()
+        }
+        seen = cursor.pointee.load(ordering: .relaxed)
       }
-      body.pointee(Int(seen & 0xFFFF_FFFF), worker)
-      if doneTasks.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == count && worker != 0 {
-        finished.lock()
-        finished.signal()
-        finished.unlock()
-      }
-      seen = state.load(ordering: .relaxed)
     }
     meter.mark(.idle, worker: worker)
   }
@@ -137,17 +173,17 @@ private final class WorkCrew: @unchecked Sendable {
   func work(as worker: Int) {
     var seen: UInt64 = 0
     while true {
-      _ = spin { state.load(ordering: .acquiring) >> 32 != seen }
+      _ = spin { loop.load(ordering: .acquiring) != seen }
       condition.lock()
-      while state.load(ordering: .acquiring) >> 32 == seen { condition.wait() }
-      seen = state.load(ordering: .acquiring) >> 32
+      while loop.load(ordering: .acquiring) == seen { condition.wait() }
+      seen = loop.load(ordering: .acquiring)
       let pointer = stopping ? nil : job
-      let count = taskCount
+      let tasks = tasks
       let work = work
       condition.unlock()
       guard let pointer else { return }
       takeTasks(
-        of: seen, count: count, as: work, pointer.assumingMemoryBound(to: ThreadPool.Body.self), worker: worker)
+        of: seen, tasks, as: work, pointer.assumingMemoryBound(to: ThreadPool.Body.self), worker: worker)
     }
   }
 }
