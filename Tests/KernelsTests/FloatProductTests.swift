@@ -52,6 +52,42 @@ func floatProductsMatchFP64(m: Int, n: Int, k: Int) {
   }
 }
 
+/// `x` rounded to bfloat16, to nearest even.
+private func bfloat16(_ x: Float) -> Double {
+  Double(Float(bitPattern: (x.bitPattern &+ 0x7FFF &+ (x.bitPattern >> 16 & 1)) & 0xFFFF_0000))
+}
+
+/// Both ways of packing, and a product whose left operand lies in rows or in columns.
+@Test(arguments: [(24, 48, 33), (7, 64, 1), (9, 16, 64), (31, 32, 70)])
+func productsOfPairsMatchRoundedOperands(m: Int, n: Int, k: Int) {
+  var generator = Generator()
+  let a = (0..<m * k).map { _ in generator.next() }
+  let b = (0..<k * n).map { _ in generator.next() }
+  // the left operand as columns, of whole vectors
+  let width = (m + 15) / 16 * 16
+  let transposed = (0..<k * width).map { $0 % width < m ? a[$0 % width * k + $0 / width] : 0 }
+  let words = (k + 1) / 2
+  for pairs in floatTables().compactMap({ $0.pointee.pairs?.pointee }) {
+    var (rows, columns) = ([Float](repeating: 0, count: m * (words + 1)), [Float](repeating: 0, count: words * width))
+    var right = [Float](repeating: 0, count: words * n)
+    pairs.pack_rows(m, k, a, k, &rows, words + 1)
+    pairs.pack_columns(k, width, transposed, width, &columns, width)
+    pairs.pack_columns(k, n, b, n, &right, n)
+    for beta in [Float(0), 1] {
+      var (c, d) = ([Float](repeating: 2, count: m * n), [Float](repeating: 2, count: m * n))
+      pairs.gemm(m, n, words, 0.5, rows, words + 1, 1, right, n, beta, &c, n)
+      pairs.gemm(m, n, words, 0.5, columns, 1, width, right, n, beta, &d, n)
+      #expect(c == d)
+      for i in 0..<m {
+        for j in 0..<n {
+          let sum = (0..<k).reduce(0.0) { $0 + bfloat16(a[i * k + $1]) * bfloat16(b[$1 * n + j]) }
+          #expect(abs(Double(c[i * n + j]) - (2 * Double(beta) + 0.5 * sum)) < 1e-5)
+        }
+      }
+    }
+  }
+}
+
 @Test(arguments: [(7, 9, 13), (3, 4, 8), (1, 1, 3), (10, 5, 65)])
 func dotProductsOfRowsMatchFP64(m: Int, n: Int, k: Int) {
   var generator = Generator()

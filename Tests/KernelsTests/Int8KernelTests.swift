@@ -100,6 +100,50 @@ func productsWithRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduct
   }
 }
 
+/// Terms that go along with a product give the bits of terms that are added before it.
+@Test(arguments: [(17, 192, 32), (8, 1088, 31), (1, 64, 7), (23, 64, 16)], [false, true])
+func termsJoinTheProductToTheBit(shape: (rows: Int, reduction: Int, columns: Int), accumulate: Bool) {
+  let weight = MadeUpMatrix(.nf4, rows: 37, columns: shape.reduction)
+  let (stride, firstRow) = (shape.columns + 3, 2)
+  var generator = Generator()
+  let factors = (0..<4).map { _ in (0..<40 * 40).map { _ in generator.next() } }
+  for kernels in kernelTables() where kernels.pointee.gemm_adding != nil {
+    let bench = Bench(kernels: kernels)
+    var x = bench.rows(shape.rows + firstRow, count: shape.reduction, block: 64)
+    var panel = bench.panel(reduction: shape.reduction, block: 64)
+    kernels.pointee.decode_rows(&weight.native, 0, 64, &panel.native)
+    let start = (0..<shape.rows * stride).map { Float($0 % 13) / 8 }
+    var (apart, together) = (start, start)
+    factors[0].withUnsafeBufferPointer { x0 in
+      factors[1].withUnsafeBufferPointer { w0 in
+        factors[2].withUnsafeBufferPointer { x1 in
+          factors[3].withUnsafeBufferPointer { w1 in
+            let terms = [
+              el_term(count: 5, scale: 1, x: x0.baseAddress, ldx: 6, w: w0.baseAddress, ldw: 32),
+              el_term(count: 8, scale: 0.7, x: x1.baseAddress, ldx: 9, w: w1.baseAddress, ldw: 40),
+            ]
+            for (index, term) in terms.enumerated() {
+              el_float_kernels_named("portable")?.pointee.gemm(
+                shape.rows, shape.columns, term.count, term.scale, term.x, term.ldx, 1, term.w, term.ldw,
+                accumulate || index > 0 ? 1 : 0, &apart, stride)
+            }
+            kernels.pointee.gemm_adding(
+              &x.native, firstRow, shape.rows, 0, shape.reduction, &panel.native, &together, stride, shape.columns,
+              accumulate ? 1 : 0, terms, terms.count)
+          }
+        }
+      }
+    }
+    // a sum that starts from nothing, over all rows, and then the rows in question
+    var product = [Float](repeating: 0, count: (shape.rows + firstRow) * stride)
+    for i in 0..<shape.rows * stride { product[firstRow * stride + i] = apart[i] }
+    kernels.pointee.gemm(
+      &x.native, 0, shape.rows + firstRow, 0, shape.reduction, &panel.native, &product, stride, shape.columns, 1)
+    #expect(bits(Array(product[(firstRow * stride)...])) == bits(together), "\(String(cString: kernels.pointee.name))")
+    withExtendedLifetime((x.memory, panel.memory)) {}
+  }
+}
+
 @Test(arguments: StoredKind.allCases, [(17, 0, 192), (9, 64, 128), (13, 128, 320), (1, 0, 64), (30, 64, 64)])
 func productsWithColumnsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, first: Int, reduction: Int)) {
   // 401 rows: the last block of the reduction is not full
