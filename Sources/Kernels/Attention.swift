@@ -33,7 +33,9 @@ public enum Attention {
   /// As many columns as fill the longest vectors; what stands in the last ones means nothing.
   private static func wholeVectors(_ columns: Int) -> Int { (columns + 15) / 16 * 16 }
 
-  /// How the products are computed: in floats, or twice as fast in pairs of bfloat16, each pair a word. Sums are floats.
+  /// How the products with and for the weights of the softmax are computed: in floats, or twice as fast in pairs of
+  /// bfloat16, each pair a word. Sums are floats, and so are the products under the exponential, which would magnify what
+  /// they lack.
   private struct Arithmetic {
     private let pairs: UnsafePointer<el_pair_kernels>?
 
@@ -58,45 +60,49 @@ public enum Attention {
       return Matrix(space.base, rows: (x.rows + 1) / 2, columns: x.columns, stride: space.stride)
     }
 
-    /// `xᵀ` for products that sum over its rows, `[words, rows]` in `space`.
-    /// - Parameter packed: space for `[rows, words]`
-    func transposed(_ x: Matrix, in space: Matrix, packed: Matrix) -> Matrix {
-      let x = rows(x, in: packed)
-      VectorOperations.kernels.transpose(x.rows, x.columns, x.base, x.stride, space.base, space.stride)
-      return Matrix(space.base, rows: x.columns, columns: x.rows, stride: space.stride)
-    }
-
-    /// `c = scale * a b`, for some columns of `b`.
-    func multiply(_ a: Matrix, _ b: Matrix, columns: Int, scale: Float = 1, into c: Matrix) {
-      multiply(a.rows, columns, a.columns, scale, a, rowStride: a.stride, columnStride: 1, b, beta: 0, c)
+    /// `c = a b`, for some columns of `b`.
+    func multiply(_ a: Matrix, _ b: Matrix, columns: Int, into c: Matrix) {
+      multiply(a.rows, columns, a.columns, a, rowStride: a.stride, columnStride: 1, b, beta: 0, c)
     }
 
     /// `c += aᵀ b`
     func multiplyTransposed(_ a: Matrix, _ b: Matrix, addingTo c: Matrix) {
-      multiply(a.columns, b.columns, a.rows, 1, a, rowStride: 1, columnStride: a.stride, b, beta: 1, c)
+      multiply(a.columns, b.columns, a.rows, a, rowStride: 1, columnStride: a.stride, b, beta: 1, c)
     }
 
     private func multiply(
-      _ m: Int, _ n: Int, _ k: Int, _ scale: Float, _ a: Matrix, rowStride: Int, columnStride: Int, _ b: Matrix,
-      beta: Float, _ c: Matrix
+      _ m: Int, _ n: Int, _ k: Int, _ a: Matrix, rowStride: Int, columnStride: Int, _ b: Matrix, beta: Float, _ c: Matrix
     ) {
       if let pairs {
-        pairs.pointee.gemm(
-          m, n, k, scale, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
+        pairs.pointee.gemm(m, n, k, 1, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
       } else {
         KernelTables.float.pointee.gemm(
-          m, n, k, scale, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
+          m, n, k, 1, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
       }
     }
   }
 
+  private static func transpose(_ x: Matrix, into y: Matrix) {
+    VectorOperations.kernels.transpose(x.rows, x.columns, x.base, x.stride, y.base, y.stride)
+  }
+
+  /// Products of a tile of queries with the keys that it sees, under the exponential.
+  private static func score(_ q: Matrix, _ transposedKeys: Matrix, seen: Int, shape: AttentionShape, into scores: Matrix)
+  {
+    KernelTables.float.pointee.gemm(
+      q.rows, wholeVectors(seen), shape.headSize, shape.scale, q.base, q.stride, 1, transposedKeys.base,
+      transposedKeys.stride, 0, scores.base, scores.stride)
+  }
+
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
   public static func scratchByteCount(shape: AttentionShape, length: Int, hasGradient: Bool) -> Int {
-    let packed =
-      Arithmetic(shape: shape, isExact: false).packs ? tileRows * (distance(length) + 2 * shape.headSize) : 0
-    let shares = hasGradient ? 2 * shareCount(shape, length) : 0
-    let tiles = (2 * shape.headSize + 2 * tileRows) * distance(length) + tileRows
-    return ((tiles + packed + shares) * 4 + 63) / 64 * 64
+    let size = shape.headSize
+    let tiles = (2 * size + 2 * tileRows) * distance(length) + tileRows
+    var gradient = hasGradient ? 2 * shareCount(shape, length) : 0
+    if hasGradient && Arithmetic(shape: shape, isExact: false).packs {
+      gradient += (length + 1) / 2 * size + tileRows * distance(length) + 3 * tileRows / 2 * size
+    }
+    return ((tiles + gradient) * 4 + 63) / 64 * 64
   }
 
   /// Elements of what one head adds to a gradient that it has in common with others.
@@ -104,8 +110,8 @@ public enum Attention {
     shape.queriesPerKey > 1 ? length * shape.headSize : 0
   }
 
-  /// Memory of one task: transposed keys and values of a sample, two tiles of scores, and what a head adds to the gradients
-  /// of its keys and values. The last come last: where nothing goes back they take no memory.
+  /// Memory of one task: transposed keys and values of a sample, two tiles of scores, operands in pairs, and what a head adds
+  /// to the gradients of its keys and values. What only the way back needs comes last: elsewhere it takes no memory.
   private struct Tiles {
     let keys: Matrix  // [head size, length]
     let values: Matrix  // [head size, length]
@@ -113,20 +119,18 @@ public enum Attention {
     let gradients: Matrix  // [tile, length]
     let sums: UnsafeMutablePointer<Float>  // [tile]
 
-    // Pairs, where products are computed in them: below the transposed keys and values, which are half as high then, the
-    // same packed along the other dimension, and those of a tile.
-    let packedKeys: Matrix  // [length / 2, head size]
-    let packedValues: Matrix  // [length / 2, head size]
-    let keyRows: Matrix  // [length, head size / 2], where `packedKeys` come later
-    let valueRows: Matrix  // [length, head size / 2], where `packedValues` come later
-    let packedScores: Matrix  // [tile / 2, length]
-    let packedGradients: Matrix  // [tile / 2, length]
-    let queryRows: Matrix  // [tile, head size / 2]
+    // Pairs, where products are computed in them. Those of the transposed values fill the upper half of `values`; in the
+    // lower one stand first the rows that are transposed, then the values packed along their columns.
+    let valueRows: Matrix  // [length, head size / 2]
+    let valueColumns: Matrix  // [length / 2, head size]
+    let keyColumns: Matrix  // [length / 2, head size]
+    let scoreColumns: Matrix  // [tile / 2, length]
+    let gradientColumns: Matrix  // [tile / 2, length]
     let queryColumns: Matrix  // [tile / 2, head size]
     let outputRows: Matrix  // [tile, head size / 2]
     let outputColumns: Matrix  // [tile / 2, head size]
 
-    let keyShare: Matrix  // [length, head size]; empty if heads share no keys, or nothing goes back
+    let keyShare: Matrix  // [length, head size]; empty if heads share no keys
     let valueShare: Matrix  // [length, head size]
 
     init(_ scratch: Scratch, shape: AttentionShape, length: Int, packs: Bool, hasGradient: Bool = false) {
@@ -146,17 +150,16 @@ public enum Attention {
       gradients = take(tileRows, length, stride: stride)
       sums = base
       base += tileRows
-      let pairRows = packs ? tileRows / 2 : 0
-      packedKeys = Matrix(keys.base + size / 2 * stride, rows: packs ? (length + 1) / 2 : 0, columns: size)
-      packedValues = Matrix(values.base + size / 2 * stride, rows: packs ? (length + 1) / 2 : 0, columns: size)
-      keyRows = Matrix(packedKeys.base, rows: packs ? length : 0, columns: size / 2)
-      valueRows = Matrix(packedValues.base, rows: packs ? length : 0, columns: size / 2)
-      packedScores = take(pairRows, length, stride: stride)
-      packedGradients = take(pairRows, length, stride: stride)
-      queryRows = take(2 * pairRows, size / 2, stride: size / 2)
-      queryColumns = take(pairRows, size, stride: size)
-      outputRows = take(2 * pairRows, size / 2, stride: size / 2)
-      outputColumns = take(pairRows, size, stride: size)
+      let lower = values.base + size / 2 * stride
+      valueRows = Matrix(lower, rows: packs ? length : 0, columns: size / 2)
+      valueColumns = Matrix(lower, rows: packs ? (length + 1) / 2 : 0, columns: size)
+      let (wholeRows, halfRows) = packs && hasGradient ? (tileRows, tileRows / 2) : (0, 0)
+      keyColumns = take(halfRows == 0 ? 0 : (length + 1) / 2, size, stride: size)
+      scoreColumns = take(halfRows, length, stride: stride)
+      gradientColumns = take(halfRows, length, stride: stride)
+      queryColumns = take(halfRows, size, stride: size)
+      outputRows = take(wholeRows, size / 2, stride: size / 2)
+      outputColumns = take(halfRows, size, stride: size)
       let count = hasGradient ? shareCount(shape, length) : 0
       keyShare = take(count / size, size, stride: size)
       valueShare = take(count / size, size, stride: size)
@@ -187,16 +190,13 @@ public enum Attention {
       let shared = head / shape.queriesPerKey * size..<(head / shape.queriesPerKey + 1) * size
       let q = query.rows(segment).columns(columns)
       let o = output.rows(segment).columns(columns)
-      let keys = arithmetic.transposed(
-        key.rows(segment).columns(shared), in: tiles.keys, packed: tiles.keyRows)
-      let values = arithmetic.columns(value.rows(segment).columns(shared), in: tiles.packedValues)
+      transpose(key.rows(segment).columns(shared), into: tiles.keys)
+      let values = arithmetic.columns(value.rows(segment).columns(shared), in: tiles.valueColumns)
       for first in stride(from: 0, to: segment.count, by: tileRows) {
         let rows = first..<min(first + tileRows, segment.count)
         let (count, seen) = (rows.count, rows.upperBound)
         let scores = tiles.scores.rows(0..<count)
-        arithmetic.multiply(
-          arithmetic.rows(q.rows(rows), in: tiles.queryRows), keys, columns: wholeVectors(seen), scale: shape.scale,
-          into: scores)
+        score(q.rows(rows), tiles.keys, seen: seen, shape: shape, into: scores)
         for row in 0..<count {
           let line = scores.base + row * scores.stride
           let valid = first + row + 1
@@ -217,7 +217,7 @@ public enum Attention {
   /// Heads that share keys and values are summed in their order, whoever computes them. Where each is a task of its own, its
   /// shares replace its columns of `query` and `dOutput`: nobody needs those afterwards.
   public static func backward(
-    _ dOutput: Matrix, output: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
+    _ dOutput: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
     segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, isExact: Bool, pool: ThreadPool,
     scratch: [Scratch]
   ) {
@@ -239,14 +239,14 @@ public enum Attention {
       let k = key.rows(segment).columns(sharedColumns)
       let dk = dKey.rows(segment).columns(sharedColumns)
       let dv = dValue.rows(segment).columns(sharedColumns)
-      let transposedKeys = arithmetic.transposed(k, in: tiles.keys, packed: tiles.keyRows)
-      let transposedValues = arithmetic.transposed(
-        value.rows(segment).columns(sharedColumns), in: tiles.values, packed: tiles.valueRows)
-      let keys = arithmetic.columns(k, in: tiles.packedKeys)
+      transpose(k, into: tiles.keys)
+      let keys = arithmetic.columns(k, in: tiles.keyColumns)
+      let v = arithmetic.rows(value.rows(segment).columns(sharedColumns), in: tiles.valueRows)
+      transpose(v, into: tiles.values)
+      let transposedValues = tiles.values.rows(0..<v.columns)
       for head in firstHead..<firstHead + headsPerTask {
         let columns = head * size..<(head + 1) * size
         let q = query.rows(segment).columns(columns)
-        let o = output.rows(segment).columns(columns)
         let dq = dQuery.rows(segment).columns(columns)
         let dO = dOutput.rows(segment).columns(columns)
         let keyShare = perKey > 1 ? tiles.keyShare : dk
@@ -260,9 +260,7 @@ public enum Attention {
           let dS = tiles.gradients.rows(0..<count)
           let qTile = q.rows(rows)
           let dOTile = dO.rows(rows)
-          arithmetic.multiply(
-            arithmetic.rows(qTile, in: tiles.queryRows), transposedKeys, columns: wholeVectors(seen),
-            scale: shape.scale, into: p)
+          score(qTile, tiles.keys, seen: seen, shape: shape, into: p)
           arithmetic.multiply(
             arithmetic.rows(dOTile, in: tiles.outputRows), transposedValues, columns: wholeVectors(seen), into: dS)
           for row in 0..<count {
@@ -271,7 +269,9 @@ public enum Attention {
             let gradient = dS.base + row * dS.stride
             _ = kernels.exp_shifted(
               valid, logSumExp.base[head * query.rows + segment.lowerBound + first + row], 1, line)
-            let mean = kernels.dot(size, dOTile.base + row * dO.stride, o.base + (first + row) * o.stride)
+            // The mean from the same products that it is taken from: what is wrong with them cancels where one key has
+            // nearly all of the weight.
+            let mean = kernels.dot(valid, line, gradient)
             kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
             for column in valid..<seen {
               line[column] = 0
@@ -280,10 +280,10 @@ public enum Attention {
           }
           let visible = dS.columns(0..<seen)
           arithmetic.multiplyTransposed(
-            arithmetic.columns(visible, in: tiles.packedGradients),
+            arithmetic.columns(visible, in: tiles.gradientColumns),
             arithmetic.columns(qTile, in: tiles.queryColumns), addingTo: keyShare)
           arithmetic.multiplyTransposed(
-            arithmetic.columns(p.columns(0..<seen), in: tiles.packedScores),
+            arithmetic.columns(p.columns(0..<seen), in: tiles.scoreColumns),
             arithmetic.columns(dOTile, in: tiles.outputColumns), addingTo: valueShare)
           arithmetic.multiply(arithmetic.rows(visible, in: dS), keys, columns: size, into: dq.rows(rows))
         }

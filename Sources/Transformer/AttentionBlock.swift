@@ -96,7 +96,7 @@ struct AttentionBlock {
     let dKey = workspace.keyGradient.rows(tokens)
     let dValue = workspace.valueGradient.rows(tokens)
     Attention.backward(
-      dMixed, output: kept.mixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
+      dMixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
       segments: layout.segments, logSumExp: kept.logSumExp.elements, dQuery: dQuery, dKey: dKey, dValue: dValue,
       isExact: engine.precision == .f32, pool: engine.pool, scratch: workspace.attentionScratch)
     workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)

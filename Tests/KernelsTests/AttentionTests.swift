@@ -38,7 +38,7 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int) -> 
   let output = elements(o)
   let (dq, dk, dv) = (storage(107, width), storage(107, sharedWidth), storage(107, sharedWidth))
   Attention.backward(
-    dO, output: o, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq,
+    dO, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq,
     dKey: dk, dValue: dv, isExact: isExact, pool: pool, scratch: memory)
   return [output] + [dq, dk, dv].map(elements)
 }
@@ -84,7 +84,7 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int) -> 
   _ = value()
   let (dq, dk, dv) = (storage(tokens, 16), storage(tokens, 8), storage(tokens, 8))
   Attention.backward(
-    dO, output: o, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq, dKey: dk,
+    dO, query: q, key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq, dKey: dk,
     dValue: dv, isExact: true, pool: pool, scratch: scratch)
   for (matrix, gradient) in [(q, dq), (k, dk), (v, dv)] {
     for index in stride(from: 0, to: matrix.rows * matrix.columns, by: 7) {
