@@ -71,7 +71,8 @@ public enum Attention {
     }
 
     private func multiply(
-      _ m: Int, _ n: Int, _ k: Int, _ a: Matrix, rowStride: Int, columnStride: Int, _ b: Matrix, beta: Float, _ c: Matrix
+      _ m: Int, _ n: Int, _ k: Int, _ a: Matrix, rowStride: Int, columnStride: Int, _ b: Matrix, beta: Float,
+      _ c: Matrix
     ) {
       if let pairs {
         pairs.pointee.gemm(m, n, k, 1, a.base, rowStride, columnStride, b.base, b.stride, beta, c.base, c.stride)
@@ -87,8 +88,9 @@ public enum Attention {
   }
 
   /// Products of a tile of queries with the keys that it sees, under the exponential.
-  private static func score(_ q: Matrix, _ transposedKeys: Matrix, seen: Int, shape: AttentionShape, into scores: Matrix)
-  {
+  private static func score(
+    _ q: Matrix, _ transposedKeys: Matrix, seen: Int, shape: AttentionShape, into scores: Matrix
+  ) {
     KernelTables.float.pointee.gemm(
       q.rows, wholeVectors(seen), shape.headSize, shape.scale, q.base, q.stride, 1, transposedKeys.base,
       transposedKeys.stride, 0, scores.base, scores.stride)

@@ -210,6 +210,11 @@ public struct TrainingOptions: Sendable {
     if !mayReplace, FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
   }
 
+  /// Where layer inputs may wait in a file: the folder that the run writes to.
+  var spillDirectory: String {
+    gradientFile.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path } ?? output
+  }
+
   /// What a resumed run must share with the one that wrote the checkpoint.
   var fingerprint: String {
     [

@@ -71,7 +71,8 @@ public final class TrainingRun {
         model: model, adapter: adapter, precision: options.precision, pool: pool, rowsPerStep: rowsPerStep,
         microBatchSize: options.microBatchSize, rowLength: rowLength,
         processByteCount: ProcessMemory.residentBytes + room,
-        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output, speed: speed, wishes: wishes)
+        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.spillDirectory, speed: speed, wishes: wishes
+      )
     }
     func dropWhatIsRead() {
       store.dropPages()
@@ -85,7 +86,7 @@ public final class TrainingRun {
       * MemoryLayout<Float>.stride
     let needed = store.byteCount + layerInputs + (options.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
-      model, precision: options.precision, spillDirectory: options.output,
+      model, precision: options.precision, spillDirectory: options.spillDirectory,
       cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
     dropWhatIsRead()
     planner = try makePlanner(speed)

@@ -144,6 +144,16 @@ import WeightStore
   }
 }
 
+/// Gradients alone leave no output folder, so layer inputs go where they go.
+@Test func gradientsAreDumpedWithLayerInputsInAFile() throws {
+  try withFolder { folder in
+    let gradients = "\(folder)/gradients.safetensors"
+    try train("\(folder)/adapter", ["dump-gradients": [gradients], "layer-inputs": ["spilled"]])
+    #expect(FileManager.default.fileExists(atPath: gradients))
+    #expect(!FileManager.default.fileExists(atPath: "\(folder)/adapter"))
+  }
+}
+
 /// A limit that counts the page cache sees weights on their way from storage as well.
 @Test func aBudgetHasRoomForWhatIsReadAhead() throws {
   let model = try CausalLanguageModel(store: WeightStore.open(tinyLlama))
