@@ -2,22 +2,42 @@
 #ifndef EDGELORA_EMULATED_IMMINTRIN_H
 #define EDGELORA_EMULATED_IMMINTRIN_H
 #include_next <immintrin.h>
+#define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
 
-#define __m512 simde__m512
-#define __m512i simde__m512i
-#define __mmask16 simde__mmask16
-#define _mm512_castsi512_ps simde_mm512_castsi512_ps
-#define _mm512_dpbusd_epi32 simde_mm512_dpbusd_epi32
-#define _mm512_fmadd_ps simde_mm512_fmadd_ps
-#define _mm512_loadu_ps simde_mm512_loadu_ps
-#define _mm512_loadu_si512 simde_mm512_loadu_si512
-#define _mm512_mul_ps simde_mm512_mul_ps
-#define _mm512_set1_epi32 simde_mm512_set1_epi32
-#define _mm512_set1_ps simde_mm512_set1_ps
-#define _mm512_setzero_ps simde_mm512_setzero_ps
-#undef _mm256_dpbusd_epi32
-#define _mm256_dpbusd_epi32 simde_mm256_dpbusd_epi32
+// What SIMDe lacks: NAME of an array of 16 elements, each computed by VALUE from that of the argument.
+#define EACH_ELEMENT(...) EACH_ELEMENT_OF(__VA_ARGS__)
+#define EACH_ELEMENT_OF(NAME, RESULT, LOAD, TO, ARGUMENT, STORE, FROM, VALUE)             \
+  static inline RESULT emulated_##NAME(ARGUMENT x) {                                   \
+    FROM v[16];                                                                        \
+    TO result[16];                                                                     \
+    STORE((void *)v, x);                                                               \
+    for (int i = 0; i < 16; i++) result[i] = VALUE;                                    \
+    return LOAD(result);                                                               \
+  }
+#define FLOATS simde__m512, simde_mm512_loadu_ps, float
+#define INTEGERS simde__m512i, simde_mm512_loadu_si512, int32_t
+EACH_ELEMENT(cvtps_epi32, INTEGERS, simde__m512, simde_mm512_storeu_ps, float, _mm_cvtss_si32(_mm_set_ss(v[i])))
+EACH_ELEMENT(cvtepi32_ps, FLOATS, simde__m512i, simde_mm512_storeu_si512, int32_t, (float)v[i])
+EACH_ELEMENT(cvtepi8_epi32, INTEGERS, __m128i, _mm_storeu_si128, int8_t, v[i])
+EACH_ELEMENT(cvtepu8_epi32, INTEGERS, __m128i, _mm_storeu_si128, uint8_t, v[i])
+EACH_ELEMENT(cvtepu16_epi32, INTEGERS, __m256i, _mm256_storeu_si256, uint16_t, v[i])
+EACH_ELEMENT(cvtph_ps, FLOATS, __m256i, _mm256_storeu_si256, uint16_t, _cvtsh_ss(v[i]))
+#define _mm512_cvtps_epi32 emulated_cvtps_epi32
+#define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+#define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
+#define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
+#define _mm512_cvtepu16_epi32 emulated_cvtepu16_epi32
+#define _mm512_cvtph_ps emulated_cvtph_ps
+
+static inline int32_t emulated_reduce_add_epi32(simde__m512i x) {
+  int32_t v[16], sum = 0;
+  simde_mm512_storeu_si512(v, x);
+  for (int i = 0; i < 16; i++) sum += v[i];
+  return sum;
+}
+#undef _mm512_reduce_add_epi32
+#define _mm512_reduce_add_epi32 emulated_reduce_add_epi32
 
 static inline simde__m512 emulated_maskz_loadu_ps(simde__mmask16 mask, const float *p) {
   float v[16] = {0};
@@ -34,21 +54,6 @@ static inline void emulated_mask_storeu_ps(float *p, simde__mmask16 mask, simde_
     if (mask >> i & 1) p[i] = v[i];
 }
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
-
-#define _mm512_setzero_si512 simde_mm512_setzero_si512
-#define _mm512_and_si512 simde_mm512_and_si512
-#define _mm512_max_epi32 simde_mm512_max_epi32
-#define _mm512_castsi512_si256 simde_mm512_castsi512_si256
-#define _mm512_extracti64x4_epi64 simde_mm512_extracti64x4_epi64
-#define _mm512_cvtsepi32_epi8 simde_mm512_cvtsepi32_epi8
-static inline simde__m512i emulated_cvtps_epi32(simde__m512 x) {
-  float v[16];
-  int32_t rounded[16];
-  simde_mm512_storeu_ps(v, x);
-  for (int i = 0; i < 16; i += 8) _mm256_storeu_si256((__m256i *)(rounded + i), _mm256_cvtps_epi32(_mm256_loadu_ps(v + i)));
-  return simde_mm512_loadu_si512(rounded);
-}
-#define _mm512_cvtps_epi32 emulated_cvtps_epi32
 
 // in place of the instruction that the kernel names
 #define ADD_SCALED(f, t, scale) ((f) = _mm512_fmadd_ps(t, scale, f))
