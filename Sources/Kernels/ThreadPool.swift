@@ -68,7 +68,7 @@ private final class WorkCrew: @unchecked Sendable {
     func share(_ index: Int) -> Range<Int> { count * index / shares..<count * (index + 1) / shares }
   }
 
-  /// Number of the loop.
+  /// Number of the loop, which begins again at 0 after 2^32 of them: a long training gets there.
   private let loop = Atomic<UInt64>(0)
   /// For each share of the tasks, in a cache line of its own, the loop's number and the next task in the lower half: a task
   /// can only be taken from the loop that it belongs to.
@@ -117,7 +117,7 @@ private final class WorkCrew: @unchecked Sendable {
 
   /// Begins a loop with `tasks`; call while `condition` is locked.
   private func nextLoop() -> UInt64 {
-    let next = loop.load(ordering: .relaxed) + 1
+    let next = (loop.load(ordering: .relaxed) + 1) & 0xFFFF_FFFF
     for share in 0..<tasks.shares {
       (cursors + share * Self.stride).pointee.store(
         next << 32 | UInt64(tasks.share(share).lowerBound), ordering: .relaxed)
