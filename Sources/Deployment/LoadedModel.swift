@@ -66,7 +66,7 @@ public final class LoadedModel {
       demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
     let workspace = Workspace(
       model: model, keptColumns: { [adapters] in adapters?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
-      positionCount: positions, headRows: headRows, purpose: purpose,
+      positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
       threadCount: pool.threadCount, arena: arena)
     let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }
     try arena.commit()

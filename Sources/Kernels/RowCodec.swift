@@ -2,29 +2,6 @@ import CKernels
 
 /// Rows of floats in fewer bits, for activations that wait for the way back.
 public enum RowCodec {
-  /// `bfloat16`, rounded to nearest even. `target`: `[rows, columns]` of 2 bytes.
-  public static func encodeBFloat16(_ x: Matrix, into target: UnsafeMutableRawPointer, pool: ThreadPool) {
-    let target = Scratch(unaligned: target)
-    VectorOperations.forEachRow(x.rows, pool: pool) { row in
-      let source = UnsafeRawPointer(x.base + row * x.stride).assumingMemoryBound(to: UInt32.self)
-      let out = target.base.assumingMemoryBound(to: UInt16.self) + row * x.columns
-      for column in 0..<x.columns {
-        let bits = source[column]
-        out[column] = UInt16(truncatingIfNeeded: (bits &+ 0x7FFF &+ (bits >> 16 & 1)) >> 16)
-      }
-    }
-  }
-
-  /// The inverse, `y`: `[rows, columns]`.
-  public static func decodeBFloat16(_ source: UnsafeMutableRawPointer, into y: Matrix, pool: ThreadPool) {
-    let source = Scratch(unaligned: source)
-    VectorOperations.forEachRow(y.rows, pool: pool) { row in
-      let codes = source.base.assumingMemoryBound(to: UInt16.self) + row * y.columns
-      let out = UnsafeMutableRawPointer(y.base + row * y.stride).assumingMemoryBound(to: UInt32.self)
-      for column in 0..<y.columns { out[column] = UInt32(codes[column]) << 16 }
-    }
-  }
-
   /// Codes of -127 ... 127 and, behind those of a row, its scales: one for each block of columns.
   public static func encodeInt8(
     _ x: Matrix, block: Int, into target: UnsafeMutableRawPointer, rowByteCount: Int, pool: ThreadPool

@@ -37,7 +37,7 @@ public enum VectorOperations {
     }
   }
 
-  /// `h = silu(gate) * up`, all `[rows, columns]`.
+  /// `h = silu(gate) * up`, all `[rows, columns]`; `h` may be `gate`.
   public static func siluGate(gate: Matrix, up: Matrix, into h: Matrix, pool: ThreadPool) {
     let kernels = kernels
     forEachRow(gate.rows, pool: pool) { row in
@@ -45,12 +45,32 @@ public enum VectorOperations {
     }
   }
 
-  /// Overwrites `gate` and `up` with their gradients, given that of `silu(gate) * up`.
-  public static func siluGateBackward(_ dh: Matrix, gate: Matrix, up: Matrix, pool: ThreadPool) {
+  /// The same of a gate that was kept.
+  public static func siluGate(gate: KeptMatrix, up: KeptMatrix, into h: Matrix, pool: ThreadPool) {
+    if let gate = gate.floats, let up = up.floats { return siluGate(gate: gate, up: up, into: h, pool: pool) }
     let kernels = kernels
     forEachRow(gate.rows, pool: pool) { row in
-      kernels.silu_gate_backward(
-        gate.columns, dh.base + row * dh.stride, gate.base + row * gate.stride, up.base + row * up.stride)
+      kernels.silu_gate_bfloat(gate.columns, gate.bfloats(row), up.bfloats(row), h.base + row * h.stride)
+    }
+  }
+
+  /// On entry `dh` is the gradient of `silu(gate) * up`, on return that of `gate`; `du` becomes that of `up`.
+  public static func siluGateBackward(
+    _ dh: Matrix, gate: KeptMatrix, up: KeptMatrix, into du: Matrix, pool: ThreadPool
+  ) {
+    precondition(gate.format == up.format, "gate and up are kept alike")
+    let kernels = kernels
+    if let gate = gate.floats, let up = up.floats {
+      forEachRow(gate.rows, pool: pool) { row in
+        kernels.silu_gate_backward(
+          gate.columns, gate.base + row * gate.stride, up.base + row * up.stride, dh.base + row * dh.stride,
+          du.base + row * du.stride)
+      }
+      return
+    }
+    forEachRow(gate.rows, pool: pool) { row in
+      kernels.silu_gate_backward_bfloat(
+        gate.columns, gate.bfloats(row), up.bfloats(row), dh.base + row * dh.stride, du.base + row * du.stride)
     }
   }
 

@@ -41,7 +41,7 @@ public final class TrainingMemory {
       model: model, keptColumns: adapters.keptColumns(at:), tokenCapacity: tokens,
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),
-      threadCount: pool.threadCount, arena: arena)
+      precision: precision, threadCount: pool.threadCount, arena: arena)
   }
 
   /// Makes the memory usable and the adapters those of `model`.

@@ -17,7 +17,7 @@ struct AttentionBlock {
     let query: Matrix  // [tokens, heads * head size], rotated
     let key: Matrix  // [tokens, key-value heads * head size], rotated
     let value: Matrix  // [tokens, key-value heads * head size]
-    let mixed: Matrix  // [tokens, heads * head size], output of attention
+    let mixed: Matrix  // [tokens, heads * head size], output of attention; empty where nobody needs it
     let output: Matrix  // [tokens, hidden], output of the block; empty outside training
     let inverseRMS: Vector  // [tokens]
     let logSumExp: Matrix  // [tokens, heads]: its memory, laid out by `Attention`
@@ -28,7 +28,8 @@ struct AttentionBlock {
 
     func rows(_ range: Range<Int>) -> Self {
       Self(
-        query: query.rows(range), key: key.rows(range), value: value.rows(range), mixed: mixed.rows(range),
+        query: query.rows(range), key: key.rows(range), value: value.rows(range),
+        mixed: mixed.rows == 0 ? mixed : mixed.rows(range),
         output: output.rows == 0 ? output : output.rows(range), inverseRMS: inverseRMS.part(range),
         logSumExp: logSumExp.rows(range), queryKept: queryKept.rows(range), keyKept: keyKept.rows(range),
         valueKept: valueKept.rows(range), outputKept: outputKept.rows(range))
@@ -54,9 +55,9 @@ struct AttentionBlock {
     project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     Attention.forward(
       query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
-      into: kept.mixed, keeping: kept.logSumExp.elements, isExact: engine.precision == .f32, pool: engine.pool,
+      into: workspace.mixed(kept, rows: x.rows), keeping: kept.logSumExp.elements, isExact: engine.precision == .f32, pool: engine.pool,
       scratch: workspace.attentionScratch)
-    finish(addingTo: y, layout: layout, kept: kept, pass: pass)
+    finish(addingTo: y, layout: layout, kept: kept, workspace: workspace, pass: pass)
   }
 
   /// Queries, keys and values of `x`, rotated.
@@ -75,8 +76,11 @@ struct AttentionBlock {
   }
 
   /// `y += o_proj(mixed)`
-  private func finish(addingTo y: Matrix, layout: SequenceLayout, kept: Activations, pass: Pass) {
-    let mixed = pass.engine.prepare(kept.mixed, for: output.weight, rowsPerSequence: layout.rowLength)
+  private func finish(
+    addingTo y: Matrix, layout: SequenceLayout, kept: Activations, workspace: Workspace, pass: Pass
+  ) {
+    let mixed = pass.engine.prepare(
+      workspace.mixed(kept, rows: y.rows), for: output.weight, rowsPerSequence: layout.rowLength)
     output.forward(mixed, into: y, accumulate: true, keeping: kept.outputKept, pass: pass)
   }
 
@@ -89,8 +93,9 @@ struct AttentionBlock {
   ) {
     let engine = pass.engine
     let tokens = 0..<x.rows
-    let dMixed = workspace.mixedGradient.rows(tokens)
-    output.backward(dx, x: kept.mixed, kept: kept.outputKept, into: dMixed, accumulate: false, pass: pass)
+    // Perhaps the same memory: the adapter is done with one before the other is written.
+    let (mixed, dMixed) = (workspace.mixed(kept, rows: x.rows), workspace.mixed.rows(tokens))
+    output.backward(dx, x: mixed, kept: kept.outputKept, into: dMixed, accumulate: false, pass: pass)
 
     let dQuery = workspace.queryGradient.rows(tokens)
     let dKey = workspace.keyGradient.rows(tokens)
@@ -135,8 +140,8 @@ struct AttentionBlock {
       cache.append(key: kept.key.rows(row..<row + 1), value: kept.value.rows(row..<row + 1), pool: pool)
       Attention.decode(
         query: kept.query.row(row), keys: cache.keys, values: cache.values, shape: shape,
-        into: kept.mixed.row(row), pool: pool, scratch: workspace.attentionScratch)
+        into: workspace.mixed(kept, rows: x.rows).row(row), pool: pool, scratch: workspace.attentionScratch)
     }
-    finish(addingTo: x, layout: layout, kept: kept, pass: pass)
+    finish(addingTo: x, layout: layout, kept: kept, workspace: workspace, pass: pass)
   }
 }

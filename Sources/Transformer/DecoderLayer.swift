@@ -91,11 +91,11 @@ public struct DecoderLayer {
       let x = attended.output.rows(part)
       let pass = pass.advanced(by: part.lowerBound)
       if !kept.keepsFeedForward {
-        feedForward.activate(x, layout: layout, keeping: activations, workspace: workspace, pass: pass)
+        feedForward.recompute(x, layout: layout, keeping: activations, workspace: workspace, pass: pass)
       }
       feedForward.backward(
-        dx.rows(part), x: x, kept: activations, recomputed: !kept.keepsFeedForward,
-        reachesBelow: reachesBelow || attentionHasAdapter, workspace: workspace, pass: pass)
+        dx.rows(part), x: x, kept: activations, reachesBelow: reachesBelow || attentionHasAdapter,
+        workspace: workspace, pass: pass)
     }
     guard reachesBelow || attentionHasAdapter else { return }
     attention.backward(

@@ -9,10 +9,10 @@ struct FeedForwardBlock {
   var up: Linear
   var down: Linear
 
-  /// What `forward` keeps for `backward`, which spends it: `gate` and `up` are overwritten with their gradients.
+  /// What `forward` keeps for `backward`.
   struct Activations {
-    let gate: Matrix  // [tokens, intermediate]
-    let up: Matrix  // [tokens, intermediate]
+    let gate: KeptMatrix  // [tokens, intermediate]; empty outside training
+    let up: KeptMatrix  // [tokens, intermediate]; empty outside training
     let inverseRMS: Vector  // [tokens]
     let gateKept: Matrix
     let upKept: Matrix
@@ -20,7 +20,7 @@ struct FeedForwardBlock {
 
     func rows(_ range: Range<Int>) -> Self {
       Self(
-        gate: gate.rows(range), up: up.rows(range), inverseRMS: inverseRMS.part(range),
+        gate: gate.rows == 0 ? gate : gate.rows(range), up: up.rows == 0 ? up : up.rows(range), inverseRMS: inverseRMS.part(range),
         gateKept: gateKept.rows(range), upKept: upKept.rows(range), downKept: downKept.rows(range))
     }
 
@@ -39,48 +39,57 @@ struct FeedForwardBlock {
     _ x: Matrix, addingTo y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
   ) {
     let engine = pass.engine
-    activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
-    let hidden = workspace.intermediate.rows(0..<x.rows)
-    VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
+    let hidden = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     let mixed = engine.prepare(hidden, for: down.weight, rowsPerSequence: layout.rowLength)
     down.forward(mixed, into: y, accumulate: true, keeping: kept.downKept, pass: pass)
   }
 
-  /// Gate and up products of `x` alone: what `backward` needs.
-  func activate(_ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass) {
+  /// What `backward` needs of a layer that kept nothing.
+  func recompute(_ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass) {
+    let hidden = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    down.adapter?.recompute(hidden, keeping: kept.downKept, pass: pass)
+  }
+
+  /// - Returns: the input of `down`, `[tokens, intermediate]`
+  private func activate(
+    _ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
+  ) -> Matrix {
     let engine = pass.engine
     let normed = workspace.normed.rows(0..<x.rows)
+    let (gated, upward) = workspace.intermediates(rows: x.rows)
     norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     let prepared = engine.prepare(normed, for: gate.weight, rowsPerSequence: layout.rowLength)
-    gate.forward(prepared, into: kept.gate, keeping: kept.gateKept, pass: pass)
-    up.forward(prepared, into: kept.up, keeping: kept.upKept, pass: pass)
+    gate.forward(prepared, into: gated, keeping: kept.gateKept, pass: pass)
+    up.forward(prepared, into: upward, keeping: kept.upKept, pass: pass)
+    if kept.gate.rows > 0 {
+      kept.gate.store(gated, pool: engine.pool)
+      kept.up.store(upward, pool: engine.pool)
+    }
+    VectorOperations.siluGate(gate: gated, up: upward, into: gated, pool: engine.pool)
+    return gated
   }
 
   /// On entry `dx` is the gradient of the block's output, on return that of its input.
-  ///
-  /// - Parameter recomputed: the activations come from `activate`, so `downKept` is still to be made
   func backward(
-    _ dx: Matrix, x: Matrix, kept: Activations, recomputed: Bool, reachesBelow: Bool,
-    workspace: Workspace, pass: Pass
+    _ dx: Matrix, x: Matrix, kept: Activations, reachesBelow: Bool, workspace: Workspace, pass: Pass
   ) {
     let engine = pass.engine
     let tokens = 0..<x.rows
-    let hidden = workspace.intermediate.rows(tokens)
-    if let adapter = down.adapter {
+    let (dHidden, hidden) = workspace.intermediates(rows: x.rows)
+    if down.adapter != nil {
       VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
-      if recomputed { adapter.recompute(hidden, keeping: kept.downKept, pass: pass) }
     }
-    let dHidden = workspace.intermediateGradient.rows(tokens)
     down.backward(dx, x: hidden, kept: kept.downKept, into: dHidden, accumulate: false, pass: pass)
-    VectorOperations.siluGateBackward(dHidden, gate: kept.gate, up: kept.up, pool: engine.pool)
+    let (dGate, dUp) = (dHidden, hidden)
+    VectorOperations.siluGateBackward(dHidden, gate: kept.gate, up: kept.up, into: dUp, pool: engine.pool)
 
     let normed = workspace.normed.rows(tokens)
     if gate.adapter != nil || up.adapter != nil {
       norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     }
     let dNormed = reachesBelow ? workspace.normedGradient.rows(tokens) : nil
-    gate.backward(kept.gate, x: normed, kept: kept.gateKept, into: dNormed, accumulate: false, pass: pass)
-    up.backward(kept.up, x: normed, kept: kept.upKept, into: dNormed, accumulate: true, pass: pass)
+    gate.backward(dGate, x: normed, kept: kept.gateKept, into: dNormed, accumulate: false, pass: pass)
+    up.backward(dUp, x: normed, kept: kept.upKept, into: dNormed, accumulate: true, pass: pass)
     if let dNormed {
       norm.backward(dNormed, x: x, inverseRMS: kept.inverseRMS, addingTo: dx, pool: engine.pool)
     }

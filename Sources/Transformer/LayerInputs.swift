@@ -6,8 +6,8 @@ final class LayerInputs {
   private let format: LayerInputFormat
   private let tokens: Int
   private let hiddenSize: Int
-  private let exact: [Matrix]  // f32: [tokens, hidden] per layer
-  private let packed: [Scratch]  // bf16, int8: the rows of a layer
+  private let kept: [KeptMatrix]  // f32, bf16: [tokens, hidden] per layer
+  private let packed: [Scratch]  // int8: the rows of a layer
   private let file: SpillFile?
   private let staging: Matrix  // [staged tokens, hidden]; empty for f32
 
@@ -25,25 +25,20 @@ final class LayerInputs {
     self.format = format
     self.tokens = tokens
     self.hiddenSize = hiddenSize
-    exact =
-      format == .f32
+    kept =
+      format == .f32 || format == .bf16
       ? (0..<layerCount).map {
-        arena.matrix("input of layer \($0)", kind: .activations, rows: tokens, columns: hiddenSize)
+        arena.keptMatrix(
+          "input of layer \($0)", kind: .activations, rows: tokens, columns: hiddenSize,
+          format: format == .f32 ? .f32 : .bf16)
       } : []
-    let rowBytes: Int? =
-      switch format {
-      case .bf16: hiddenSize * 2
-      case .int8: Self.int8RowByteCount(hiddenSize)
-      case .f32, .spilled: nil
-      }
     packed =
-      rowBytes.map { rowBytes in
-        (0..<layerCount).map {
-          let name = "input of layer \($0), \(format.rawValue)"
-          let byteCount = tokens * rowBytes
-          return Scratch(arena.allocate(name, kind: .activations, byteCount: byteCount), byteCount: byteCount)
-        }
-      } ?? []
+      format == .int8
+      ? (0..<layerCount).map {
+        let byteCount = tokens * Self.int8RowByteCount(hiddenSize)
+        return Scratch(
+          arena.allocate("input of layer \($0), int8", kind: .activations, byteCount: byteCount), byteCount: byteCount)
+      } : []
     file = format == .spilled ? SpillFile(directory: spillDirectory) : nil
     staging = arena.matrix(
       "input of a layer, read back", kind: .activations, rows: format == .f32 ? 0 : stagedTokens, columns: hiddenSize)
@@ -61,10 +56,8 @@ final class LayerInputs {
   /// - Throws: `SpillError` when the file cannot take it
   func save(_ x: Matrix, layer: Int, first: Int, pool: ThreadPool) throws {
     switch format {
-    case .f32: VectorOperations.copy(x, into: exact[layer].rows(first..<first + x.rows), pool: pool)
+    case .f32, .bf16: kept[layer].rows(first..<first + x.rows).store(x, pool: pool)
     case .spilled: try file?.write(UnsafeRawBufferPointer(Self.bytes(of: x)), at: offset(layer, first))
-    case .bf16:
-      RowCodec.encodeBFloat16(x, into: packed[layer].base + first * hiddenSize * 2, pool: pool)
     case .int8:
       let rowBytes = Self.int8RowByteCount(hiddenSize)
       RowCodec.encodeInt8(
@@ -74,13 +67,11 @@ final class LayerInputs {
 
   /// The input of `layer`, `[range.count, hidden]`; valid until the next call.
   func load(layer: Int, _ range: Range<Int>, pool: ThreadPool) throws -> Matrix {
-    if format == .f32 { return exact[layer].rows(range) }
+    if format == .f32, let exact = kept[layer].rows(range).floats { return exact }
     let x = staging.rows(0..<range.count)
     switch format {
-    case .f32: break
+    case .f32, .bf16: kept[layer].rows(range).load(into: x, pool: pool)
     case .spilled: try file?.read(into: Self.bytes(of: x), at: offset(layer, range.lowerBound))
-    case .bf16:
-      RowCodec.decodeBFloat16(packed[layer].base + range.lowerBound * hiddenSize * 2, into: x, pool: pool)
     case .int8:
       let rowBytes = Self.int8RowByteCount(hiddenSize)
       RowCodec.decodeInt8(

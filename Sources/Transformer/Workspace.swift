@@ -31,11 +31,10 @@ public final class Workspace {
   let residual: Matrix  // [tokens of all micro-batches, hidden]: the residual stream, and on the way back its gradient
   let normed: Matrix  // [tokens, hidden]
   let feedForwardTokens: Int
-  let intermediate: Matrix  // [feed-forward tokens, intermediate]
-  let intermediateGradient: Matrix  // [feed-forward tokens, intermediate]
+  private let intermediates: (Matrix, Matrix)  // [feed-forward tokens, intermediate]
   let normedGradient: Matrix  // [tokens, hidden]
   let queryGradient: Matrix  // [tokens, heads * head size]
-  let mixedGradient: Matrix  // [tokens, heads * head size]
+  let mixed: Matrix  // [tokens, heads * head size]: attended values where no layer keeps them, and their gradient
   let keyGradient: Matrix  // [tokens, key-value heads * head size]
   let valueGradient: Matrix  // [tokens, key-value heads * head size]
   let attentionScratch: [Scratch]
@@ -53,9 +52,11 @@ public final class Workspace {
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
+  ///   - precision: of the frozen products; where it is not the reference, wide activations are kept in bfloat16
   public init(
     model: CausalLanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
-    groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, threadCount: Int, arena: Arena
+    groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
+    threadCount: Int, arena: Arena
   ) {
     let configuration = model.configuration
     let hidden = configuration.hiddenSize
@@ -87,7 +88,8 @@ public final class Workspace {
         query: matrix("queries", kind, tokens, queries),
         key: matrix("keys", kind, tokens, keys),
         value: matrix("values", kind, tokens, keys),
-        mixed: matrix("attended values", kind, tokens, queries),
+        mixed: matrix(
+          "attended values", kind, kind == .activations && keptColumns(.output) > 0 ? tokens : 0, queries),
         output: matrix("attention output", kind, strategy == nil ? 0 : tokens, hidden),
         inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
         logSumExp: matrix("log-sum-exp", kind, tokens, configuration.headCount),
@@ -96,12 +98,15 @@ public final class Workspace {
     func feedForward(
       _ kind: MemoryKind, tokens: Int, keptColumns: (LinearModule) -> Int
     ) -> FeedForwardBlock.Activations {
+      func wide(_ name: String) -> KeptMatrix {
+        arena.keptMatrix(
+          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .bf16)
+      }
       func kept(_ module: LinearModule) -> Matrix {
         matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
       }
       return FeedForwardBlock.Activations(
-        gate: matrix("gate", kind, tokens, inner),
-        up: matrix("up", kind, tokens, inner),
+        gate: wide("gate"), up: wide("up"),
         inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
         gateKept: kept(.gate), upKept: kept(.up), downKept: kept(.down))
     }
@@ -137,13 +142,14 @@ public final class Workspace {
     }
 
     normed = matrix("normalised input", .recomputation, tokenCapacity, hidden)
-    intermediate = matrix("gated product", .recomputation, feedForwardTokens, inner)
+    intermediates = (
+      matrix("gate and gated product", .recomputation, feedForwardTokens, inner),
+      matrix("up", .recomputation, feedForwardTokens, inner)
+    )
     let gradientTokens = strategy == nil ? 0 : tokenCapacity
-    intermediateGradient = matrix(
-      "gradient of the gated product", .recomputation, strategy == nil ? 0 : feedForwardTokens, inner)
     normedGradient = matrix("gradient of the normalised input", .recomputation, gradientTokens, hidden)
     queryGradient = matrix("gradient of the queries", .recomputation, gradientTokens, queries)
-    mixedGradient = matrix("gradient of the attended values", .recomputation, gradientTokens, queries)
+    mixed = matrix("attended values and their gradient", .recomputation, tokenCapacity, queries)
     keyGradient = matrix("gradient of the keys", .recomputation, gradientTokens, keys)
     valueGradient = matrix("gradient of the values", .recomputation, gradientTokens, keys)
 
@@ -164,6 +170,16 @@ public final class Workspace {
       rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
       columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
       shared: strategy == nil ? nil : (normedGradient, normed), arena: arena)
+  }
+
+  /// Two matrices, `[rows, intermediate]`, for what a feed-forward block needs while it computes.
+  func intermediates(rows: Int) -> (Matrix, Matrix) {
+    (intermediates.0.rows(0..<rows), intermediates.1.rows(0..<rows))
+  }
+
+  /// Where attention writes its output: what is kept, or memory that all layers share.
+  func mixed(_ kept: AttentionBlock.Activations, rows: Int) -> Matrix {
+    kept.mixed.rows == 0 ? mixed.rows(0..<rows) : kept.mixed
   }
 
   /// Fills what is constant; call once after the arena's commit.
@@ -194,6 +210,15 @@ extension Arena {
   /// A zeroed matrix of floats, `[rows, columns]`.
   public func matrix(_ name: String, kind: MemoryKind, rows: Int, columns: Int) -> Matrix {
     vector(name, kind: kind, count: rows * columns).matrix(rows: rows, columns: columns)
+  }
+
+  /// A zeroed matrix that waits for the way back.
+  func keptMatrix(
+    _ name: String, kind: MemoryKind, rows: Int, columns: Int, format: KeptMatrix.Format
+  ) -> KeptMatrix {
+    let byteCount = KeptMatrix.byteCount(rows: rows, columns: columns, format: format)
+    return KeptMatrix(
+      allocate(name, kind: kind, byteCount: byteCount), rows: rows, columns: columns, format: format)
   }
 
   /// A zeroed vector of floats.

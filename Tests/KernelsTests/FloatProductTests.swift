@@ -2,17 +2,6 @@ import CKernels
 import Foundation
 import Testing
 
-private func floatTables() -> [UnsafePointer<el_float_kernels>] {
-  var tables: [UnsafePointer<el_float_kernels>] = []
-  guard let names = el_float_kernel_names() else { return tables }
-  var index = 0
-  while let name = names[index] {
-    if let table = el_float_kernels_named(name) { tables.append(table) }
-    index += 1
-  }
-  return tables
-}
-
 /// How the left operand lies in memory.
 private enum Order: CaseIterable {
   case rows, columns, strided

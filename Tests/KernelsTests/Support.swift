@@ -12,6 +12,18 @@ struct Generator {
   }
 }
 
+/// The float kernels of every instruction set that this processor has.
+func floatTables() -> [UnsafePointer<el_float_kernels>] {
+  var tables: [UnsafePointer<el_float_kernels>] = []
+  guard let names = el_float_kernel_names() else { return tables }
+  var index = 0
+  while let name = names[index] {
+    if let table = el_float_kernels_named(name) { tables.append(table) }
+    index += 1
+  }
+  return tables
+}
+
 /// 64-byte aligned memory that lives as long as the object. Filled with a pattern, so that reading what nobody wrote
 /// shows.
 final class Memory {

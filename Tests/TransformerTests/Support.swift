@@ -134,7 +134,7 @@ final class Bench {
       positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
       purpose: cacheCapacity.map { .generation(capacity: $0) }
         ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
-      threadCount: threads, arena: arena)
+      precision: precision, threadCount: threads, arena: arena)
     cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
     try arena.commit()
     workspace.prepare()

@@ -25,10 +25,16 @@ typedef struct {
   float (*rms_norm)(size_t n, const float *x, const float *weight, float epsilon, float *y);
   // dx += inverse * (w dy - x^ mean(w dy x^)), x^ = x * inverse.
   void (*rms_norm_backward)(size_t n, const float *dy, const float *x, const float *weight, float inverse, float *dx);
-  // h = gate / (1 + exp(-gate)) * up
+  // h = gate / (1 + exp(-gate)) * up; h may be gate or up.
   void (*silu_gate)(size_t n, const float *gate, const float *up, float *h);
-  // gate and up are overwritten with their gradients.
-  void (*silu_gate_backward)(size_t n, const float *dh, float *gate, float *up);
+  // dh becomes the gradient of gate, du that of up.
+  void (*silu_gate_backward)(size_t n, const float *gate, const float *up, float *dh, float *du);
+  // bfloat16, rounded to nearest even, and back.
+  void (*to_bfloat)(size_t n, const float *x, uint16_t *y);
+  void (*from_bfloat)(size_t n, const uint16_t *x, float *y);
+  // As those without the suffix; gate and up are in bfloat16.
+  void (*silu_gate_bfloat)(size_t n, const uint16_t *gate, const uint16_t *up, float *h);
+  void (*silu_gate_backward_bfloat)(size_t n, const uint16_t *gate, const uint16_t *up, float *dh, float *du);
   // Rotates the pairs (i, i + half) of one head; sign is +1 forward, -1 for the inverse.
   void (*rotate)(size_t half, const float *cosine, const float *sine, float sign, float *x);
   // y = x. The C library's way, with few long instructions, takes many times as long for rows on some processors: Zen's, where

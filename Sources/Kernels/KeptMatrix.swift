@@ -1,0 +1,69 @@
+import CKernels
+
+/// Rows of floats that wait for the way back, as they are or in fewer bits; a view, it owns nothing.
+public struct KeptMatrix: @unchecked Sendable {
+  // @unchecked: as for `Matrix`.
+
+  /// How an element is kept.
+  public enum Format: Sendable {
+    case f32
+    /// The upper half of a float, rounded to nearest even.
+    case bf16
+
+    var byteCount: Int { self == .f32 ? 4 : 2 }
+  }
+
+  let base: UnsafeMutableRawPointer
+  public let rows: Int
+  public let columns: Int
+  public let format: Format
+
+  /// - Parameter base: `byteCount(rows:columns:format:)` bytes, aligned to the elements
+  public init(_ base: UnsafeMutableRawPointer, rows: Int, columns: Int, format: Format) {
+    precondition(rows >= 0 && columns >= 0, "a matrix with impossible sizes")
+    self.base = base
+    self.rows = rows
+    self.columns = columns
+    self.format = format
+  }
+
+  /// Memory of a matrix, in bytes.
+  public static func byteCount(rows: Int, columns: Int, format: Format) -> Int { rows * columns * format.byteCount }
+
+  /// The rows `range`, as a view of the same memory.
+  public func rows(_ range: Range<Int>) -> KeptMatrix {
+    precondition(range.lowerBound >= 0 && range.upperBound <= rows, "rows \(range) of a matrix of \(rows)")
+    return KeptMatrix(
+      base + range.lowerBound * columns * format.byteCount, rows: range.count, columns: columns, format: format)
+  }
+
+  /// The memory itself where it holds floats.
+  public var floats: Matrix? {
+    format == .f32 ? Matrix(base.assumingMemoryBound(to: Float.self), rows: rows, columns: columns) : nil
+  }
+
+  /// Keeps `x`, `[rows, columns]`.
+  public func store(_ x: Matrix, pool: ThreadPool) {
+    precondition(x.rows == rows && x.columns == columns, "matrices of one shape")
+    if let floats { return VectorOperations.copy(x, into: floats, pool: pool) }
+    let kernels = VectorOperations.kernels
+    VectorOperations.forEachRow(rows, pool: pool) { row in
+      kernels.to_bfloat(columns, x.base + row * x.stride, bfloats(row))
+    }
+  }
+
+  /// Writes what is kept to `x`, `[rows, columns]`.
+  public func load(into x: Matrix, pool: ThreadPool) {
+    precondition(x.rows == rows && x.columns == columns, "matrices of one shape")
+    if let floats { return VectorOperations.copy(floats, into: x, pool: pool) }
+    let kernels = VectorOperations.kernels
+    VectorOperations.forEachRow(rows, pool: pool) { row in
+      kernels.from_bfloat(columns, bfloats(row), x.base + row * x.stride)
+    }
+  }
+
+  /// The elements of a row in bfloat16.
+  func bfloats(_ row: Int) -> UnsafeMutablePointer<UInt16> {
+    base.assumingMemoryBound(to: UInt16.self) + row * columns
+  }
+}
