@@ -55,7 +55,8 @@ struct AttentionBlock {
     project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     Attention.forward(
       query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
-      into: workspace.mixed(kept, rows: x.rows), keeping: kept.logSumExp.elements, isExact: engine.precision == .f32, pool: engine.pool,
+      into: workspace.mixed(kept, rows: x.rows), keeping: kept.logSumExp.elements, isExact: engine.precision == .f32,
+      pool: engine.pool,
       scratch: workspace.attentionScratch)
     finish(addingTo: y, layout: layout, kept: kept, workspace: workspace, pass: pass)
   }

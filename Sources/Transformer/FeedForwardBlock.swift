@@ -20,7 +20,8 @@ struct FeedForwardBlock {
 
     func rows(_ range: Range<Int>) -> Self {
       Self(
-        gate: gate.rows == 0 ? gate : gate.rows(range), up: up.rows == 0 ? up : up.rows(range), inverseRMS: inverseRMS.part(range),
+        gate: gate.rows == 0 ? gate : gate.rows(range), up: up.rows == 0 ? up : up.rows(range),
+        inverseRMS: inverseRMS.part(range),
         gateKept: gateKept.rows(range), upKept: upKept.rows(range), downKept: downKept.rows(range))
     }
 

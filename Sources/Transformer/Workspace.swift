@@ -100,7 +100,8 @@ public final class Workspace {
     ) -> FeedForwardBlock.Activations {
       func wide(_ name: String) -> KeptMatrix {
         arena.keptMatrix(
-          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .bf16)
+          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .bf16
+        )
       }
       func kept(_ module: LinearModule) -> Matrix {
         matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
