@@ -42,7 +42,9 @@ typedef struct {
 static const loop int8_loops[] = {{"avx2", int8_avx2, 4 * 8 * 32},
                                   {"avxvnni", int8_avxvnni, 4 * 12 * 32},
                                   {"avx512vnni", int8_avx512vnni, 4 * 12 * 64}};
-static const loop fp32_loops[] = {{"avx2", fp32_avx2, 4 * 12 * 8}, {"avx512", fp32_avx512, 4 * 12 * 16}};
+static const loop fp32_loops[] = {{"avx2", fp32_avx2, 4 * 12 * 8},
+                                  {"avx512", fp32_avx512, 4 * 12 * 16},
+                                  {"avx512bf16", fp32_avx512, 4 * 12 * 16}};
 
 #elif defined(__aarch64__)
 

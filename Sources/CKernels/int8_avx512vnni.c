@@ -17,41 +17,16 @@
 #define PACK_COLUMNS
 #include "int8_x86.inc"
 
-INLINE float FN(largest16)(__m512i m) {
-  return FN(largest8)(_mm256_max_epi32(_mm512_castsi512_si256(m), _mm512_extracti64x4_epi64(m, 1)));
-}
-
-// 64 values in 8 bits. With dither, the threshold of stochastic rounding joins each value.
-INLINE __m512i FN(codes64)(const float *x, float limit, int dithers, uint32_t dither, float *scale) {
-  const __m512i steps = _mm512_mullo_epi32(_mm512_set1_epi32((int)0x9e3779b9u),
-                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  __m512i mask = _mm512_set1_epi32(0x7fffffff), m = _mm512_setzero_si512(), codes[4];
-  __m512 v[4];
-  for (int i = 0; i < 4; i++) {
-    v[i] = _mm512_loadu_ps(x + 16 * i);
-    m = _mm512_max_epi32(m, _mm512_and_si512(mask, _mm512_castps_si512(v[i])));
-  }
-  float inverse;
-  *scale = FN(scale_for)(FN(largest16)(m), limit, &inverse);
-  for (int i = 0; i < 4; i++) {
-    v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(inverse));
-    if (dithers) {
-      __m512i place = _mm512_add_epi32(steps, _mm512_set1_epi32((int)(dither + (uint32_t)i * (16 * 0x9e3779b9u))));
-      __m512 threshold = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(place, 8)), _mm512_set1_ps(0x1p-24f));
-      v[i] = _mm512_add_ps(v[i], _mm512_sub_ps(threshold, _mm512_set1_ps(0.5f)));
-      v[i] = _mm512_max_ps(_mm512_min_ps(v[i], _mm512_set1_ps(limit)), _mm512_set1_ps(-limit));
-    }
-    codes[i] = _mm512_cvtps_epi32(v[i]);
-  }
-  __m512i low = _mm512_packs_epi32(codes[0], codes[1]), high = _mm512_packs_epi32(codes[2], codes[3]);
-  return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
-}
+#include "int8_avx512_rows.inc"
 
 INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
   float inverse, scale;
   if (n == 64) {
-    _mm512_storeu_si512(codes, FN(codes64)(x, limit, 0, 0, &scale));
+    __m512 v[1][4];
+    __m512i bytes[1];
+    for (int i = 0; i < 4; i++) v[0][i] = _mm512_loadu_ps(x + 16 * i);
+    scale = _mm_cvtss_f32(FN(codes_of_blocks)(1, v, limit, 0, 0, bytes));
+    _mm512_storeu_si512(codes, bytes[0]);
     return scale;
   }
   scale = FN(scale_for)(FN(absmax)(n, x), limit, &inverse);
@@ -61,15 +36,51 @@ INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *c
 
 #include "int8_vnni.inc"
 
-#define QUANTIZE64
+#define QUANTIZE_WIDE
 // Codes go from registers to their place: read back from a buffer they would wait for all stores before.
-INLINE float FN(quantize64)(const el_rows *x, size_t row, size_t first, const float *values, int dithers, uint32_t dither) {
-  float scale;
-  __m512i codes = FN(codes64)(values, (float)x->limit, dithers, dither, &scale);
-  _mm512_storeu_si512((int8_t *)x->codes + row * x->columns + first, codes);
-  __m512i sums = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), codes);
-  FN(starts)(x)[(row * x->columns + first) / 64] = MAGIC_BITS - 128 * _mm512_reduce_add_epi32(sums);
-  return scale;
+INLINE void FN(quantize_blocks)(int count, const el_rows *x, size_t row, size_t first, const float *values,
+                                const float *mean, const uint32_t *keep, int dithers, uint32_t dither) {
+  size_t at = row * x->columns + first;
+  int8_t *codes = (int8_t *)x->codes + at;
+  float *scales = x->scales + at / 64;
+  int32_t *starts = FN(starts)(x) + at / 64;
+  __mmask16 used = (__mmask16)((1 << count) - 1);
+  __m512 v[4][4];
+  __m512i bytes[4], sums[4];
+  for (int b = 0; b < count; b++)
+    for (int i = 0; i < 4; i++) {
+      size_t place = (size_t)(64 * b + 16 * i);
+      v[b][i] = _mm512_loadu_ps(values + place);
+      if (mean)
+        v[b][i] = _mm512_and_ps(_mm512_sub_ps(v[b][i], _mm512_loadu_ps(mean + place)), _mm512_loadu_ps(keep + place));
+    }
+  __m128 scale = FN(codes_of_blocks)(count, v, (float)x->limit, dithers, dither, bytes);
+  _mm512_mask_storeu_ps(scales, used, _mm512_castps128_ps512(scale));
+  for (int b = 0; b < 4; b++) {
+    sums[b] = b < count ? _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), bytes[b]) : sums[0];
+    if (b < count) _mm512_storeu_si512(codes + 64 * b, bytes[b]);
+  }
+  __m128i start = _mm_sub_epi32(_mm_set1_epi32(MAGIC_BITS), _mm_slli_epi32(FN(added4)(sums), 7));
+  _mm512_mask_storeu_ps((float *)starts, used, _mm512_castsi512_ps(_mm512_castsi128_si512(start)));
+}
+
+// The first `count` blocks of a row, of 64 values each. Up to four share what leads to a scale: alone, each would wait.
+INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const float *values, const float *mean,
+                              const uint32_t *keep, int dithers, uint32_t dither) {
+  for (size_t done = 0, n, parts = (count + 3) / 4; parts > 0; parts--, done += n) {
+    size_t first = done * 64;
+    uint32_t seed = dither + (uint32_t)first * 0x9e3779b9u;
+    n = (count - done + parts - 1) / parts;
+#define BLOCKS(N) \
+  FN(quantize_blocks)(N, x, row, first, values + first, mean ? mean + first : mean, keep ? keep + first : keep, dithers, seed)
+    switch (n) {
+      case 4: BLOCKS(4); break;
+      case 3: BLOCKS(3); break;
+      case 2: BLOCKS(2); break;
+      default: BLOCKS(1);
+    }
+#undef BLOCKS
+  }
 }
 
 #include "int8_avx512_panels.inc"

@@ -94,7 +94,7 @@ public struct QuantizedRows: @unchecked Sendable {
       + align(rows * exactColumns * 4) + threadCount * workerByteCount(columns: columns)
   }
 
-  /// Of three lines: sums, least and largest of the columns; later the row in hand.
+  /// Of three lines: sums, least and largest of the columns; later which columns are rounded.
   private static func workerByteCount(columns: Int) -> Int { align(3 * columns * 4) }
 
   /// Quantises the rows of `x`.
@@ -155,39 +155,35 @@ public struct QuantizedRows: @unchecked Sendable {
     var native = native
     let group = groups[index]
     let chosen = exactColumns + index * exactCount
-    let mean = group.mean.map { means + $0 * columns }
+    let mean = group.mean.map { means + $0 * columns } ?? line
     let part = x.rows(group.rows)
     kernels.pointee.column_statistics(
       part.rows, columns, part.base, part.stride, line, line + columns, line + 2 * columns)
-    if let mean {
-      for j in 0..<columns { mean[j] = line[j] / Float(part.rows) }
-    }
+    for j in 0..<columns { mean[j] = group.mean == nil ? 0 : line[j] / Float(part.rows) }
     choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
-    for row in group.rows {
-      let values = x.base + row * x.stride
-      if let mean {
-        KernelTables.float.pointee.subtract(columns, values, mean, line)
-      } else {
-        KernelTables.float.pointee.copy(columns, values, line)
+    UnsafeMutableRawPointer(line + columns).withMemoryRebound(to: UInt32.self, capacity: columns) { keep in
+      for j in 0..<columns { keep[j] = .max }
+      for number in 0..<exactCount { keep[Int(chosen[number])] = 0 }
+      for row in group.rows {
+        let values = x.base + row * x.stride
+        let exact = exactValues + row * exactStride
+        for number in 0..<exactCount {
+          let column = Int(chosen[number])
+          exact[number] = values[column] - mean[column]
+        }
+        if group.mean != nil { exact[exactCount] = 1 }
+        kernels.pointee.quantize_input(&native, row, columns, values, mean, keep)
       }
-      let exact = exactValues + row * exactStride
-      for number in 0..<exactCount {
-        exact[number] = line[Int(chosen[number])]
-        line[Int(chosen[number])] = 0
-      }
-      if mean != nil { exact[exactCount] = 1 }
-      kernels.pointee.quantize_row(&native, row, columns, line, 0)
     }
   }
 
   /// The columns that reach farthest from the mean; of equals the first. Overwrites `highest`.
   private func choose(
     _ chosen: UnsafeMutablePointer<Int32>, lowest: UnsafePointer<Float>, highest: UnsafeMutablePointer<Float>,
-    mean: UnsafePointer<Float>?
+    mean: UnsafePointer<Float>
   ) {
     for j in 0..<columns {
-      let middle = mean?[j] ?? 0
-      highest[j] = max(highest[j] - middle, middle - lowest[j])
+      highest[j] = max(highest[j] - mean[j], mean[j] - lowest[j])
     }
     for number in 0..<exactCount {
       let column = KernelTables.float.pointee.argmax(columns, highest)

@@ -1,6 +1,14 @@
 import CKernels
 import Foundation
+import Kernels
 import Testing
+
+@Test func everyInstructionSetHasALoopForItsCeiling() {
+  for table in floatTables() where String(cString: table.pointee.name) != "portable" {
+    #expect(el_peak_fp32(table.pointee.name, 1) > 0, "\(String(cString: table.pointee.name))")
+  }
+  for set in InstructionSet.available where set.name != "portable" { #expect(el_peak_int8(set.name, 1) > 0) }
+}
 
 /// How the left operand lies in memory.
 private enum Order: CaseIterable {

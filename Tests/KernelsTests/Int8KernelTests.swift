@@ -233,6 +233,26 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
   #expect(Array(result[(2 * columns)...]) == column.map { $0.max() ?? 0 })
 }
 
+@Test(arguments: [1, 40, 64, 96, 192, 320, 576, 1000, 1088], [32, 64])
+func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
+  var generator = Generator()
+  let values = (0..<count).map { _ in generator.next() * generator.next() }
+  let mean = (0..<count).map { _ in generator.next() }
+  let keep = (0..<count).map { $0 % 19 == 7 ? 0 : UInt32.max }
+  let rest = (0..<count).map { keep[$0] == 0 ? 0 : values[$0] - mean[$0] }
+  for kernels in kernelTables() {
+    let bench = Bench(kernels: kernels)
+    func bytes(_ quantize: (inout el_rows) -> Void) -> [UInt8] {
+      var rows = bench.rows(1, count: count, block: block)
+      quantize(&rows.native)
+      return rows.memory.flatMap { Array(UnsafeRawBufferPointer(start: $0.base, count: $0.byteCount)) }
+    }
+    let whole = bytes { kernels.pointee.quantize_row(&$0, 0, count, rest, 0) }
+    let parts = bytes { kernels.pointee.quantize_input(&$0, 0, count, values, mean, keep) }
+    #expect(whole == parts, "\(String(cString: kernels.pointee.name))")
+  }
+}
+
 @Test func infinitiesAndNaNsReachTheProduct() {
   let weight = MadeUpMatrix(.f32, rows: 32, columns: 64)
   for kernels in kernelTables() {

@@ -87,8 +87,14 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
   size_t taken = s->by_columns ? w->rows : s->reduction;
   el_rows x = {s->rows, whole, s->block, s->by_columns ? EL_GRADIENT_LIMIT : EL_INPUT_LIMIT, memory(t->row_code_bytes(s->rows, whole, s->block)),
                memory(s->rows * whole / s->block * 4)};
-  for (size_t i = 0; i < s->rows; i++)
-    t->quantize_row(&x, i, taken, values + i * taken, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
+  uint32_t *keep = memory(taken * 4);
+  for (size_t i = 0; i < taken; i++) keep[i] = i % 19 == 7 ? 0 : UINT32_MAX;
+  for (size_t i = 0; i < s->rows; i++) {
+    const float *line = values + i * taken;
+    if (!s->by_columns && !s->accumulate) t->quantize_input(&x, i, taken, line, values, keep);
+    else t->quantize_row(&x, i, taken, line, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
+  }
+  free(keep);
   put(r, x.scales, s->rows * whole / s->block * 4);
   float *statistics = memory(taken * 12), *y = memory(s->rows * 35 * 4), line[EL_PANEL];
   t->column_statistics(s->rows, taken, values, taken, statistics, statistics + taken, statistics + 2 * taken);

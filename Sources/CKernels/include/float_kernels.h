@@ -42,8 +42,6 @@ typedef struct {
   void (*copy)(size_t n, const float *x, float *y);
   // y += scale * x
   void (*add_scaled)(size_t n, float scale, const float *x, float *y);
-  // z = x - y.
-  void (*subtract)(size_t n, const float *x, const float *y, float *z);
   // x *= scale
   void (*scale)(size_t n, float scale, float *x);
   // sum of x^2

@@ -83,6 +83,10 @@ typedef struct {
   // threshold comes from dither and its index.
   void (*quantize_row)(const el_rows *x, size_t row, size_t k, const float *values, uint32_t dither);
 
+  // The same, without dither, of values - mean where keep is all ones, and of 0 where it is none; each [k].
+  void (*quantize_input)(const el_rows *x, size_t row, size_t k, const float *values, const float *mean,
+                         const uint32_t *keep);
+
   // Sum, least and largest of x[i][j] over i < m, for each j < k.
   void (*column_statistics)(size_t m, size_t k, const float *x, size_t ldx, float *sum, float *lowest, float *highest);
 
