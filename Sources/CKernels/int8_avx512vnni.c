@@ -93,6 +93,17 @@ INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const 
 #define ADD_SCALED(f, t, scale) __asm__("vfmadd231ps %2, %1, %0" : "+v"(f) : "v"(t), "v"(scale))
 #endif
 
+// s += the products of a term's values with its weights
+#define TERM_PRODUCTS(ROWS, s)                                                            \
+  for (size_t c = 0; c < t->count; c++, v += t->ldw) {                                    \
+    __m512 v0 = _mm512_maskz_loadu_ps(low, v), v1 = _mm512_maskz_loadu_ps(high, v + 16);  \
+    for (size_t i = 0; i < ROWS; i++) {                                                   \
+      __m512 value = _mm512_set1_ps(values[i * t->ldx + c]);                              \
+      s[i][0] = _mm512_fmadd_ps(value, v0, s[i][0]);                                      \
+      s[i][1] = _mm512_fmadd_ps(value, v1, s[i][1]);                                      \
+    }                                                                                     \
+  }
+
 // ROWS x 32: 2 * ROWS integer and as many float sums; 6 rows leave registers for two weights and the rows' groups.
 #define TILE(ROWS)                                                                                                   \
   static __attribute__((noinline)) void FN(tile##ROWS)(const el_rows *x, size_t row, size_t first, size_t k,         \
@@ -111,17 +122,14 @@ INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const 
       f[i][1] = accumulate ? _mm512_maskz_loadu_ps(high, y + i * ldy + 16) : _mm512_setzero_ps();                    \
     }                                                                                                                \
     for (const el_term *t = terms; t < terms + term_count; t++) {                                                    \
-      __m512 s[ROWS][2], scale = _mm512_set1_ps(t->scale);                                                           \
       const float *values = t->x + term_row * t->ldx, *v = t->w;                                                     \
-      for (size_t i = 0; i < ROWS; i++) s[i][0] = s[i][1] = _mm512_setzero_ps();                                     \
-      for (size_t c = 0; c < t->count; c++, v += t->ldw) {                                                           \
-        __m512 v0 = _mm512_maskz_loadu_ps(low, v), v1 = _mm512_maskz_loadu_ps(high, v + 16);                         \
-        for (size_t i = 0; i < ROWS; i++) {                                                                          \
-          __m512 value = _mm512_set1_ps(values[i * t->ldx + c]);                                                     \
-          s[i][0] = _mm512_fmadd_ps(value, v0, s[i][0]);                                                             \
-          s[i][1] = _mm512_fmadd_ps(value, v1, s[i][1]);                                                             \
-        }                                                                                                            \
+      if (t == terms && !accumulate && t->scale == 1) {                                                              \
+        TERM_PRODUCTS(ROWS, f)                                                                                       \
+        continue;                                                                                                    \
       }                                                                                                              \
+      __m512 s[ROWS][2], scale = _mm512_set1_ps(t->scale);                                                           \
+      for (size_t i = 0; i < ROWS; i++) s[i][0] = s[i][1] = _mm512_setzero_ps();                                     \
+      TERM_PRODUCTS(ROWS, s)                                                                                         \
       int begun = accumulate || t > terms;                                                                           \
       for (size_t i = 0; i < ROWS; i++)                                                                              \
         for (size_t h = 0; h < 2; h++)                                                                               \

@@ -10,8 +10,11 @@ public enum MatrixProduct {
   /// Rows of the input that pass over a group of panels together, so that they stay in cache; a multiple of
   /// `EL_ROW_GROUP` and of the kernels' tiles.
   private static let tileRows = 96
-  /// Most parts that the rows are split into where a loop ends.
+  /// The same for inputs, whose groups have floats in common.
+  private static let inputTileRows = QuantizedRows.groupRows
+  /// Most parts that the rows are split into where a loop ends; each begins at a multiple of `partRows`.
   private static let mostRowParts = 4
+  private static let partRows = 64
   /// Rows of `W` that one task takes when the input has few rows.
   private static let fewTile = 64
   /// Most rows that are products of vectors.
@@ -63,7 +66,7 @@ public enum MatrixProduct {
     private let threadCount: Int
     private let largeTasks: Int
     private let rows: Int
-    /// Rows of the last panels' tasks, a multiple of `tileRows`.
+    /// Rows of the last panels' tasks, a multiple of `partRows`.
     private let rowsPerTask: Int
     private let rowParts: Int
     /// Number of tasks.
@@ -75,9 +78,10 @@ public enum MatrixProduct {
       self.rows = rows
       largeTasks = max(0, panels - threadCount) / panelsPerTask
       // Every part decodes its panel again, which pays where many rows pass over it.
-      let tiles = (rows + MatrixProduct.tileRows - 1) / MatrixProduct.tileRows
-      let parts = threadCount == 1 ? 1 : max(1, min(tiles / 2, MatrixProduct.mostRowParts))
-      rowsPerTask = (tiles + parts - 1) / parts * MatrixProduct.tileRows
+      let parts =
+        threadCount == 1 ? 1 : max(1, min(rows / (2 * MatrixProduct.partRows), MatrixProduct.mostRowParts))
+      let unit = parts * MatrixProduct.partRows
+      rowsPerTask = (rows + unit - 1) / unit * MatrixProduct.partRows
       rowParts = (rows + rowsPerTask - 1) / rowsPerTask
       count = largeTasks + (panels - largeTasks * panelsPerTask) * rowParts
     }
@@ -201,19 +205,20 @@ public enum MatrixProduct {
         }
         let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
         let means = exact + exactPanelByteCount / 4
-        for index in range where x.meanCount > 0 {
+        let needed = x.means(of: tokens)
+        for index in range where !needed.isEmpty {
           productsOfMeans(
-            x, native, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
+            x, needed, native, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
             into: means + (index - range.lowerBound) * meanStride)
         }
         pool.meter.mark(.integerProduct, worker: worker)
         var upcoming = division.task(after: task).map { panels, _ in
           Upcoming(
             weight, rows: slice.lowerBound + panels.lowerBound * width..<slice.lowerBound + panels.upperBound * width,
-            columns: 0..<weight.columns, steps: (tokens.count + tileRows - 1) / tileRows * range.count)
+            columns: 0..<weight.columns, steps: (tokens.count + inputTileRows - 1) / inputTileRows * range.count)
         }
-        for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-          let tile = start..<min(start + tileRows, tokens.upperBound)
+        for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: inputTileRows) {
+          let tile = start..<min(start + inputTileRows, tokens.upperBound)
           for index in range {
             upcoming?.fetchSome()
             var panel = layout.panel(index - range.lowerBound, at: memory)
@@ -233,10 +238,10 @@ public enum MatrixProduct {
     }
   }
 
-  /// `products[i][j] = means[i] . W[row + j]`, in float, for the rows of a panel.
+  /// `products[i][j] = means[i] . W[row + j]`, in float, for some means and the rows of a panel.
   private static func productsOfMeans(
-    _ x: QuantizedRows, _ weight: UncheckedPointer<el_matrix>, row: Int, space: UnsafeMutablePointer<Float>,
-    into products: UnsafeMutablePointer<Float>
+    _ x: QuantizedRows, _ range: Range<Int>, _ weight: UncheckedPointer<el_matrix>, row: Int,
+    space: UnsafeMutablePointer<Float>, into products: UnsafeMutablePointer<Float>
   ) {
     for first in stride(from: 0, to: width, by: meanRows) {
       let count = min(meanRows, weight.pointer.pointee.rows - row - first)
@@ -246,7 +251,8 @@ public enum MatrixProduct {
           weight.pointer, row + first + line, 0, x.columns, space + line * x.columns)
       }
       KernelTables.float.pointee.gemm_rows(
-        x.meanCount, count, x.columns, 1, x.means, x.columns, space, x.columns, 0, products + first, width)
+        range.count, count, x.columns, 1, x.means + range.lowerBound * x.columns, x.columns, space, x.columns, 0,
+        products + range.lowerBound * width + first, width)
     }
   }
 

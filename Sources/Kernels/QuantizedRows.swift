@@ -74,6 +74,13 @@ public struct QuantizedRows: @unchecked Sendable {
     }
   }
 
+  /// The means that some rows lost.
+  func means(of rows: Range<Int>) -> Range<Int> {
+    let indices = groups.compactMap { $0.rows.overlaps(rows) ? $0.mean : nil }
+    guard let first = indices.first, let last = indices.last else { return 0..<0 }
+    return first..<last + 1
+  }
+
   private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
 
   private static func codeByteCount(rows: Int, columns: Int, block: Int) -> Int {
@@ -91,11 +98,30 @@ public struct QuantizedRows: @unchecked Sendable {
     guard exactColumns > 0 else { return codes }
     // groups are at most one per row
     return codes + align(mostMeans(rows: rows) * columns * 4) + align(rows * (exactColumns + 1) * 4)
-      + align(rows * exactColumns * 4) + threadCount * workerByteCount(columns: columns)
+      + align(rows * exactColumns * 4) + lineCount(threadCount: threadCount) * Lines.byteCount(columns: columns)
   }
 
-  /// Of three lines: sums, least and largest of the columns; later which columns are rounded.
-  private static func workerByteCount(columns: Int) -> Int { align(3 * columns * 4) }
+  /// Groups that are in work at the same time.
+  private static func lineCount(threadCount: Int) -> Int { 2 * threadCount }
+
+  /// Working memory of a group.
+  private struct Lines {
+    /// Sums of the columns, or zeros where a group keeps its mean.
+    let sums: UnsafeMutablePointer<Float>
+    let lowest: UnsafeMutablePointer<Float>
+    let highest: UnsafeMutablePointer<Float>
+    /// All ones for columns that are rounded, none for exact ones; in the place of `lowest`.
+    let keep: UnsafeMutablePointer<UInt32>
+
+    static func byteCount(columns: Int) -> Int { align(3 * columns * 4) }
+
+    init(_ address: UnsafeMutableRawPointer, columns: Int) {
+      sums = address.assumingMemoryBound(to: Float.self)
+      lowest = sums + columns
+      highest = lowest + columns
+      keep = UnsafeMutableRawPointer(lowest).assumingMemoryBound(to: UInt32.self)
+    }
+  }
 
   /// Quantises the rows of `x`.
   ///
@@ -129,67 +155,107 @@ public struct QuantizedRows: @unchecked Sendable {
       means: take(meanCount * x.columns * 4, Float.self), exactCount: exactCount, exactStride: exactStride,
       exactValues: take(x.rows * exactStride * 4, Float.self),
       exactColumns: take(x.rows * exactCount * 4, Int32.self))
-    let lines = take(exactCount > 0 ? pool.threadCount * workerByteCount(columns: x.columns) : 0, UInt8.self)
-    pool.run(groups.count, as: .quantize) { task, worker in
-      if exactCount > 0 {
-        let line = UnsafeMutableRawPointer(lines + worker * workerByteCount(columns: x.columns))
-        result.quantizeInput(group: task, of: x, line: line.assumingMemoryBound(to: Float.self))
-      } else {
-        result.quantize(group: task, of: x, dither: role.dither)
-      }
+    if exactCount > 0 {
+      let lineBytes = Lines.byteCount(columns: x.columns)
+      let lines = take(lineCount(threadCount: pool.threadCount) * lineBytes, UInt8.self)
+      result.quantizeInput(x, pool: pool) { Lines(UnsafeMutableRawPointer(lines + $0 * lineBytes), columns: x.columns) }
+    } else {
+      result.quantizeRows(of: x, dither: role.dither, pool: pool)
     }
     return result
   }
 
-  private func quantize(group index: Int, of x: Matrix, dither: UInt32) {
-    var native = native
-    for row in groups[index].rows {
-      let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
-      KernelTables.int8.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed)
-    }
-  }
+  /// Rows of one task, where rows do not depend on each other.
+  private static let tileRows = 16
 
-  /// - Parameter line: three lines of working memory
-  private func quantizeInput(group index: Int, of x: Matrix, line: UnsafeMutablePointer<Float>) {
+  private func quantizeRows(of x: Matrix, dither: UInt32, pool: ThreadPool) {
     let kernels = KernelTables.int8
-    var native = native
-    let group = groups[index]
-    let chosen = exactColumns + index * exactCount
-    let mean = group.mean.map { means + $0 * columns } ?? line
-    let part = x.rows(group.rows)
-    kernels.pointee.column_statistics(
-      part.rows, columns, part.base, part.stride, line, line + columns, line + 2 * columns)
-    for j in 0..<columns { mean[j] = group.mean == nil ? 0 : line[j] / Float(part.rows) }
-    choose(chosen, lowest: line + columns, highest: line + 2 * columns, mean: mean)
-    UnsafeMutableRawPointer(line + columns).withMemoryRebound(to: UInt32.self, capacity: columns) { keep in
-      for j in 0..<columns { keep[j] = .max }
-      for number in 0..<exactCount { keep[Int(chosen[number])] = 0 }
-      for row in group.rows {
-        let values = x.base + row * x.stride
-        let exact = exactValues + row * exactStride
-        for number in 0..<exactCount {
-          let column = Int(chosen[number])
-          exact[number] = values[column] - mean[column]
-        }
-        if group.mean != nil { exact[exactCount] = 1 }
-        kernels.pointee.quantize_input(&native, row, columns, values, mean, keep)
+    pool.run((rows + Self.tileRows - 1) / Self.tileRows, as: .quantize) { task, _ in
+      var native = native
+      for row in task * Self.tileRows..<min((task + 1) * Self.tileRows, rows) {
+        let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
+        kernels.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed)
       }
     }
   }
 
-  /// The columns that reach farthest from the mean; of equals the first. Overwrites `highest`.
-  private func choose(
-    _ chosen: UnsafeMutablePointer<Int32>, lowest: UnsafePointer<Float>, highest: UnsafeMutablePointer<Float>,
-    mean: UnsafePointer<Float>
-  ) {
+  /// A group at a time, which stays in cache from its sums to its codes; or all groups together, by columns and then by
+  /// rows, where the threads would not have as much to do each.
+  private func quantizeInput(_ x: Matrix, pool: ThreadPool, lines: (Int) -> Lines) {
+    if groups.count >= 2 * pool.threadCount || groups.count % pool.threadCount == 0 {
+      pool.run(groups.count, as: .quantize) { task, worker in
+        let lines = lines(worker)
+        sum(columns: 0..<columns, group: task, of: x, lines)
+        choose(group: task, lines)
+        round(rows: groups[task].rows, group: task, of: x, lines)
+      }
+      return
+    }
+    let parts = (columns + Self.tileColumns - 1) / Self.tileColumns
+    pool.run(groups.count * parts, as: .quantize) { task, _ in
+      let first = task % parts * Self.tileColumns
+      sum(columns: first..<min(first + Self.tileColumns, columns), group: task / parts, of: x, lines(task / parts))
+    }
+    for group in groups.indices { choose(group: group, lines(group)) }
+    let tiles = (Self.groupRows + Self.tileRows - 1) / Self.tileRows
+    pool.run(groups.count * tiles, as: .quantize) { task, _ in
+      let group = groups[task / tiles].rows
+      let first = min(group.lowerBound + task % tiles * Self.tileRows, group.upperBound)
+      round(
+        rows: first..<min(first + Self.tileRows, group.upperBound), group: task / tiles, of: x, lines(task / tiles))
+    }
+  }
+
+  /// Columns of one task, where columns do not depend on each other.
+  private static let tileColumns = 128
+
+  /// Sums, least and largest of some columns of a group.
+  private func sum(columns range: Range<Int>, group: Int, of x: Matrix, _ lines: Lines) {
+    let part = x.rows(groups[group].rows).columns(range)
+    let first = range.lowerBound
+    KernelTables.int8.pointee.column_statistics(
+      part.rows, part.columns, part.base, part.stride, lines.sums + first, lines.lowest + first, lines.highest + first)
+  }
+
+  /// The mean of a group, and the columns that reach farthest from it; of equals the first.
+  private func choose(group index: Int, _ lines: Lines) {
+    let group = groups[index]
+    let mean = mean(group, lines)
+    let chosen = exactColumns + index * exactCount
     for j in 0..<columns {
-      highest[j] = max(highest[j] - mean[j], mean[j] - lowest[j])
+      mean[j] = group.mean == nil ? 0 : lines.sums[j] / Float(group.rows.count)
+      lines.highest[j] = max(lines.highest[j] - mean[j], mean[j] - lines.lowest[j])
     }
     for number in 0..<exactCount {
-      let column = KernelTables.float.pointee.argmax(columns, highest)
+      let column = KernelTables.float.pointee.argmax(columns, lines.highest)
       chosen[number] = Int32(column)
-      highest[column] = -1
+      lines.highest[column] = -1
     }
+    for j in 0..<columns { lines.keep[j] = .max }
+    for number in 0..<exactCount { lines.keep[Int(chosen[number])] = 0 }
+  }
+
+  /// Codes and exact values of some rows of a group.
+  private func round(rows range: Range<Int>, group index: Int, of x: Matrix, _ lines: Lines) {
+    let kernels = KernelTables.int8
+    var native = native
+    let mean = mean(groups[index], lines)
+    let chosen = exactColumns + index * exactCount
+    for row in range {
+      let values = x.base + row * x.stride
+      let exact = exactValues + row * exactStride
+      for number in 0..<exactCount {
+        let column = Int(chosen[number])
+        exact[number] = values[column] - mean[column]
+      }
+      if groups[index].mean != nil { exact[exactCount] = 1 }
+      kernels.pointee.quantize_input(&native, row, columns, values, mean, lines.keep)
+    }
+  }
+
+  /// What is subtracted from the rows of a group.
+  private func mean(_ group: Group, _ lines: Lines) -> UnsafeMutablePointer<Float> {
+    group.mean.map { means + $0 * columns } ?? lines.sums
   }
 }
 

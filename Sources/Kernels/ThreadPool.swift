@@ -52,18 +52,18 @@ public final class ThreadPool: Sendable {
 /// What the workers of a pool share; it lives until the last of them has left, which may be after the pool has gone.
 ///
 /// A loop is over when its tasks are done, not when all workers have seen it: one that sleeps through a short loop holds
-/// nobody up. Whoever comes late finds no task left, and touches nothing of the loop.
+/// nobody up. Whoever comes late finds no task left, and touches nothing of the loop. There are ten thousand loops to a
+/// second, so one begins without a lock: a worker that has to sleep for one comes too late to be of use.
 private final class WorkCrew: @unchecked Sendable {
-  // @unchecked: `job`, `work`, `tasks` and `stopping` change only while `condition` is locked; `cursors` are atomics in
-  // memory that this object owns.
+  // @unchecked: `cursors` are atomics in memory that this object owns; the rest is atomic or a lock.
 
   private let meter: WorkMeter
   private let condition = NSCondition()
   private let finished = NSCondition()
   /// The tasks of a loop in equal shares, one after the other.
   private struct Tasks {
-    var count = 0
-    var shares = 1
+    let count: Int
+    let shares: Int
 
     func share(_ index: Int) -> Range<Int> { count * index / shares..<count * (index + 1) / shares }
   }
@@ -76,10 +76,13 @@ private final class WorkCrew: @unchecked Sendable {
   private let threadCount: Int
   private static let stride = 8
   private let doneTasks = Atomic<Int>(0)
-  private var tasks = Tasks()
-  private var job: UnsafeRawPointer?
-  private var work = Work.vector
-  private var stopping = false
+  // What the loop is. A worker may read parts of two loops, if it comes late; the cursors are those of the second by then.
+  private let taskCount = Atomic<Int>(0)
+  private let shareCount = Atomic<Int>(1)
+  private let job = Atomic<UnsafeRawPointer?>(nil)
+  private let work = Atomic<UInt8>(Work.vector.rawValue)
+  private let stopping = Atomic<Bool>(false)
+  private let sleepers = Atomic<Int>(0)
 
   init(threadCount: Int, meter: WorkMeter) {
     self.meter = meter
@@ -94,35 +97,39 @@ private final class WorkCrew: @unchecked Sendable {
   }
 
   func run(_ taskCount: Int, as work: Work, shares: Int, _ body: UnsafePointer<ThreadPool.Body>) {
-    condition.lock()
-    job = UnsafeRawPointer(body)
-    self.work = work
-    tasks = Tasks(count: taskCount, shares: shares)
-    doneTasks.store(0, ordering: .relaxed)
-    let loop = nextLoop()
-    condition.broadcast()
-    condition.unlock()
+    let tasks = Tasks(count: taskCount, shares: shares)
+    let loop = begin(tasks, as: work, UnsafeRawPointer(body))
     takeTasks(of: loop, tasks, as: work, body, worker: 0)
     waitForTasks(taskCount)
     meter.mark(.serial, worker: 0)
   }
 
   func stop() {
-    condition.lock()
-    stopping = true
-    _ = nextLoop()
-    condition.broadcast()
-    condition.unlock()
+    stopping.store(true, ordering: .releasing)
+    _ = begin(Tasks(count: 0, shares: 1), as: .vector, nil)
   }
 
-  /// Begins a loop with `tasks`; call while `condition` is locked.
-  private func nextLoop() -> UInt64 {
+  /// - Returns: the number of the loop
+  private func begin(_ tasks: Tasks, as work: Work, _ job: UnsafeRawPointer?) -> UInt64 {
     let next = (loop.load(ordering: .relaxed) + 1) & 0xFFFF_FFFF
-    for share in 0..<tasks.shares {
-      (cursors + share * Self.stride).pointee.store(
-        next << 32 | UInt64(tasks.share(share).lowerBound), ordering: .relaxed)
+    // The cursors first, all of them: whoever sees anything of the new loop finds no task of the old one.
+    for index in 0..<threadCount {
+      let first = index < tasks.shares ? tasks.share(index).lowerBound : 0
+      (cursors + index * Self.stride).pointee.store(next << 32 | UInt64(first), ordering: .relaxed)
     }
-    loop.store(next, ordering: .releasing)
+    doneTasks.store(0, ordering: .relaxed)
+    taskCount.store(tasks.count, ordering: .releasing)
+    shareCount.store(tasks.shares, ordering: .releasing)
+    self.work.store(work.rawValue, ordering: .releasing)
+    self.job.store(job, ordering: .releasing)
+    // A worker counts itself among the sleepers and then looks at the loop's number once more, so one of the two sees the
+    // other.
+    loop.store(next, ordering: .sequentiallyConsistent)
+    if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+      condition.lock()
+      condition.broadcast()
+      condition.unlock()
+    }
     return next
   }
 
@@ -170,20 +177,27 @@ private final class WorkCrew: @unchecked Sendable {
     finished.unlock()
   }
 
+  /// Waits until the number of the loop is another than `seen`.
+  private func nextLoop(after seen: UInt64) -> UInt64 {
+    if spin(until: { loop.load(ordering: .acquiring) != seen }) { return loop.load(ordering: .acquiring) }
+    condition.lock()
+    sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
+    while loop.load(ordering: .sequentiallyConsistent) == seen { condition.wait() }
+    sleepers.wrappingSubtract(1, ordering: .relaxed)
+    condition.unlock()
+    return loop.load(ordering: .acquiring)
+  }
+
   func work(as worker: Int) {
     var seen: UInt64 = 0
     while true {
-      _ = spin { loop.load(ordering: .acquiring) != seen }
-      condition.lock()
-      while loop.load(ordering: .acquiring) == seen { condition.wait() }
-      seen = loop.load(ordering: .acquiring)
-      let pointer = stopping ? nil : job
-      let tasks = tasks
-      let work = work
-      condition.unlock()
-      guard let pointer else { return }
-      takeTasks(
-        of: seen, tasks, as: work, pointer.assumingMemoryBound(to: ThreadPool.Body.self), worker: worker)
+      seen = nextLoop(after: seen)
+      if stopping.load(ordering: .acquiring) { return }
+      let tasks = Tasks(
+        count: taskCount.load(ordering: .acquiring), shares: shareCount.load(ordering: .acquiring))
+      let work = Work(rawValue: work.load(ordering: .acquiring)) ?? .vector
+      guard let job = job.load(ordering: .acquiring) else { continue }
+      takeTasks(of: seen, tasks, as: work, job.assumingMemoryBound(to: ThreadPool.Body.self), worker: worker)
     }
   }
 }
