@@ -96,11 +96,47 @@ public enum Attention {
       transposedKeys.stride, 0, scores.base, scores.stride)
   }
 
+  /// Query rows of a sample that are a task's work where a head is shared between two: the second part begins where both
+  /// have as many products to do. The gradients of keys and values are always sums of two parts' sums.
+  private static func rows(of length: Int, part: Int?) -> Range<Int> {
+    let tiles = Int((Double(length) * 0.5.squareRoot() / Double(tileRows)).rounded())
+    let middle = length < 4 * tileRows ? 0 : tiles * tileRows
+    return switch part {
+    case nil: 0..<length
+    case 0: 0..<middle
+    default: middle..<length
+    }
+  }
+
+  /// How heads are shared out: whole ones as far as every thread gets as many, the others in two parts.
+  private struct Division {
+    private let wholeCount: Int
+    /// Number of tasks.
+    let count: Int
+
+    init(heads: Int, threadCount: Int) {
+      wholeCount = threadCount == 1 ? heads : heads / threadCount * threadCount
+      count = wholeCount + 2 * (heads - wholeCount)
+    }
+
+    /// Whether the last tasks are smaller than the others.
+    var hasParts: Bool { count > wholeCount }
+
+    /// Head and part of a task; a whole head where there is no part.
+    func task(_ index: Int) -> (head: Int, part: Int?) {
+      if index < wholeCount { return (index, nil) }
+      return (wholeCount + (index - wholeCount) / 2, (index - wholeCount) % 2)
+    }
+
+    /// Place of a head among those that are in two parts, of which there are fewer than threads.
+    func place(ofHead head: Int) -> Int? { head < wholeCount ? nil : head - wholeCount }
+  }
+
   /// Scratch of one worker for samples of at most `length` tokens, in bytes.
   public static func scratchByteCount(shape: AttentionShape, length: Int, hasGradient: Bool) -> Int {
     let size = shape.headSize
     let tiles = (2 * size + 2 * tileRows) * distance(length) + tileRows
-    var gradient = hasGradient ? 2 * shareCount(shape, length) : 0
+    var gradient = hasGradient ? 4 * shareCount(shape, length) : 0
     if hasGradient && Arithmetic(shape: shape, isExact: false).packs {
       gradient += (length + 1) / 2 * size + tileRows * distance(length) + 3 * tileRows / 2 * size
     }
@@ -132,8 +168,12 @@ public enum Attention {
     let outputRows: Matrix  // [tile, head size / 2]
     let outputColumns: Matrix  // [tile / 2, head size]
 
-    let keyShare: Matrix  // [length, head size]; empty if heads share no keys
+    // Empty if heads share no keys.
+    let keyShare: Matrix  // [length, head size]
     let valueShare: Matrix  // [length, head size]
+    // Shares of the second part of a head, whichever worker computes it: one such head in the memory of each worker.
+    let partKeyShare: Matrix  // [length, head size]
+    let partValueShare: Matrix  // [length, head size]
 
     init(_ scratch: Scratch, shape: AttentionShape, length: Int, packs: Bool, hasGradient: Bool = false) {
       let stride = distance(length)
@@ -165,6 +205,10 @@ public enum Attention {
       let count = hasGradient ? shareCount(shape, length) : 0
       keyShare = take(count / size, size, stride: size)
       valueShare = take(count / size, size, stride: size)
+      // At the very end: samples of other lengths, whose memory lies elsewhere, may be in work at the same time.
+      base = (scratch.base + scratch.byteCount).assumingMemoryBound(to: Float.self) - 2 * count
+      partKeyShare = take(count / size, size, stride: size)
+      partValueShare = take(count / size, size, stride: size)
     }
   }
 
@@ -184,18 +228,22 @@ public enum Attention {
     let kernels = VectorOperations.kernels
     let arithmetic = Arithmetic(shape: shape, isExact: isExact)
     let size = shape.headSize
-    pool.run((segments.count - 1) * shape.headCount, as: .attention) { task, worker in
-      let head = task % shape.headCount
-      let segment = segments[task / shape.headCount]..<segments[task / shape.headCount + 1]
+    let division = Division(heads: (segments.count - 1) * shape.headCount, threadCount: pool.threadCount)
+    pool.run(division.count, as: .attention, inOrder: division.hasParts) { task, worker in
+      let (index, half) = division.task(task)
+      let head = index % shape.headCount
+      let segment = segments[index / shape.headCount]..<segments[index / shape.headCount + 1]
+      let part = rows(of: segment.count, part: half)
       let tiles = Tiles(scratch[worker], shape: shape, length: segment.count, packs: arithmetic.packs)
       let columns = head * size..<(head + 1) * size
       let shared = head / shape.queriesPerKey * size..<(head / shape.queriesPerKey + 1) * size
       let q = query.rows(segment).columns(columns)
       let o = output.rows(segment).columns(columns)
-      transpose(key.rows(segment).columns(shared), into: tiles.keys)
-      let values = arithmetic.columns(value.rows(segment).columns(shared), in: tiles.valueColumns)
-      for first in stride(from: 0, to: segment.count, by: tileRows) {
-        let rows = first..<min(first + tileRows, segment.count)
+      let visible = segment.lowerBound..<segment.lowerBound + part.upperBound
+      transpose(key.rows(visible).columns(shared), into: tiles.keys)
+      let values = arithmetic.columns(value.rows(visible).columns(shared), in: tiles.valueColumns)
+      for first in stride(from: part.lowerBound, to: part.upperBound, by: tileRows) {
+        let rows = first..<min(first + tileRows, part.upperBound)
         let (count, seen) = (rows.count, rows.upperBound)
         let scores = tiles.scores.rows(0..<count)
         score(q.rows(rows), tiles.keys, seen: seen, shape: shape, into: scores)
@@ -214,96 +262,182 @@ public enum Attention {
     }
   }
 
-  /// Gradients of query, key and value; all overwritten. Parameters as in `forward`.
+  /// Gradients of query, key and value. Parameters as in `forward`; `query` and `dOutput` are spent, sums wait in their place.
   ///
-  /// Heads that share keys and values are summed in their order, whoever computes them. Where each is a task of its own, its
-  /// shares replace its columns of `query` and `dOutput`: nobody needs those afterwards.
+  /// Heads that share keys and values are summed in their order, whoever computes them.
   public static func backward(
     _ dOutput: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
     segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, isExact: Bool, pool: ThreadPool,
     scratch: [Scratch]
   ) {
-    let kernels = VectorOperations.kernels
     let arithmetic = Arithmetic(shape: shape, isExact: isExact)
     let size = shape.headSize
     let perKey = shape.queriesPerKey
-    let groups = (segments.count - 1) * shape.keyValueHeadCount
+    let segmentCount = segments.count - 1
+    func memory(_ worker: Int, length: Int) -> Tiles {
+      Tiles(scratch[worker], shape: shape, length: length, packs: arithmetic.packs, hasGradient: true)
+    }
+    func segment(_ index: Int) -> Range<Int> { segments[index]..<segments[index + 1] }
+    func gradient(_ index: Int, _ segment: Range<Int>) -> HeadGradient {
+      let columns = index * size..<(index + 1) * size
+      return HeadGradient(
+        query: query.rows(segment).columns(columns), dOutput: dOutput.rows(segment).columns(columns),
+        dQuery: dQuery.rows(segment).columns(columns),
+        logSumExp: logSumExp.part(index * query.rows + segment.lowerBound..<index * query.rows + segment.upperBound),
+        shape: shape, arithmetic: arithmetic)
+    }
+    func shared(_ matrix: Matrix, _ keyHead: Int, _ segment: Range<Int>) -> Matrix {
+      matrix.rows(segment).columns(keyHead * size..<(keyHead + 1) * size)
+    }
+
+    let groups = segmentCount * shape.keyValueHeadCount
     // A group of heads transposes its keys once, so it stays together where that gives every thread as much to do.
-    let splits = perKey > 1 && groups < 4 * pool.threadCount && groups % pool.threadCount != 0
-    let headsPerTask = splits ? 1 : perKey
-    pool.run(groups * perKey / headsPerTask, as: .attention) { task, worker in
-      let tasksPerSegment = shape.headCount / headsPerTask
-      let firstHead = task % tasksPerSegment * headsPerTask
-      let segment = segments[task / tasksPerSegment]..<segments[task / tasksPerSegment + 1]
-      let tiles = Tiles(
-        scratch[worker], shape: shape, length: segment.count, packs: arithmetic.packs, hasGradient: true)
-      let sharedColumns = firstHead / perKey * size..<(firstHead / perKey + 1) * size
-      let k = key.rows(segment).columns(sharedColumns)
-      let dk = dKey.rows(segment).columns(sharedColumns)
-      let dv = dValue.rows(segment).columns(sharedColumns)
-      transpose(k, into: tiles.keys)
-      let keys = arithmetic.columns(k, in: tiles.keyColumns)
-      let v = arithmetic.rows(value.rows(segment).columns(sharedColumns), in: tiles.valueRows)
-      transpose(v, into: tiles.values)
-      let transposedValues = tiles.values.rows(0..<v.columns)
-      for head in firstHead..<firstHead + headsPerTask {
-        let columns = head * size..<(head + 1) * size
-        let q = query.rows(segment).columns(columns)
-        let dq = dQuery.rows(segment).columns(columns)
-        let dO = dOutput.rows(segment).columns(columns)
-        let keyShare = perKey > 1 ? tiles.keyShare : dk
-        let valueShare = perKey > 1 ? tiles.valueShare : dv
-        VectorOperations.fill(keyShare, with: 0)
-        VectorOperations.fill(valueShare, with: 0)
-        for first in stride(from: 0, to: segment.count, by: tileRows) {
-          let rows = first..<min(first + tileRows, segment.count)
-          let (count, seen) = (rows.count, rows.upperBound)
-          let p = tiles.scores.rows(0..<count)
-          let dS = tiles.gradients.rows(0..<count)
-          let qTile = q.rows(rows)
-          let dOTile = dO.rows(rows)
-          score(qTile, tiles.keys, seen: seen, shape: shape, into: p)
-          arithmetic.multiply(
-            arithmetic.rows(dOTile, in: tiles.outputRows), transposedValues, columns: wholeVectors(seen), into: dS)
-          for row in 0..<count {
-            let valid = first + row + 1
-            let line = p.base + row * p.stride
-            let gradient = dS.base + row * dS.stride
-            _ = kernels.exp_shifted(
-              valid, logSumExp.base[head * query.rows + segment.lowerBound + first + row], 1, line)
-            // The mean from the same products that it is taken from: what is wrong with them cancels where one key has
-            // nearly all of the weight.
-            let mean = kernels.dot(valid, line, gradient)
-            kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
-            for column in valid..<seen {
-              line[column] = 0
-              gradient[column] = 0
-            }
+    guard perKey > 1 && groups < 4 * pool.threadCount && groups % pool.threadCount != 0 else {
+      pool.run(groups, as: .attention) { task, worker in
+        let (keyHead, segment) = (task % shape.keyValueHeadCount, segment(task / shape.keyValueHeadCount))
+        let tiles = memory(worker, length: segment.count)
+        let (dk, dv) = (shared(dKey, keyHead, segment), shared(dValue, keyHead, segment))
+        let operands = KeyOperands(
+          shared(key, keyHead, segment), shared(value, keyHead, segment), arithmetic, tiles: tiles)
+        for index in keyHead * perKey..<(keyHead + 1) * perKey {
+          let (keyShare, valueShare) = perKey > 1 ? (tiles.keyShare, tiles.valueShare) : (dk, dv)
+          gradient(index, segment).run(operands, tiles: tiles, into: keyShare, valueShare)
+          if perKey > 1 {
+            join(keyShare, into: dk, isFirst: index == keyHead * perKey)
+            join(valueShare, into: dv, isFirst: index == keyHead * perKey)
           }
-          let visible = dS.columns(0..<seen)
-          arithmetic.multiplyTransposed(
-            arithmetic.columns(visible, in: tiles.gradientColumns),
-            arithmetic.columns(qTile, in: tiles.queryColumns), addingTo: keyShare)
-          arithmetic.multiplyTransposed(
-            arithmetic.columns(p.columns(0..<seen), in: tiles.scoreColumns),
-            arithmetic.columns(dOTile, in: tiles.outputColumns), addingTo: valueShare)
-          arithmetic.multiply(arithmetic.rows(visible, in: dS), keys, columns: size, into: dq.rows(rows))
-        }
-        if perKey > 1 {
-          let isFirst = splits || head == firstHead
-          join(keyShare, into: splits ? q : dk, isFirst: isFirst)
-          join(valueShare, into: splits ? dO : dv, isFirst: isFirst)
         }
       }
+      return
     }
-    guard splits else { return }
-    pool.run(shape.keyValueHeadCount, as: .attention) { shared, _ in
-      let sharedColumns = shared * size..<(shared + 1) * size
-      for head in shared * perKey..<(shared + 1) * perKey {
-        let columns = head * size..<(head + 1) * size
-        let isFirst = head == shared * perKey
-        join(query.columns(columns), into: dKey.columns(sharedColumns), isFirst: isFirst)
-        join(dOutput.columns(columns), into: dValue.columns(sharedColumns), isFirst: isFirst)
+    let division = Division(heads: segmentCount * shape.headCount, threadCount: pool.threadCount)
+    pool.run(division.count, as: .attention, inOrder: true) { task, worker in
+      let (number, part) = division.task(task)
+      let (index, segment) = (number % shape.headCount, segment(number / shape.headCount))
+      let tiles = memory(worker, length: segment.count)
+      let rows = rows(of: segment.count, part: part)
+      let visible = segment.lowerBound..<segment.lowerBound + rows.upperBound
+      let operands = KeyOperands(
+        shared(key, index / perKey, visible), shared(value, index / perKey, visible), arithmetic, tiles: tiles)
+      let head = gradient(index, segment)
+      guard let part else {
+        head.run(operands, tiles: tiles, into: tiles.keyShare, tiles.valueShare)
+        join(tiles.keyShare, into: head.query, isFirst: true)
+        join(tiles.valueShare, into: head.dOutput, isFirst: true)
+        return
+      }
+      if part == 0 {
+        head.run(rows, operands, tiles: tiles, into: tiles.keyShare, tiles.valueShare)
+        join(tiles.keyShare.rows(rows), into: head.query.rows(rows), isFirst: true)
+        join(tiles.valueShare.rows(rows), into: head.dOutput.rows(rows), isFirst: true)
+      } else if let place = division.place(ofHead: number) {
+        let second = memory(place, length: segment.count)
+        head.run(rows, operands, tiles: tiles, into: second.partKeyShare, second.partValueShare)
+      }
+    }
+    pool.run(groups, as: .attention) { task, _ in
+      let (keyHead, segment) = (task % shape.keyValueHeadCount, segment(task / shape.keyValueHeadCount))
+      for index in keyHead * perKey..<(keyHead + 1) * perKey {
+        let number = task / shape.keyValueHeadCount * shape.headCount + index
+        let head = gradient(index, segment)
+        var shares = (keys: head.query, values: head.dOutput)
+        if let place = division.place(ofHead: number) {
+          let second = memory(place, length: segment.count)
+          let rows = rows(of: segment.count, part: 0)
+          join(shares.keys.rows(rows), into: second.partKeyShare.rows(rows), isFirst: false)
+          join(shares.values.rows(rows), into: second.partValueShare.rows(rows), isFirst: false)
+          shares = (second.partKeyShare, second.partValueShare)
+        }
+        join(shares.keys, into: shared(dKey, keyHead, segment), isFirst: index == keyHead * perKey)
+        join(shares.values, into: shared(dValue, keyHead, segment), isFirst: index == keyHead * perKey)
+      }
+    }
+  }
+
+  /// Keys and values of a head as its gradients need them.
+  private struct KeyOperands {
+    let transposedKeys: Matrix
+    /// For products that sum over tokens.
+    let keys: Matrix
+    let transposedValues: Matrix
+
+    init(_ key: Matrix, _ value: Matrix, _ arithmetic: Arithmetic, tiles: Tiles) {
+      transpose(key, into: tiles.keys)
+      transposedKeys = tiles.keys
+      keys = arithmetic.columns(key, in: tiles.keyColumns)
+      let v = arithmetic.rows(value, in: tiles.valueRows)
+      transpose(v, into: tiles.values)
+      transposedValues = tiles.values.rows(0..<v.columns)
+    }
+  }
+
+  /// The way back of one head in one sample.
+  private struct HeadGradient {
+    let query: Matrix  // [length, head size]
+    let dOutput: Matrix  // [length, head size]
+    let dQuery: Matrix  // [length, head size]
+    let logSumExp: Vector  // [length]
+    let shape: AttentionShape
+    let arithmetic: Arithmetic
+
+    /// All rows. The first part's shares wait in the place of its queries and outputs' gradients.
+    ///
+    /// - Parameters:
+    ///   - keyShare: becomes the head's part of the keys' gradient, `[length, head size]`
+    ///   - valueShare: the same for the values
+    func run(_ operands: KeyOperands, tiles: Tiles, into keyShare: Matrix, _ valueShare: Matrix) {
+      let first = Attention.rows(of: query.rows, part: 0)
+      if !first.isEmpty {
+        run(first, operands, tiles: tiles, into: keyShare, valueShare)
+        join(keyShare.rows(first), into: query.rows(first), isFirst: true)
+        join(valueShare.rows(first), into: dOutput.rows(first), isFirst: true)
+      }
+      run(Attention.rows(of: query.rows, part: 1), operands, tiles: tiles, into: keyShare, valueShare)
+      join(query.rows(first), into: keyShare.rows(first), isFirst: false)
+      join(dOutput.rows(first), into: valueShare.rows(first), isFirst: false)
+    }
+
+    /// Some rows, from a multiple of `tileRows`; of the shares the rows of the keys that those see.
+    func run(
+      _ part: Range<Int>, _ operands: KeyOperands, tiles: Tiles, into keyShare: Matrix, _ valueShare: Matrix
+    ) {
+      let kernels = VectorOperations.kernels
+      VectorOperations.fill(keyShare.rows(0..<part.upperBound), with: 0)
+      VectorOperations.fill(valueShare.rows(0..<part.upperBound), with: 0)
+      for first in stride(from: part.lowerBound, to: part.upperBound, by: tileRows) {
+        let rows = first..<min(first + tileRows, part.upperBound)
+        let (count, seen) = (rows.count, rows.upperBound)
+        let p = tiles.scores.rows(0..<count)
+        let dS = tiles.gradients.rows(0..<count)
+        let qTile = query.rows(rows)
+        let dOTile = dOutput.rows(rows)
+        score(qTile, operands.transposedKeys, seen: seen, shape: shape, into: p)
+        arithmetic.multiply(
+          arithmetic.rows(dOTile, in: tiles.outputRows), operands.transposedValues, columns: wholeVectors(seen),
+          into: dS)
+        for row in 0..<count {
+          let valid = first + row + 1
+          let line = p.base + row * p.stride
+          let gradient = dS.base + row * dS.stride
+          _ = kernels.exp_shifted(valid, logSumExp.base[first + row], 1, line)
+          // The mean from the same products that it is taken from: what is wrong with them cancels where one key has
+          // nearly all of the weight.
+          let mean = kernels.dot(valid, line, gradient)
+          kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
+          for column in valid..<seen {
+            line[column] = 0
+            gradient[column] = 0
+          }
+        }
+        let visible = dS.columns(0..<seen)
+        arithmetic.multiplyTransposed(
+          arithmetic.columns(visible, in: tiles.gradientColumns),
+          arithmetic.columns(qTile, in: tiles.queryColumns), addingTo: keyShare)
+        arithmetic.multiplyTransposed(
+          arithmetic.columns(p.columns(0..<seen), in: tiles.scoreColumns),
+          arithmetic.columns(dOTile, in: tiles.outputColumns), addingTo: valueShare)
+        arithmetic.multiply(
+          arithmetic.rows(visible, in: dS), operands.keys, columns: shape.headSize, into: dQuery.rows(rows))
       }
     }
   }

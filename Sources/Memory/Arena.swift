@@ -40,6 +40,9 @@ public final class Arena {
   }
 
   private static let alignment = 64
+  /// Bytes of a large page on x86-64 and, with pages of 4 KiB, on 64-bit ARM.
+  private static let largePage = 2 << 20
+  private let mapping: UnsafeMutableRawBufferPointer
   private let base: UnsafeMutableRawPointer
   private let reservedByteCount: Int
   private var used = 0
@@ -50,15 +53,17 @@ public final class Arena {
 
   /// - Parameter reservedByteCount: addresses to reserve; costs no memory. Buffers beyond it are a programming error.
   public init(reservedByteCount: Int = 1 << 36) throws {
-    let address = mmap(nil, reservedByteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    let byteCount = reservedByteCount + Self.largePage
+    let address = mmap(nil, byteCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
     guard let address, address != MAP_FAILED else {
       throw Failure.cannotReserve(byteCount: reservedByteCount, reason: String(cString: strerror(errno)))
     }
-    base = address
+    mapping = UnsafeMutableRawBufferPointer(start: address, count: byteCount)
+    base = address.alignedUp(toMultipleOf: Self.largePage)
     self.reservedByteCount = reservedByteCount
   }
 
-  deinit { munmap(base, reservedByteCount) }
+  deinit { munmap(mapping.baseAddress, mapping.count) }
 
   /// Sum of all buffers, in bytes.
   public var byteCount: Int { used }
@@ -99,6 +104,11 @@ public final class Arena {
     if mprotect(base + committed, end - committed, PROT_READ | PROT_WRITE) != 0 {
       throw Failure.cannotCommit(byteCount: end - committed, reason: String(cString: strerror(errno)))
     }
+    // Products write narrow stripes of long rows, each in a page of its own. Only whole large pages: more than was handed
+    // out never becomes resident. A kernel without them may refuse.
+    let start = committed / Self.largePage * Self.largePage
+    let whole = end / Self.largePage * Self.largePage
+    if whole > start { _ = madvise(base + start, whole - start, MADV_HUGEPAGE) }
     committed = end
   }
 }
