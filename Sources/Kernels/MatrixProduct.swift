@@ -79,7 +79,7 @@ public enum MatrixProduct {
       largeTasks = max(0, panels - threadCount) / panelsPerTask
       // Every part decodes its panel again, which pays where many rows pass over it.
       let parts =
-        threadCount == 1 ? 1 : max(1, min(rows / (2 * MatrixProduct.partRows), MatrixProduct.mostRowParts))
+        threadCount == 1 ? 1 : max(1, min(rows / (4 * MatrixProduct.partRows), MatrixProduct.mostRowParts))
       let unit = parts * MatrixProduct.partRows
       rowsPerTask = (rows + unit - 1) / unit * MatrixProduct.partRows
       rowParts = (rows + rowsPerTask - 1) / rowsPerTask
