@@ -76,9 +76,11 @@ public struct QuantizedRows: @unchecked Sendable {
 
   /// The means that some rows lost.
   func means(of rows: Range<Int>) -> Range<Int> {
-    let indices = groups.compactMap { $0.rows.overlaps(rows) ? $0.mean : nil }
-    guard let first = indices.first, let last = indices.last else { return 0..<0 }
-    return first..<last + 1
+    var range = 0..<0
+    for group in groups where group.rows.overlaps(rows) {
+      if let mean = group.mean { range = (range.isEmpty ? mean : range.lowerBound)..<mean + 1 }
+    }
+    return range
   }
 
   private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
