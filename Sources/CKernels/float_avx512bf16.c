@@ -9,6 +9,8 @@
 #define VW 16
 #define GEMM_ROWS 8
 #define FN(name) name##_avx512bf16
+#define TO_HALVES(v) (vh) _mm512_cvtps_ph((__m512)(v), _MM_FROUND_TO_NEAREST_INT)
+#define FROM_HALVES(h) (vf) _mm512_cvtph_ps((__m256i)(h))
 #define KERNEL_NAME "avx512bf16"
 #define MULTIPLY_PAIRS(a, b, c) (vf) _mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b))
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma"))), \

@@ -10,6 +10,8 @@
 #define VW 4
 #define GEMM_ROWS 8
 #define FN(name) name##_neon
+#define TO_HALVES(v) (vh) vcvt_f16_f32((float32x4_t)(v))
+#define FROM_HALVES(h) (vf) vcvt_f32_f16((float16x4_t)(h))
 #define KERNEL_NAME "neon"
 
 // The shared tile broadcasts every element of a, which takes a vector pipe; here four are loaded and multiplied by lane.

@@ -9,6 +9,8 @@ public struct KeptMatrix: @unchecked Sendable {
     case f32
     /// The upper half of a float, rounded to nearest even.
     case bf16
+    /// IEEE 754's binary16, rounded to nearest even; what is too large becomes the largest.
+    case f16
 
     var byteCount: Int { self == .f32 ? 4 : 2 }
   }
@@ -48,7 +50,12 @@ public struct KeptMatrix: @unchecked Sendable {
     if let floats { return VectorOperations.copy(x, into: floats, pool: pool) }
     let kernels = VectorOperations.kernels
     VectorOperations.forEachRow(rows, pool: pool) { row in
-      kernels.to_bfloat(columns, x.base + row * x.stride, bfloats(row))
+      let values = x.base + row * x.stride
+      if format == .f16 {
+        kernels.to_half(columns, values, codes(row))
+      } else {
+        kernels.to_bfloat(columns, values, codes(row))
+      }
     }
   }
 
@@ -58,12 +65,17 @@ public struct KeptMatrix: @unchecked Sendable {
     if let floats { return VectorOperations.copy(floats, into: x, pool: pool) }
     let kernels = VectorOperations.kernels
     VectorOperations.forEachRow(rows, pool: pool) { row in
-      kernels.from_bfloat(columns, bfloats(row), x.base + row * x.stride)
+      let values = x.base + row * x.stride
+      if format == .f16 {
+        kernels.from_half(columns, codes(row), values)
+      } else {
+        kernels.from_bfloat(columns, codes(row), values)
+      }
     }
   }
 
-  /// The elements of a row in bfloat16.
-  func bfloats(_ row: Int) -> UnsafeMutablePointer<UInt16> {
+  /// The elements of a row in 16 bits.
+  func codes(_ row: Int) -> UnsafeMutablePointer<UInt16> {
     base.assumingMemoryBound(to: UInt16.self) + row * columns
   }
 }

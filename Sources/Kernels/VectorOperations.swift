@@ -45,12 +45,13 @@ public enum VectorOperations {
     }
   }
 
-  /// The same of a gate that was kept.
+  /// The same of a gate that was kept, in floats or halves.
   public static func siluGate(gate: KeptMatrix, up: KeptMatrix, into h: Matrix, pool: ThreadPool) {
     if let gate = gate.floats, let up = up.floats { return siluGate(gate: gate, up: up, into: h, pool: pool) }
+    precondition(gate.format == .f16 && up.format == .f16, "gate and up are kept alike")
     let kernels = kernels
     forEachRow(gate.rows, pool: pool) { row in
-      kernels.silu_gate_bfloat(gate.columns, gate.bfloats(row), up.bfloats(row), h.base + row * h.stride)
+      kernels.silu_gate_half(gate.columns, gate.codes(row), up.codes(row), h.base + row * h.stride)
     }
   }
 
@@ -58,7 +59,7 @@ public enum VectorOperations {
   public static func siluGateBackward(
     _ dh: Matrix, gate: KeptMatrix, up: KeptMatrix, into du: Matrix, pool: ThreadPool
   ) {
-    precondition(gate.format == up.format, "gate and up are kept alike")
+    precondition(gate.format == up.format && gate.format != .bf16, "gate and up are kept alike")
     let kernels = kernels
     if let gate = gate.floats, let up = up.floats {
       forEachRow(gate.rows, pool: pool) { row in
@@ -69,8 +70,8 @@ public enum VectorOperations {
       return
     }
     forEachRow(gate.rows, pool: pool) { row in
-      kernels.silu_gate_backward_bfloat(
-        gate.columns, gate.bfloats(row), up.bfloats(row), dh.base + row * dh.stride, du.base + row * du.stride)
+      kernels.silu_gate_backward_half(
+        gate.columns, gate.codes(row), up.codes(row), dh.base + row * dh.stride, du.base + row * du.stride)
     }
   }
 

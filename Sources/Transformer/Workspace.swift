@@ -52,7 +52,7 @@ public final class Workspace {
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
-  ///   - precision: of the frozen products; where it is not the reference, wide activations are kept in bfloat16
+  ///   - precision: of the frozen products; where it is not the reference, wide activations are kept as halves
   public init(
     model: CausalLanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
@@ -100,7 +100,7 @@ public final class Workspace {
     ) -> FeedForwardBlock.Activations {
       func wide(_ name: String) -> KeptMatrix {
         arena.keptMatrix(
-          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .bf16
+          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .f16
         )
       }
       func kept(_ module: LinearModule) -> Matrix {

@@ -23,26 +23,54 @@ func bfloat16IsRoundedToNearestEven(count: Int) {
   }
 }
 
+@Test func halvesAreRoundedToNearestEven() {
+  let values: [Float] = [
+    1, 65504, 1e6, -1e6, 0x1p-24, 0x1p-25, 0x3p-26, 1 + 0x1p-11, 1 + 0x3p-11, -0x1p-14, 0x1.ffcp-15, .infinity, 0, -0.0,
+  ]
+  let expected: [UInt16] = [
+    0x3C00, 0x7BFF, 0x7BFF, 0xFBFF, 1, 0, 1, 0x3C00, 0x3C02, 0x8400, 0x0400, 0x7BFF, 0, 0x8000,
+  ]
+  let codes = (0..<65_536).map { UInt16($0) }.filter { $0 & 0x7FFF < 0x7C00 }
+  for table in floatTables() {
+    var found = [UInt16](repeating: 7, count: values.count + 1)
+    table.pointee.to_half(values.count, values, &found)
+    #expect(found == expected + [7], "\(String(cString: table.pointee.name))")
+    var floats = [Float](repeating: 0, count: codes.count)
+    var back = [UInt16](repeating: 0, count: codes.count)
+    table.pointee.from_half(codes.count, codes, &floats)
+    table.pointee.to_half(codes.count, floats, &back)
+    #expect(back == codes)
+    #expect(floats[1] == 0x1p-24 && floats[0x3C01] == 1 + 0x1p-10 && floats[0x7BFF] == 65504)
+    var wrong = [UInt16](repeating: 0, count: 4)
+    table.pointee.to_half(4, [.nan, 1, 1, 1], &wrong)
+    table.pointee.from_half(4, wrong, &floats)
+    #expect(floats[0].isNaN)
+  }
+}
+
 @Test(arguments: [1, 7, 16, 37])
 func gatesAndTheirGradientsMatchFP64(count: Int) {
   var generator = Generator()
-  let codes = (0..<2 * count).map { _ in UInt16((generator.next() * 8).bitPattern >> 16) }
-  let (gateCodes, upCodes) = (Array(codes[..<count]), Array(codes[count...]))
-  func floats(_ codes: [UInt16]) -> [Float] { codes.map { Float(bitPattern: UInt32($0) << 16) } }
-  let (gate, up) = (floats(gateCodes), floats(upCodes))
+  let values = (0..<2 * count).map { _ in generator.next() * 8 }
   let gradient = (0..<count).map { _ in generator.next() }
   for table in floatTables() {
     let kernels = table.pointee
+    var codes = [UInt16](repeating: 0, count: 2 * count)
+    var rounded = values
+    kernels.to_half(2 * count, values, &codes)
+    kernels.from_half(2 * count, codes, &rounded)
+    let (gateCodes, upCodes) = (Array(codes[..<count]), Array(codes[count...]))
+    let (gate, up) = (Array(rounded[..<count]), Array(rounded[count...]))
     var (h, kept) = (gate, gate)
     h.withUnsafeMutableBufferPointer { h in
       if let base = h.baseAddress { kernels.silu_gate(count, base, up, base) }
     }
-    kernels.silu_gate_bfloat(count, gateCodes, upCodes, &kept)
+    kernels.silu_gate_half(count, gateCodes, upCodes, &kept)
     #expect(h == kept)
     var (dGate, dUp) = (gradient, up)
     kernels.silu_gate_backward(count, gate, up, &dGate, &dUp)
     var (dGateKept, dUpKept) = (gradient, up)
-    kernels.silu_gate_backward_bfloat(count, gateCodes, upCodes, &dGateKept, &dUpKept)
+    kernels.silu_gate_backward_half(count, gateCodes, upCodes, &dGateKept, &dUpKept)
     #expect(dGate == dGateKept && dUp == dUpKept)
     for i in 0..<count {
       let (g, u, d) = (Double(gate[i]), Double(up[i]), Double(gradient[i]))
@@ -55,7 +83,7 @@ func gatesAndTheirGradientsMatchFP64(count: Int) {
   }
 }
 
-@Test(arguments: [KeptMatrix.Format.f32, .bf16])
+@Test(arguments: [KeptMatrix.Format.f32, .bf16, .f16])
 func aKeptMatrixIsReadByRows(format: KeptMatrix.Format) {
   let (rows, columns) = (37, 21)
   let pool = ThreadPool(threadCount: 2)

@@ -32,9 +32,12 @@ typedef struct {
   // bfloat16, rounded to nearest even, and back.
   void (*to_bfloat)(size_t n, const float *x, uint16_t *y);
   void (*from_bfloat)(size_t n, const uint16_t *x, float *y);
-  // As those without the suffix; gate and up are in bfloat16.
-  void (*silu_gate_bfloat)(size_t n, const uint16_t *gate, const uint16_t *up, float *h);
-  void (*silu_gate_backward_bfloat)(size_t n, const uint16_t *gate, const uint16_t *up, float *dh, float *du);
+  // Halves, IEEE 754's binary16, rounded to nearest even, and back; what is too large becomes the largest.
+  void (*to_half)(size_t n, const float *x, uint16_t *y);
+  void (*from_half)(size_t n, const uint16_t *x, float *y);
+  // As those without the suffix; gate and up are halves.
+  void (*silu_gate_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *h);
+  void (*silu_gate_backward_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *dh, float *du);
   // Rotates the pairs (i, i + half) of one head; sign is +1 forward, -1 for the inverse.
   void (*rotate)(size_t half, const float *cosine, const float *sine, float sign, float *x);
   // y = x. The C library's way, with few long instructions, takes many times as long for rows on some processors: Zen's, where
