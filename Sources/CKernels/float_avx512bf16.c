@@ -12,9 +12,14 @@
 #define TO_HALVES(v) (vh) _mm512_cvtps_ph((__m512)(v), _MM_FROUND_TO_NEAREST_INT)
 #define FROM_HALVES(h) (vf) _mm512_cvtph_ps((__m256i)(h))
 #define KERNEL_NAME "avx512bf16"
-#define MULTIPLY_PAIRS(a, b, c) (vf) _mm512_dpbf16_ps((__m512)(c), (__m512bh)(a), (__m512bh)(b))
+#define MULTIPLY_PAIRS(a, b, c) FN(multiply_pairs)(a, b, c)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma"))), \
                              apply_to = function)
+// As assembly: clang 17 crashes over a broadcast word that becomes a pair of bfloat16.
+static inline __attribute__((always_inline)) __m512 FN(multiply_pairs)(__m512 a, __m512 b, __m512 c) {
+  __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
+  return c;
+}
 #include "float_body.inc"
 #pragma clang attribute pop
 #endif
