@@ -182,9 +182,10 @@ public struct QuantizedRows: @unchecked Sendable {
   }
 
   /// A group at a time, which stays in cache from its sums to its codes; or all groups together, by columns and then by
-  /// rows, where the threads would not have as much to do each.
+  /// rows, where the threads would not have as much to do each and there are rows for all of them.
   private func quantizeInput(_ x: Matrix, pool: ThreadPool, lines: (Int) -> Lines) {
-    if groups.count >= 2 * pool.threadCount || groups.count % pool.threadCount == 0 {
+    let threads = pool.threadCount
+    if groups.count >= 2 * threads || groups.count % threads == 0 || rows < threads * Self.tileRows {
       pool.run(groups.count, as: .quantize) { task, worker in
         let lines = lines(worker)
         sum(columns: 0..<columns, group: task, of: x, lines)
@@ -199,7 +200,8 @@ public struct QuantizedRows: @unchecked Sendable {
       sum(columns: first..<min(first + Self.tileColumns, columns), group: task / parts, of: x, lines(task / parts))
     }
     for group in groups.indices { choose(group: group, lines(group)) }
-    let tiles = (Self.groupRows + Self.tileRows - 1) / Self.tileRows
+    // No group is longer than the first.
+    let tiles = (groups[0].rows.count + Self.tileRows - 1) / Self.tileRows
     pool.run(groups.count * tiles, as: .quantize) { task, _ in
       let group = groups[task / tiles].rows
       let first = min(group.lowerBound + task % tiles * Self.tileRows, group.upperBound)

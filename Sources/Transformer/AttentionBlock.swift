@@ -56,8 +56,7 @@ struct AttentionBlock {
     Attention.forward(
       query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
       into: workspace.mixed(kept, rows: x.rows), keeping: kept.logSumExp.elements, isExact: engine.precision == .f32,
-      pool: engine.pool,
-      scratch: workspace.attentionScratch)
+      pool: engine.pool, scratch: workspace.attentionScratch)
     finish(addingTo: y, layout: layout, kept: kept, workspace: workspace, pass: pass)
   }
 

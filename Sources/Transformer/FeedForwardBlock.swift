@@ -40,21 +40,26 @@ struct FeedForwardBlock {
     _ x: Matrix, addingTo y: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
   ) {
     let engine = pass.engine
-    let hidden = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    let (gated, upward) = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    let hidden = gated
+    VectorOperations.siluGate(gate: gated, up: upward, into: hidden, pool: engine.pool)
     let mixed = engine.prepare(hidden, for: down.weight, rowsPerSequence: layout.rowLength)
     down.forward(mixed, into: y, accumulate: true, keeping: kept.downKept, pass: pass)
   }
 
   /// What `backward` needs of a layer that kept nothing.
   func recompute(_ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass) {
-    let hidden = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
-    down.adapter?.recompute(hidden, keeping: kept.downKept, pass: pass)
+    let (gated, upward) = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
+    guard let adapter = down.adapter else { return }
+    let hidden = gated
+    VectorOperations.siluGate(gate: gated, up: upward, into: hidden, pool: pass.engine.pool)
+    adapter.recompute(hidden, keeping: kept.downKept, pass: pass)
   }
 
-  /// - Returns: the input of `down`, `[tokens, intermediate]`
+  /// - Returns: the products of gate and up, `[tokens, intermediate]`
   private func activate(
     _ x: Matrix, layout: SequenceLayout, keeping kept: Activations, workspace: Workspace, pass: Pass
-  ) -> Matrix {
+  ) -> (gate: Matrix, up: Matrix) {
     let engine = pass.engine
     let normed = workspace.normed.rows(0..<x.rows)
     let (gated, upward) = workspace.intermediates(rows: x.rows)
@@ -66,8 +71,7 @@ struct FeedForwardBlock {
       kept.gate.store(gated, pool: engine.pool)
       kept.up.store(upward, pool: engine.pool)
     }
-    VectorOperations.siluGate(gate: gated, up: upward, into: gated, pool: engine.pool)
-    return gated
+    return (gated, upward)
   }
 
   /// On entry `dx` is the gradient of the block's output, on return that of its input.

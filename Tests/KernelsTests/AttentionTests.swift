@@ -91,8 +91,7 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int) -> 
   }
   Attention.backward(
     copied(dO), query: copied(q), key: k, value: v, shape: shape, segments: segments, logSumExp: lse, dQuery: dq,
-    dKey: dk,
-    dValue: dv, isExact: true, pool: pool, scratch: scratch)
+    dKey: dk, dValue: dv, isExact: true, pool: pool, scratch: scratch)
   for (matrix, gradient) in [(q, dq), (k, dk), (v, dv)] {
     for index in stride(from: 0, to: matrix.rows * matrix.columns, by: tokens - 4) {
       let old = matrix.base[index]
