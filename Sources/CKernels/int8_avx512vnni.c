@@ -104,6 +104,12 @@ INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const 
     }                                                                                     \
   }
 
+// Asks for 32 floats that are written soon, or read and written: stores would wait for one line after the other.
+INLINE void FN(claim)(const float *y) {
+  __builtin_prefetch(y, 1);
+  __builtin_prefetch(y + 16, 1);
+}
+
 // ROWS x 32: 2 * ROWS integer and as many float sums; 6 rows leave registers for two weights and the rows' groups.
 #define TILE(ROWS)                                                                                                   \
   static __attribute__((noinline)) void FN(tile##ROWS)(const el_rows *x, size_t row, size_t first, size_t k,         \
@@ -116,6 +122,8 @@ INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const 
     const float *sw = panel->scales + FN(quotient)(start, x->block) * EL_PANEL;                                      \
     const float *sx = x->scales + row * blocks + FN(quotient)(first, x->block);                                      \
     const int32_t *starts = FN(starts)(x) + row * blocks + FN(quotient)(first, x->block);                            \
+    const float *ahead = accumulate ? y + ROWS * ldy : y;                                                            \
+    for (size_t i = 0; i < ROWS; i++) FN(claim)(ahead + i * ldy);                                                    \
     __m512 f[ROWS][2];                                                                                               \
     for (size_t i = 0; i < ROWS; i++) {                                                                              \
       f[i][0] = accumulate ? _mm512_maskz_loadu_ps(low, y + i * ldy) : _mm512_setzero_ps();                          \

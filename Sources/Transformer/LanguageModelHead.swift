@@ -39,7 +39,7 @@ public struct LanguageModelHead {
       hidden = arena.matrix("head input", kind: .head, rows: rows, columns: hiddenSize)
       normed = arena.matrix("head input, normalised", kind: .head, rows: rows, columns: hiddenSize)
       inverseRMS = arena.vector("head inverse RMS", kind: .head, count: rows)
-      logits = arena.matrix("logits of a chunk", kind: .head, rows: rows, columns: columns)
+      logits = arena.matrix("logits of a chunk", kind: .head, rows: rows, columns: columns + 16).columns(0..<columns)
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
       func gradient(_ matrix: Matrix?) -> Matrix {
