@@ -64,15 +64,16 @@ INLINE void FN(quantize_blocks)(int count, const el_rows *x, size_t row, size_t 
   _mm512_mask_storeu_ps((float *)starts, used, _mm512_castsi512_ps(_mm512_castsi128_si512(start)));
 }
 
-// The first `count` blocks of a row, of 64 values each. Up to four share what leads to a scale: alone, each would wait.
-INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t count, const float *values, const float *mean,
-                              const uint32_t *keep, int dithers, uint32_t dither) {
+// `count` blocks of a row from element `start`, of 64 values each. Up to four share what leads to a scale: alone, each would
+// wait.
+INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t start, size_t count, const float *values,
+                              const float *mean, const uint32_t *keep, int dithers, uint32_t dither) {
   for (size_t done = 0, n, parts = (count + 3) / 4; parts > 0; parts--, done += n) {
-    size_t first = done * 64;
+    size_t i = done * 64, first = start + i;
     uint32_t seed = dither + (uint32_t)first * 0x9e3779b9u;
     n = (count - done + parts - 1) / parts;
 #define BLOCKS(N) \
-  FN(quantize_blocks)(N, x, row, first, values + first, mean ? mean + first : mean, keep ? keep + first : keep, dithers, seed)
+  FN(quantize_blocks)(N, x, row, first, values + i, mean ? mean + i : mean, keep ? keep + i : keep, dithers, seed)
     switch (n) {
       case 4: BLOCKS(4); break;
       case 3: BLOCKS(3); break;

@@ -189,49 +189,126 @@ public enum MatrixProduct {
       term?.add(to: y, pool: pool)
       return
     }
-    let kernels = KernelTables.int8
     let layout = forwardLayout(weight, rows: slice.count)
     let division = Division(
       panels: panels(slice.count), panelsPerTask: layout.panelsPerTask, rows: x.rows, threadCount: pool.threadCount)
-    let meanStride = x.meanCount * width
     withNative(x, weight) { rows, native in
+      let forward = PanelForward(x: x, rows: rows, weight: native, slice: slice, layout: layout)
       pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
-        let memory = scratch[worker].base
         let (range, tokens) = division.part(task)
-        pool.meter.mark(.decode, worker: worker)
+        let upcoming = division.task(after: task).map { panels, _ in
+          forward.upcoming(panels, of: weight, during: range, tokens: tokens)
+        }
+        forward.multiply(
+          range, tokens: tokens, into: y, accumulate: accumulate, term: term, upcoming: upcoming, meter: pool.meter,
+          worker: worker, memory: scratch[worker].base)
+      }
+    }
+  }
+
+  /// `x Wᵀ`, or some of its columns, a stretch of columns at a time: for a product that is too large to be kept, or to be
+  /// read again from memory.
+  ///
+  /// - Parameters:
+  ///   - x: `[tokens, in]`, quantised as an input in blocks of `weight.reductionBlock`
+  ///   - weight: `[out, in]`
+  ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`
+  ///   - length: columns of a stretch, a multiple of `sliceAlignment`; the last one may have fewer
+  ///   - space: for a stretch, one for each worker: at least `[tokens, length]`
+  ///   - scratch: one for each worker, of `forwardScratchByteCount`
+  ///   - body: is given a stretch, by the rows of `weight` that it comes from
+  public static func forEachStretch(
+    _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>, length: Int, space: [Matrix], pool: ThreadPool,
+    scratch: [Scratch], _ body: (_ columns: Range<Int>, _ y: Matrix) -> Void
+  ) {
+    let slice = checked(rows, of: weight)
+    precondition(
+      x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT
+        && length % sliceAlignment == 0, "input, weight and stretches fit")
+    let layout = forwardLayout(weight, rows: weight.rows)
+    let step = min(layout.panelsPerTask, panels(length))
+    let count = (slice.count + length - 1) / length
+    withNative(x, weight) { rows, native in
+      // Not in order: what a thread leaves of a stretch lies beside what it leaves of the next one.
+      pool.run(count, as: .integerProduct) { task, worker in
+        func stretch(_ task: Int) -> Range<Int> {
+          slice.lowerBound + task * length..<min(slice.lowerBound + (task + 1) * length, slice.upperBound)
+        }
+        let columns = stretch(task)
+        let forward = PanelForward(x: x, rows: rows, weight: native, slice: columns, layout: layout)
+        let y = space[worker].rows(0..<x.rows).columns(0..<columns.count)
+        let all = panels(columns.count)
+        for first in stride(from: 0, to: all, by: step) {
+          let range = first..<min(first + step, all)
+          // The panels after these, or the first ones of the next stretch.
+          var upcoming: Upcoming?
+          if range.upperBound < all {
+            let next = range.upperBound..<min(range.upperBound + step, all)
+            upcoming = forward.upcoming(next, of: weight, during: range, tokens: 0..<x.rows)
+          } else if task + 1 < count {
+            let next = PanelForward(x: x, rows: rows, weight: native, slice: stretch(task + 1), layout: layout)
+            upcoming = next.upcoming(0..<step, of: weight, during: range, tokens: 0..<x.rows)
+          }
+          forward.multiply(
+            range, tokens: 0..<x.rows, into: y, accumulate: false, term: nil, upcoming: upcoming, meter: pool.meter,
+            worker: worker, memory: scratch[worker].base)
+        }
+        body(columns, y)
+      }
+    }
+  }
+
+  /// What the tasks of a forward product have in common.
+  private struct PanelForward {
+    let x: QuantizedRows
+    let rows: UncheckedPointer<el_rows>
+    let weight: UncheckedPointer<el_matrix>
+    /// Rows of the weight that the product's columns come from.
+    let slice: Range<Int>
+    let layout: PanelLayout
+
+    /// What is asked for while a task's products are computed.
+    func upcoming(_ panels: Range<Int>, of weight: StoredMatrix, during range: Range<Int>, tokens: Range<Int>) -> Upcoming {
+      Upcoming(
+        weight, rows: slice.lowerBound + panels.lowerBound * width..<slice.lowerBound + panels.upperBound * width,
+        columns: 0..<weight.columns, steps: (tokens.count + inputTileRows - 1) / inputTileRows * range.count)
+    }
+
+    /// Decodes some panels and multiplies some tokens with them.
+    func multiply(
+      _ range: Range<Int>, tokens: Range<Int>, into y: Matrix, accumulate: Bool, term: LowRankTerm?,
+      upcoming: Upcoming?, meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
+    ) {
+      let meanStride = x.meanCount * width
+      meter.mark(.decode, worker: worker)
+      for index in range {
+        var panel = layout.panel(index - range.lowerBound, at: memory)
+        KernelTables.int8.pointee.decode_rows(weight.pointer, slice.lowerBound + index * width, x.block, &panel)
+      }
+      let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
+      let means = exact + exactPanelByteCount / 4
+      let needed = x.means(of: tokens)
+      for index in range where !needed.isEmpty {
+        productsOfMeans(
+          x, needed, weight, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
+          into: means + (index - range.lowerBound) * meanStride)
+      }
+      meter.mark(.integerProduct, worker: worker)
+      var upcoming = upcoming
+      for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: inputTileRows) {
+        let tile = start..<min(start + inputTileRows, tokens.upperBound)
         for index in range {
+          upcoming?.fetchSome()
           var panel = layout.panel(index - range.lowerBound, at: memory)
-          kernels.pointee.decode_rows(native.pointer, slice.lowerBound + index * width, x.block, &panel)
-        }
-        let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
-        let means = exact + exactPanelByteCount / 4
-        let needed = x.means(of: tokens)
-        for index in range where !needed.isEmpty {
-          productsOfMeans(
-            x, needed, native, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
-            into: means + (index - range.lowerBound) * meanStride)
-        }
-        pool.meter.mark(.integerProduct, worker: worker)
-        var upcoming = division.task(after: task).map { panels, _ in
-          Upcoming(
-            weight, rows: slice.lowerBound + panels.lowerBound * width..<slice.lowerBound + panels.upperBound * width,
-            columns: 0..<weight.columns, steps: (tokens.count + inputTileRows - 1) / inputTileRows * range.count)
-        }
-        for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: inputTileRows) {
-          let tile = start..<min(start + inputTileRows, tokens.upperBound)
-          for index in range {
-            upcoming?.fetchSome()
-            var panel = layout.panel(index - range.lowerBound, at: memory)
-            let columns = index * width..<min((index + 1) * width, slice.count)
-            let product = PanelProduct(
-              x: rows, rows: tile, first: 0, reduction: weight.columns, y: y, columns: columns, accumulate: accumulate,
-              term: term)
-            if x.exactCount == 0 {
-              product.run(&panel)
-            } else {
-              multiply(
-                x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
-            }
+          let columns = index * width..<min((index + 1) * width, slice.count)
+          let product = PanelProduct(
+            x: rows, rows: tile, first: 0, reduction: x.columns, y: y, columns: columns, accumulate: accumulate,
+            term: term)
+          if x.exactCount == 0 {
+            product.run(&panel)
+          } else {
+            MatrixProduct.multiply(
+              x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
           }
         }
       }
@@ -389,15 +466,18 @@ public enum MatrixProduct {
   ///   - dy: `[tokens, rows]`, quantised as a gradient in blocks of `weight.gradientBlock`
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
+  ///   - start: column of `dy` that belongs to the first of them
   ///   - dx: `[tokens, in]`
   ///   - term: joins the whole of `dx`
   ///   - scratch: one for each worker, of `gradientScratchByteCount`
   public static func inputGradient(
-    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
-    adding term: LowRankTerm? = nil, pool: ThreadPool, scratch: [Scratch]
+    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int = 0, into dx: Matrix,
+    accumulate: Bool, adding term: LowRankTerm? = nil, pool: ThreadPool, scratch: [Scratch]
   ) {
     let slice = checked(rows, of: weight)
-    precondition(dy.columns == slice.count && dy.block == weight.gradientBlock, "gradient and weight fit")
+    precondition(
+      start % sliceAlignment == 0 && start + slice.count <= dy.columns && dy.block == weight.gradientBlock,
+      "gradient and weight fit")
     precondition(
       dx.rows == dy.rows && dx.columns == weight.columns && dy.native.limit == EL_GRADIENT_LIMIT, "input gradient fits")
     precondition(term?.fits(dx) ?? true, "term fits")
@@ -406,7 +486,7 @@ public enum MatrixProduct {
     let layout = gradientLayout(weight, rows: slice.count)
     let division = Division(
       panels: panels(weight.columns), panelsPerTask: layout.panelsPerTask, rows: dy.rows, threadCount: pool.threadCount)
-    let length = dy.native.columns
+    let length = (slice.count + dy.block - 1) / dy.block * dy.block
     withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
       pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
         let memory = scratch[worker].base
@@ -427,14 +507,14 @@ public enum MatrixProduct {
               columns: panels.lowerBound * width..<panels.upperBound * width,
               steps: (tokens.count + tileRows - 1) / tileRows * range.count)
           }
-          for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-            let tile = start..<min(start + tileRows, tokens.upperBound)
+          for row in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+            let tile = row..<min(row + tileRows, tokens.upperBound)
             for index in range {
               upcoming?.fetchSome()
               var panel = layout.panel(index - range.lowerBound, at: memory)
               let columns = index * width..<(index + 1) * width
               PanelProduct(
-                x: rows, rows: tile, first: first, reduction: reduction, y: dx, columns: columns,
+                x: rows, rows: tile, first: start + first, reduction: reduction, y: dx, columns: columns,
                 accumulate: accumulate || first > 0, term: first == 0 ? term : nil
               ).run(&panel)
             }

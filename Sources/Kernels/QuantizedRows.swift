@@ -167,6 +167,35 @@ public struct QuantizedRows: @unchecked Sendable {
     return result
   }
 
+  /// Room for a gradient that is filled part by part.
+  ///
+  /// - Parameter storage: at least `byteCount` bytes
+  static func gradient(rows: Int, columns: Int, block: Int, storage: Scratch) -> QuantizedRows {
+    let blocks = (columns + block - 1) / block
+    let codeBytes = align(codeByteCount(rows: rows, columns: blocks * block, block: block))
+    precondition(storage.byteCount >= codeBytes + align(rows * blocks * 4), "storage for quantised rows is too small")
+    let native = el_rows(
+      rows: rows, columns: blocks * block, block: block, limit: Role.gradient().limit, codes: storage.base,
+      scales: (storage.base + codeBytes).assumingMemoryBound(to: Float.self))
+    // Gradients have no columns that stay floats, and so nothing of what those need.
+    let nothing = native.scales!
+    return QuantizedRows(
+      rows: rows, columns: columns, block: block, native: native, groups: [], meanCount: 0, means: nothing,
+      exactCount: 0, exactStride: 0, exactValues: nothing,
+      exactColumns: UnsafeMutableRawPointer(nothing).assumingMemoryBound(to: Int32.self))
+  }
+
+  /// Quantises some values of a row, whose columns begin at `first`, a multiple of the block.
+  ///
+  /// - Parameter dither: that of the whole
+  func put(_ values: UnsafePointer<Float>, count: Int, row: Int, first: Int, dither: UInt32) {
+    var native = native
+    KernelTables.int8.pointee.quantize_row(&native, row, first, count, values, RowDither.seed(dither, row: row))
+  }
+
+  /// The scales of a row's blocks.
+  func scales(_ row: Int) -> UnsafeMutablePointer<Float> { native.scales + row * (native.columns / block) }
+
   /// Rows of one task, where rows do not depend on each other.
   private static let tileRows = 16
 
@@ -175,8 +204,8 @@ public struct QuantizedRows: @unchecked Sendable {
     pool.run((rows + Self.tileRows - 1) / Self.tileRows, as: .quantize) { task, _ in
       var native = native
       for row in task * Self.tileRows..<min((task + 1) * Self.tileRows, rows) {
-        let seed = dither == 0 ? 0 : (dither &+ UInt32(truncatingIfNeeded: row) &* RowDither.rowFactor) | 1
-        kernels.pointee.quantize_row(&native, row, columns, x.base + row * x.stride, seed)
+        let seed = dither == 0 ? 0 : RowDither.seed(dither, row: row)
+        kernels.pointee.quantize_row(&native, row, 0, columns, x.base + row * x.stride, seed)
       }
     }
   }
@@ -267,6 +296,11 @@ public struct QuantizedRows: @unchecked Sendable {
 public enum RowDither {
   static let rowFactor: UInt32 = 0x85EB_CA6B
   static let columnFactor: UInt32 = 0x9E37_79B9
+
+  /// The seed of a row of a matrix.
+  static func seed(_ dither: UInt32, row: Int) -> UInt32 {
+    (dither &+ UInt32(truncatingIfNeeded: row) &* rowFactor) | 1
+  }
 
   /// The seed for a matrix whose first element stands at `row` and `column` of a larger one; `column` is even.
   public static func seed(row: Int, column: Int) -> UInt32 {

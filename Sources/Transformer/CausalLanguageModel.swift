@@ -107,7 +107,8 @@ public final class CausalLanguageModel {
         hasGradient: gradients)
     } + [
       ComputeEngine.Demand(
-        weight: head.weight, rows: headRows, weightRows: min(headColumns, head.weight.rows), hasGradient: gradients)
+        // the rows of its gradient are the head's own
+        weight: head.weight, rows: headRows, weightRows: 0, hasGradient: gradients)
     ]
   }
 

@@ -133,6 +133,33 @@ public final class ComputeEngine {
     product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, rows: rows, into: y, accumulate: false)
   }
 
+  /// What a softmax needs of the products with some rows of `weight`, without keeping them; in 8 bits.
+  ///
+  /// - Parameters:
+  ///   - x: `[rows, in]`
+  ///   - start: first of the rows of `weight` that `gradient` has columns for
+  ///   - gradient: takes codes, if they are wanted
+  func exponentials(
+    _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>, from start: Int, labels: [Int32],
+    through loss: StreamedCrossEntropy, softmax: StreamedCrossEntropy.Sums, into gradient: QuantizedRows?,
+    dither: UInt32
+  ) {
+    guard let quantized = x.quantized else { preconditionFailure("rows are quantised") }
+    loss.exponentials(
+      quantized, weight, columns: rows, from: start, labels: labels, softmax: softmax, into: gradient, dither: dither,
+      pool: pool, scratch: workerScratch)
+  }
+
+  /// `dx (+)= dy W` of a gradient in 8 bits, for some rows of `weight`.
+  ///
+  /// - Parameter start: column of `dy` that belongs to the first of them
+  func inputGradient(
+    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>, from start: Int, into dx: Matrix, accumulate: Bool
+  ) {
+    MatrixProduct.inputGradient(
+      dy, weight, rows: rows, from: start, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+  }
+
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
   ///
   /// - Parameters:

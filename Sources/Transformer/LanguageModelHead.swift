@@ -3,10 +3,11 @@ import Memory
 
 /// Final norm, vocabulary product and cross-entropy, chunk by chunk, for the tokens that carry loss.
 ///
-/// The logits of a chunk are turned into their gradient where they stand, so the whole `[tokens, vocabulary]` matrix
-/// never exists. Where even a chunk of it is too large, slices of the vocabulary take turns and every logit is computed
-/// twice: for the sum of the softmax, and for the gradient. Where the weight does not stay in memory, all chunks are
-/// computed with a slice before the next one, so that it passes through twice, however many tokens there are.
+/// The whole `[tokens, vocabulary]` matrix of logits never exists. With products in 8 bits a chunk of it does not either:
+/// logits become codes of their gradient while they are in cache. In floats they are turned into it where they stand. Where
+/// even that is too large, slices of the vocabulary take turns and every logit is computed twice: for the sum of the softmax,
+/// and for the gradient. Where the weight does not stay in memory, all chunks are computed with a slice before the next one,
+/// so that it passes through twice, however many tokens there are.
 ///
 /// Source of the slices: Wijmans et al. 2024, arXiv 2411.09009.
 public struct LanguageModelHead {
@@ -24,9 +25,14 @@ public struct LanguageModelHead {
     let hidden: Matrix  // [rows, hidden]
     let normed: Matrix  // [rows, hidden]
     let inverseRMS: Vector  // [rows]
-    let logits: Matrix  // [rows, columns]: the whole vocabulary or a slice of it
+    /// Columns of the whole vocabulary or of a slice of it, which are computed before any is computed again.
+    let columns: Int
+    let logits: Matrix  // [rows, columns]; empty where nobody reads them
+    let streamed: StreamedCrossEntropy?  // for products in 8 bits
     let logSumExp: Vector  // [rows of a wave]
     let labelLogits: Vector  // [rows of a wave]
+    /// Of the wave, where logits are streamed.
+    let softmax: StreamedCrossEntropy.Sums
     let normedGradient: Matrix  // [rows of a wave, hidden]
     let exactShare: Matrix  // [rows of a wave, hidden]: what the labels' elements add to the gradient
     let weightRow: Vector  // [hidden]
@@ -34,14 +40,34 @@ public struct LanguageModelHead {
     /// - Parameters:
     ///   - rows: of a chunk
     ///   - waveRows: of all chunks that are computed with a slice before the next one
+    ///   - weight: the head's
+    ///   - keepsLogits: whether they are kept, for those who read them or for products in floats
+    ///   - streamingThreads: for products in 8 bits, the number of threads; 0 where no loss is computed with those
     ///   - shared: two matrices, `[any, hidden]`, that nobody needs while the head computes; `nil` without gradients
-    init(rows: Int, waveRows: Int, columns: Int, hiddenSize: Int, shared: (Matrix, Matrix)?, arena: Arena) {
+    init(
+      rows: Int, waveRows: Int, columns: Int, weight: StoredMatrix, keepsLogits: Bool, streamingThreads: Int,
+      shared: (Matrix, Matrix)?, arena: Arena
+    ) {
+      let hiddenSize = weight.columns
+      self.columns = columns
       hidden = arena.matrix("head input", kind: .head, rows: rows, columns: hiddenSize)
       normed = arena.matrix("head input, normalised", kind: .head, rows: rows, columns: hiddenSize)
       inverseRMS = arena.vector("head inverse RMS", kind: .head, count: rows)
-      logits = arena.matrix("logits of a chunk", kind: .head, rows: rows, columns: columns + 16).columns(0..<columns)
+      // With whole cache lines more than columns, so that rows do not fall into the same few places of the caches.
+      logits = arena.matrix(
+        "logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns + 16
+      ).columns(0..<columns)
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
+      softmax = StreamedCrossEntropy.Sums(
+        largest: arena.vector("largest logits", kind: .head, count: waveRows), total: logSumExp,
+        labelLogits: labelLogits)
+      streamed =
+        streamingThreads == 0
+        ? nil
+        : Self.streamed(
+          rows: rows, columns: columns, weight: weight, threadCount: streamingThreads, hasGradient: shared != nil,
+          arena: arena)
       func gradient(_ matrix: Matrix?) -> Matrix {
         if let matrix, matrix.rows >= waveRows { return matrix }
         return arena.matrix(
@@ -50,6 +76,23 @@ public struct LanguageModelHead {
       normedGradient = gradient(shared?.0)
       exactShare = gradient(shared?.1)
       weightRow = arena.vector("row of the head", kind: .head, count: hiddenSize)
+    }
+
+    private static func streamed(
+      rows: Int, columns: Int, weight: StoredMatrix, threadCount: Int, hasGradient: Bool, arena: Arena
+    ) -> StreamedCrossEntropy {
+      let stretches = StreamedCrossEntropy.stretchCount(columns)
+      let codeBytes = StreamedCrossEntropy.codeByteCount(rows: rows, columns: columns, weight: weight)
+      return StreamedCrossEntropy(
+        logits: (0..<threadCount).map { worker in
+          arena.matrix(
+            "logits of thread \(worker)", kind: .head, rows: rows, columns: StreamedCrossEntropy.stretch + 16)
+        },
+        largest: arena.matrix("largest logits of stretches", kind: .head, rows: rows, columns: stretches),
+        sums: arena.matrix("sums of stretches", kind: .head, rows: rows, columns: stretches),
+        codes: hasGradient
+          ? Scratch(
+            arena.allocate("gradient of the logits", kind: .head, byteCount: codeBytes), byteCount: codeBytes) : nil)
     }
   }
 
@@ -85,7 +128,7 @@ public struct LanguageModelHead {
   /// - Parameter x: output of the last layer, `[tokens of all micro-batches, hidden]`
   func loss(_ x: Matrix, _ batches: [Labels], workspace: Workspace, pass: Pass) -> Double {
     let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
-    return waves(batches, context).reduce(0) { $0 + softmax($1, context) }
+    return waves(batches, context).reduce(0) { $0 + softmax($1, firstLabel: nil, context) }
   }
 
   /// The same sum; `x` becomes the gradient of `gradientScale` times it.
@@ -97,7 +140,7 @@ public struct LanguageModelHead {
     let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
     var sum = 0.0
     for wave in waves(batches, context) {
-      sum += softmax(wave, context)
+      sum += softmax(wave, firstLabel: firstLabel, context)
       gradient(wave, scale: gradientScale, firstLabel: firstLabel, context)
     }
     for (token, label) in batches.flatMap(\.labels).enumerated() where label == Self.ignoredLabel {
@@ -136,13 +179,13 @@ public struct LanguageModelHead {
   /// Parts of the vocabulary that are computed together: what fits the logits and what is in memory at a time.
   private func slices(_ context: Context) -> [Range<Int>] {
     let size = context.residency.sliceRows
-    precondition(size <= context.buffers.logits.columns, "logits of a slice have room")
+    precondition(size <= context.buffers.columns, "logits of a slice have room")
     return stride(from: 0, to: weight.rows, by: size).map { $0..<min($0 + size, weight.rows) }
   }
 
-  private func holdsAllLogits(_ context: Context) -> Bool { context.buffers.logits.columns >= weight.rows }
+  private func holdsAllLogits(_ context: Context) -> Bool { context.buffers.columns >= weight.rows }
 
-  /// Whether the logits of a wave stay from the softmax to the gradient.
+  /// Whether the logits of a wave, or their codes, stay from the softmax to the gradient.
   private func keepsLogits(_ wave: [Chunk], _ context: Context) -> Bool { wave.count == 1 && holdsAllLogits(context) }
 
   /// Gathers the inputs of a chunk and normalises them.
@@ -158,33 +201,74 @@ public struct LanguageModelHead {
   private func product(rows: Int, slice: Range<Int>, _ context: Context) -> Matrix {
     let logits = context.buffers.logits.rows(0..<rows)
     let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
-    let prepared = context.engine.prepare(
-      context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
-    context.engine.product(prepared, weight, rows: slice, into: target, accumulate: false)
+    context.engine.product(prepared(rows: rows, context), weight, rows: slice, into: target, accumulate: false)
     return target
   }
 
+  private func prepared(rows: Int, _ context: Context) -> PreparedRows {
+    context.engine.prepare(context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
+  }
+
+  /// Codes of a gradient, and the column that they begin with.
+  private typealias Codes = (values: QuantizedRows, start: Int)
+
+  /// Room for the codes of a chunk and a slice, or where all stay of the whole vocabulary.
+  private func codes(
+    _ chunk: Chunk, _ slice: Range<Int>, all: Bool, _ streamed: StreamedCrossEntropy
+  ) -> Codes? {
+    streamed.gradient(rows: chunk.rows.count, columns: all ? weight.rows : slice.count, of: weight).map {
+      ($0, all ? 0 : slice.lowerBound)
+    }
+  }
+
+  /// Computes the logits of `slice` from the normalised input of a chunk, and what of them goes into `codes`, if any.
+  private func stream(
+    _ chunk: Chunk, _ slice: Range<Int>, through streamed: StreamedCrossEntropy, into codes: Codes?, firstLabel: Int,
+    _ context: Context
+  ) {
+    // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on
+    // average. The seed is that of the place in the whole step's matrix of logits.
+    let start = codes?.start ?? slice.lowerBound
+    context.engine.exponentials(
+      prepared(rows: chunk.rows.count, context), weight, rows: slice, from: start, labels: chunk.labels,
+      through: streamed, softmax: context.buffers.softmax.part(chunk.waveRows), into: codes?.values,
+      dither: RowDither.seed(row: firstLabel + chunk.first.overall, column: start))
+  }
+
+
   /// Fills the sums of the softmax, and the logits if they stay.
+  /// - Parameter firstLabel: labels of the step before these; `nil` where no gradient follows
   /// - Returns: sum of the losses
-  private func softmax(_ wave: [Chunk], _ context: Context) -> Double {
+  private func softmax(_ wave: [Chunk], firstLabel: Int?, _ context: Context) -> Double {
     let buffers = context.buffers
+    let pool = context.engine.pool
+    let keeps = keepsLogits(wave, context)
     func accumulate(_ logits: Matrix, _ columns: Range<Int>, _ chunk: Chunk) {
       CrossEntropy.accumulate(
         logits, columns: columns, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows),
-        labelLogits: buffers.labelLogits.part(chunk.waveRows), pool: context.engine.pool)
+        labelLogits: buffers.labelLogits.part(chunk.waveRows), pool: pool)
     }
     for slice in slices(context) {
       context.residency.enterHead(slice)
       for chunk in wave {
         if wave.count > 1 || slice.lowerBound == 0 { load(chunk, context) }
+        if let streamed = buffers.streamed {
+          let codes = keeps && firstLabel != nil ? codes(chunk, slice, all: true, streamed) : nil
+          stream(chunk, slice, through: streamed, into: codes, firstLabel: firstLabel ?? 0, context)
+          streamed.accumulate(
+            columns: slice, from: codes?.start ?? slice.lowerBound, into: buffers.softmax.part(chunk.waveRows),
+            rows: chunk.rows.count, pool: pool)
+          continue
+        }
         let logits = product(rows: chunk.rows.count, slice: slice, context)
-        if !keepsLogits(wave, context) { accumulate(logits, slice, chunk) }
+        if !keeps { accumulate(logits, slice, chunk) }
       }
       context.residency.leaveHead(slice)
     }
-    if keepsLogits(wave, context) {
-      accumulate(buffers.logits.rows(wave[0].rows), 0..<weight.rows, wave[0])
+    if buffers.streamed != nil {
+      return wave.reduce(0.0) { sum, chunk in chunk.waveRows.reduce(sum) { $0 + buffers.softmax.loss($1) } }
     }
+    if keeps { accumulate(buffers.logits.rows(wave[0].rows), 0..<weight.rows, wave[0]) }
     return wave.reduce(0.0) { sum, chunk in
       sum + chunk.waveRows.reduce(0.0) { $0 + Double(buffers.logSumExp[$1] - buffers.labelLogits[$1]) }
     }
@@ -194,24 +278,16 @@ public struct LanguageModelHead {
   private func gradient(_ wave: [Chunk], scale: Float, firstLabel: Int, _ context: Context) {
     let buffers = context.buffers
     let engine = context.engine
+    let keeps = keepsLogits(wave, context)
     // Summed apart, so that the order of the sums does not depend on the slices.
     for chunk in wave { VectorOperations.fill(buffers.exactShare.rows(chunk.waveRows), with: 0) }
     for slice in slices(context) {
       context.residency.enterHead(slice)
       for chunk in wave {
         if wave.count > 1 { load(chunk, context) }
-        let logits =
-          keepsLogits(wave, context)
-          ? buffers.logits.rows(chunk.rows).columns(slice) : product(rows: chunk.rows.count, slice: slice, context)
-        let exact = CrossEntropy.gradient(
-          logits, columns: slice, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows),
-          scale: scale, pool: engine.pool)
-        // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on
-        // average. The seed is that of the place in the whole step's matrix of logits.
-        engine.inputGradient(
-          logits, weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows),
-          accumulate: slice.lowerBound > 0,
-          dither: RowDither.seed(row: firstLabel + chunk.first.overall, column: slice.lowerBound))
+        let exact =
+          streamedGradient(chunk, slice, scale: scale, firstLabel: firstLabel, keeps: keeps, context)
+          ?? floatGradient(chunk, slice, scale: scale, firstLabel: firstLabel, keeps: keeps, context)
         for element in exact {
           weight.decodeRow(element.column, into: buffers.weightRow)
           VectorOperations.add(
@@ -233,6 +309,41 @@ public struct LanguageModelHead {
         pool: engine.pool)
       VectorOperations.scatterRows(dHidden, to: chunk.tokens, of: context.x, pool: engine.pool)
     }
+  }
+
+  /// What a slice adds to the gradient of a chunk's normalised input, by way of codes, but for the labels' elements.
+  /// - Parameter keeps: whether the codes are there
+  /// - Returns: the labels' elements; `nil` where products are in floats
+  private func streamedGradient(
+    _ chunk: Chunk, _ slice: Range<Int>, scale: Float, firstLabel: Int, keeps: Bool, _ context: Context
+  ) -> [CrossEntropy.Element]? {
+    let buffers = context.buffers
+    guard let streamed = buffers.streamed, let codes = codes(chunk, slice, all: keeps, streamed) else { return nil }
+    if !keeps { stream(chunk, slice, through: streamed, into: codes, firstLabel: firstLabel, context) }
+    let exact = streamed.complete(
+      codes.values, columns: slice, from: codes.start, labels: chunk.labels,
+      softmax: buffers.softmax.part(chunk.waveRows), scale: scale, pool: context.engine.pool)
+    context.engine.inputGradient(
+      codes.values, weight, rows: slice, from: codes.start, into: buffers.normedGradient.rows(chunk.waveRows),
+      accumulate: slice.lowerBound > 0)
+    return exact
+  }
+
+  /// The same in floats.
+  private func floatGradient(
+    _ chunk: Chunk, _ slice: Range<Int>, scale: Float, firstLabel: Int, keeps: Bool, _ context: Context
+  ) -> [CrossEntropy.Element] {
+    let buffers = context.buffers
+    let logits =
+      keeps
+      ? buffers.logits.rows(chunk.rows).columns(slice) : product(rows: chunk.rows.count, slice: slice, context)
+    let exact = CrossEntropy.gradient(
+      logits, columns: slice, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows), scale: scale,
+      pool: context.engine.pool)
+    context.engine.inputGradient(
+      logits, weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows),
+      accumulate: slice.lowerBound > 0)
+    return exact
   }
 
   /// Logits of every row of `hidden`, `[rows, vocabulary]`, in the buffer for them.

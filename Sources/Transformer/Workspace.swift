@@ -167,9 +167,12 @@ public final class Workspace {
       table: arena.vector(
         "rotary table", kind: .attention,
         count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
+    let isGeneration = if case .generation = purpose { true } else { false }
     head = LanguageModelHead.Buffers(
       rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
-      columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), hiddenSize: hidden,
+      columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), weight: model.head.weight,
+      keepsLogits: strategy == nil || precision == .f32,
+      streamingThreads: isGeneration || precision == .f32 ? 0 : threadCount,
       shared: strategy == nil ? nil : (normedGradient, normed), arena: arena)
   }
 

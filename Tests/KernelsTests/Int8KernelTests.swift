@@ -33,7 +33,7 @@ private struct Bench {
       var values = (0..<count).map { _ in generator.next() * generator.next() }
       if row == 3 { values = values.map { _ in 0 } }
       for column in zeroColumns { values[Int(column)] = 0 }
-      kernels.pointee.quantize_row(&native, row, count, values, dither == 0 ? 0 : dither &+ UInt32(row) | 1)
+      kernels.pointee.quantize_row(&native, row, 0, count, values, dither == 0 ? 0 : dither &+ UInt32(row) | 1)
     }
     return (native, [codes, scales])
   }
@@ -247,7 +247,7 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
       quantize(&rows.native)
       return rows.memory.flatMap { Array(UnsafeRawBufferPointer(start: $0.base, count: $0.byteCount)) }
     }
-    let whole = bytes { kernels.pointee.quantize_row(&$0, 0, count, rest, 0) }
+    let whole = bytes { kernels.pointee.quantize_row(&$0, 0, 0, count, rest, 0) }
     let parts = bytes { kernels.pointee.quantize_input(&$0, 0, count, values, mean, keep) }
     #expect(whole == parts, "\(String(cString: kernels.pointee.name))")
   }
@@ -261,7 +261,7 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
       var x = bench.rows(1, count: 64, block: 64)
       var values = [Float](repeating: 1, count: 64)
       values[5] = broken
-      kernels.pointee.quantize_row(&x.native, 0, 64, values, 0)
+      kernels.pointee.quantize_row(&x.native, 0, 0, 64, values, 0)
       var panel = bench.panel(reduction: 64, block: 64)
       kernels.pointee.decode_rows(&weight.native, 0, 64, &panel.native)
       var y = [Float](repeating: 0, count: 32)
@@ -284,7 +284,7 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
     let bench = Bench(kernels: kernels)
     var x = bench.rows(1, count: 64, block: 64)
     let values = (0..<64).map { Float($0 % 2 == 0 ? 127 : -126) }
-    kernels.pointee.quantize_row(&x.native, 0, 64, values, 0)
+    kernels.pointee.quantize_row(&x.native, 0, 0, 64, values, 0)
     let buffer = Memory(kernels.pointee.dot_buffer_bytes(64, 1))
     var exact = el_exact_columns(count: 0, columns: nil, values: nil)
     var y: Float = 0

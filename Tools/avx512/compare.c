@@ -92,7 +92,7 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
   for (size_t i = 0; i < s->rows; i++) {
     const float *line = values + i * taken;
     if (!s->by_columns && !s->accumulate) t->quantize_input(&x, i, taken, line, values, keep);
-    else t->quantize_row(&x, i, taken, line, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
+    else t->quantize_row(&x, i, 0, taken, line, s->accumulate ? (uint32_t)(i * 77 + 1) : 0);
   }
   free(keep);
   put(r, x.scales, s->rows * whole / s->block * 4);

@@ -78,12 +78,12 @@ typedef struct {
   size_t (*row_code_bytes)(size_t rows, size_t columns, size_t block);
   size_t (*panel_code_bytes)(size_t k);
 
-  // Quantises k <= x->columns values as row `row` of x, the rest of the row is zero: scale = absmax / limit, code =
-  // round to nearest even of value / scale. With dither (not 0) the rounding is stochastic, reproducibly: each element's
-  // threshold comes from dither and its index.
-  void (*quantize_row)(const el_rows *x, size_t row, size_t k, const float *values, uint32_t dither);
+  // Quantises k values as elements of row `row` of x from `first`, a multiple of the block; the rest of their last block is
+  // zero: scale = absmax / limit, code = round to nearest even of value / scale. With dither (not 0) the rounding is
+  // stochastic, reproducibly: each element's threshold comes from dither and its index in the row.
+  void (*quantize_row)(const el_rows *x, size_t row, size_t first, size_t k, const float *values, uint32_t dither);
 
-  // The same, without dither, of values - mean where keep is all ones, and of 0 where it is none; each [k].
+  // The same of a whole row, without dither, of values - mean where keep is all ones, and of 0 where it is none; each [k].
   void (*quantize_input)(const el_rows *x, size_t row, size_t k, const float *values, const float *mean,
                          const uint32_t *keep);
 
