@@ -324,7 +324,7 @@ public struct LanguageModelHead {
       codes.values, columns: slice, from: codes.start, labels: chunk.labels,
       softmax: buffers.softmax.part(chunk.waveRows), scale: scale, pool: context.engine.pool)
     context.engine.inputGradient(
-      codes.values, weight, rows: slice, from: codes.start, into: buffers.normedGradient.rows(chunk.waveRows),
+      codes.values, weight, rows: slice, from: slice.lowerBound - codes.start, into: buffers.normedGradient.rows(chunk.waveRows),
       accumulate: slice.lowerBound > 0)
     return exact
   }

@@ -96,6 +96,8 @@ final class Bench {
   let model: CausalLanguageModel
   let adapters: LowRankAdapterSet
   let workspace: Workspace
+  /// For logits, which training in 8 bits does not keep.
+  private let evaluation: Workspace
   let pass: Pass
   let cache: KeyValueCache
   let threadCount: Int
@@ -135,9 +137,13 @@ final class Bench {
       purpose: cacheCapacity.map { .generation(capacity: $0) }
         ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
       precision: precision, threadCount: threads, arena: arena)
+    evaluation = Workspace(
+      model: model, keptColumns: adapters.keptColumns(at:), tokenCapacity: tokens, positionCount: positions,
+      headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
     cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
     try arena.commit()
     workspace.prepare()
+    evaluation.prepare()
     adapters.attach(to: model)
     if let adapter {
       try adapters.load(from: adapter)
@@ -170,7 +176,7 @@ final class Bench {
   /// Logits after every token.
   func logits(_ rows: PackedRows) throws -> [[Float]] {
     var result: [[Float]] = []
-    try model.logits(rows.microBatch, workspace: workspace, pass: pass) { range, logits in
+    try model.logits(rows.microBatch, workspace: evaluation, pass: pass) { range, logits in
       result += (0..<range.count).map { logits.row($0).values }
     }
     return result
