@@ -268,7 +268,9 @@ public enum MatrixProduct {
     let layout: PanelLayout
 
     /// What is asked for while a task's products are computed.
-    func upcoming(_ panels: Range<Int>, of weight: StoredMatrix, during range: Range<Int>, tokens: Range<Int>) -> Upcoming {
+    func upcoming(_ panels: Range<Int>, of weight: StoredMatrix, during range: Range<Int>, tokens: Range<Int>)
+      -> Upcoming
+    {
       Upcoming(
         weight, rows: slice.lowerBound + panels.lowerBound * width..<slice.lowerBound + panels.upperBound * width,
         columns: 0..<weight.columns, steps: (tokens.count + inputTileRows - 1) / inputTileRows * range.count)

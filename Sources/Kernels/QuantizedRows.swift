@@ -23,12 +23,10 @@ public struct QuantizedRows: @unchecked Sendable {
     /// Input of a forward product: the mean, and so many outlier columns per group, stay floats. With none, the mean stays
     /// in as well.
     case input(exactColumns: Int)
-    /// Gradient of a product's output, in one bit less. With a dither that is not zero, rounding is stochastic,
-    /// reproducibly: for gradients whose many tiny values would otherwise all be rounded to zero.
-    case gradient(dither: UInt32 = 0)
+    /// Gradient of a product's output, in one bit less.
+    case gradient
 
     var exactColumns: Int { if case .input(let count) = self { count } else { 0 } }
-    var dither: UInt32 { if case .gradient(let dither) = self { dither } else { 0 } }
     var limit: Int32 { if case .input = self { EL_INPUT_LIMIT } else { EL_GRADIENT_LIMIT } }
   }
 
@@ -162,7 +160,7 @@ public struct QuantizedRows: @unchecked Sendable {
       let lines = take(lineCount(threadCount: pool.threadCount) * lineBytes, UInt8.self)
       result.quantizeInput(x, pool: pool) { Lines(UnsafeMutableRawPointer(lines + $0 * lineBytes), columns: x.columns) }
     } else {
-      result.quantizeRows(of: x, dither: role.dither, pool: pool)
+      result.quantizeRows(of: x, pool: pool)
     }
     return result
   }
@@ -175,7 +173,7 @@ public struct QuantizedRows: @unchecked Sendable {
     let codeBytes = align(codeByteCount(rows: rows, columns: blocks * block, block: block))
     precondition(storage.byteCount >= codeBytes + align(rows * blocks * 4), "storage for quantised rows is too small")
     let native = el_rows(
-      rows: rows, columns: blocks * block, block: block, limit: Role.gradient().limit, codes: storage.base,
+      rows: rows, columns: blocks * block, block: block, limit: Role.gradient.limit, codes: storage.base,
       scales: (storage.base + codeBytes).assumingMemoryBound(to: Float.self))
     // Gradients have no columns that stay floats, and so nothing of what those need.
     let nothing = native.scales!
@@ -185,9 +183,10 @@ public struct QuantizedRows: @unchecked Sendable {
       exactColumns: UnsafeMutableRawPointer(nothing).assumingMemoryBound(to: Int32.self))
   }
 
-  /// Quantises some values of a row, whose columns begin at `first`, a multiple of the block.
+  /// Quantises some values of a row, whose columns begin at `first`, a multiple of the block. Rounding is stochastic,
+  /// reproducibly: for gradients whose many tiny values would otherwise all be rounded to zero.
   ///
-  /// - Parameter dither: that of the whole
+  /// - Parameter dither: seed of the first element of all rows
   func put(_ values: UnsafePointer<Float>, count: Int, row: Int, first: Int, dither: UInt32) {
     var native = native
     KernelTables.int8.pointee.quantize_row(&native, row, first, count, values, RowDither.seed(dither, row: row))
@@ -199,13 +198,12 @@ public struct QuantizedRows: @unchecked Sendable {
   /// Rows of one task, where rows do not depend on each other.
   private static let tileRows = 16
 
-  private func quantizeRows(of x: Matrix, dither: UInt32, pool: ThreadPool) {
+  private func quantizeRows(of x: Matrix, pool: ThreadPool) {
     let kernels = KernelTables.int8
     pool.run((rows + Self.tileRows - 1) / Self.tileRows, as: .quantize) { task, _ in
       var native = native
       for row in task * Self.tileRows..<min((task + 1) * Self.tileRows, rows) {
-        let seed = dither == 0 ? 0 : RowDither.seed(dither, row: row)
-        kernels.pointee.quantize_row(&native, row, 0, columns, x.base + row * x.stride, seed)
+        kernels.pointee.quantize_row(&native, row, 0, columns, x.base + row * x.stride, 0)
       }
     }
   }

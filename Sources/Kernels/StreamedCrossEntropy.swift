@@ -55,7 +55,7 @@ public struct StreamedCrossEntropy {
   /// Memory of the codes, in bytes.
   public static func codeByteCount(rows: Int, columns: Int, weight: StoredMatrix) -> Int {
     QuantizedRows.byteCount(
-      rows: rows, columns: columns, block: weight.gradientBlock, as: .gradient(), threadCount: 1)
+      rows: rows, columns: columns, block: weight.gradientBlock, as: .gradient, threadCount: 1)
   }
 
   /// Room for the codes of some rows and columns.

@@ -106,7 +106,7 @@ public struct StepCost: Sendable, Equatable {
       || !strategy.isHeadResident && (strategy.groupRows > 1 || rowLength > strategy.headRows)
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
-    elements += tokens * Double(shape.vocabularySize) * (isSliced ? 7.5 : 5)
+    elements += tokens * Double(shape.vocabularySize) * (isSliced ? 4.5 : 3)
     weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
     if strategy.layerInputs == .spilled {
       spilledBytes = 2 * tokens * layers * Double(shape.hiddenSize * 4)

@@ -31,12 +31,11 @@ public final class TrainingMemory {
       configuration: adapter, model: model, locations: locations, trainingTokens: tokens, arena: arena)
     moments = AdamWMoments(
       strategy.optimizerMoments, parts: adapters.matrixCounts, threadCount: pool.threadCount, arena: arena)
-    let residency = WeightResidency(model: model, strategy: strategy)
     engine = ComputeEngine(
       precision: precision, pool: pool,
       demands: model.demands(
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
-        headColumns: min(strategy.headColumns, residency.sliceRows), gradients: true), arena: arena)
+        gradients: true), arena: arena)
     workspace = Workspace(
       model: model, keptColumns: adapters.keptColumns(at:), tokenCapacity: tokens,
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,

@@ -95,9 +95,8 @@ public final class CausalLanguageModel {
   ///   - tokens: of a micro-batch
   ///   - feedForwardTokens: that a feed-forward block computes together
   ///   - headRows: tokens of a chunk of the vocabulary head
-  ///   - headColumns: logits of a slice of the vocabulary
   public func demands(
-    tokens: Int, feedForwardTokens: Int = .max, headRows: Int, headColumns: Int = .max, gradients: Bool
+    tokens: Int, feedForwardTokens: Int = .max, headRows: Int, gradients: Bool
   ) -> [ComputeEngine.Demand] {
     linearLocations.map { location in
       let weight = weight(at: location)

@@ -67,7 +67,7 @@ public final class ComputeEngine {
           rowBytes = max(
             rowBytes,
             QuantizedRows.byteCount(
-              rows: demand.rows, columns: demand.weightRows, block: weight.gradientBlock, as: .gradient(),
+              rows: demand.rows, columns: demand.weightRows, block: weight.gradientBlock, as: .gradient,
               threadCount: pool.threadCount))
           scratchBytes = max(scratchBytes, MatrixProduct.gradientScratchByteCount(weight, rows: demand.rows))
         }
@@ -165,10 +165,9 @@ public final class ComputeEngine {
   /// - Parameters:
   ///   - rows: rows of `weight`, and so columns of `dy`, if not all; begins at a multiple of 64
   ///   - term: joins the whole of `dx`
-  ///   - dither: seed of stochastic rounding; 0 rounds to nearest
   func inputGradient(
     _ dy: Matrix, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
-    adding term: LowRankTerm? = nil, dither: UInt32 = 0
+    adding term: LowRankTerm? = nil
   ) {
     let rows = rows ?? 0..<weight.rows
     guard precision == .int8 else {
@@ -178,7 +177,7 @@ public final class ComputeEngine {
       return
     }
     let quantized = QuantizedRows.quantize(
-      dy, as: .gradient(dither: dither), block: weight.gradientBlock, rowsPerSequence: dy.rows, storage: rowStorage,
+      dy, as: .gradient, block: weight.gradientBlock, rowsPerSequence: dy.rows, storage: rowStorage,
       pool: pool)
     MatrixProduct.inputGradient(
       quantized, weight, rows: rows, into: dx, accumulate: accumulate, adding: term, pool: pool,

@@ -31,8 +31,7 @@ public struct LanguageModelHead {
     let streamed: StreamedCrossEntropy?  // for products in 8 bits
     let logSumExp: Vector  // [rows of a wave]
     let labelLogits: Vector  // [rows of a wave]
-    /// Of the wave, where logits are streamed.
-    let softmax: StreamedCrossEntropy.Sums
+    let softmax: StreamedCrossEntropy.Sums  // of the rows of a wave, where logits are streamed
     let normedGradient: Matrix  // [rows of a wave, hidden]
     let exactShare: Matrix  // [rows of a wave, hidden]: what the labels' elements add to the gradient
     let weightRow: Vector  // [hidden]
@@ -60,8 +59,8 @@ public struct LanguageModelHead {
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
       softmax = StreamedCrossEntropy.Sums(
-        largest: arena.vector("largest logits", kind: .head, count: waveRows), total: logSumExp,
-        labelLogits: labelLogits)
+        largest: arena.vector("largest logits", kind: .head, count: waveRows),
+        total: arena.vector("sums of exponentials", kind: .head, count: waveRows), labelLogits: labelLogits)
       streamed =
         streamingThreads == 0
         ? nil
@@ -188,53 +187,51 @@ public struct LanguageModelHead {
   /// Whether the logits of a wave, or their codes, stay from the softmax to the gradient.
   private func keepsLogits(_ wave: [Chunk], _ context: Context) -> Bool { wave.count == 1 && holdsAllLogits(context) }
 
-  /// Gathers the inputs of a chunk and normalises them.
-  private func load(_ chunk: Chunk, _ context: Context) {
+  /// Gathers the inputs of a chunk and normalises them; the next chunk takes their place.
+  @discardableResult private func load(_ chunk: Chunk, _ context: Context) -> PreparedRows {
     let buffers = context.buffers
     let hidden = buffers.hidden.rows(chunk.rows)
     VectorOperations.gatherRows(of: context.x, at: chunk.tokens, into: hidden, pool: context.engine.pool)
     norm.forward(
       hidden, into: buffers.normed.rows(chunk.rows), keeping: buffers.inverseRMS, pool: context.engine.pool)
+    return prepare(rows: chunk.rows.count, context)
   }
 
-  /// Computes the logits of `slice` from the normalised input of a chunk.
-  private func product(rows: Int, slice: Range<Int>, _ context: Context) -> Matrix {
-    let logits = context.buffers.logits.rows(0..<rows)
-    let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
-    context.engine.product(prepared(rows: rows, context), weight, rows: slice, into: target, accumulate: false)
-    return target
-  }
-
-  private func prepared(rows: Int, _ context: Context) -> PreparedRows {
+  private func prepare(rows: Int, _ context: Context) -> PreparedRows {
     context.engine.prepare(context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
+  }
+
+  /// Computes the logits of `slice` from the input of a chunk.
+  private func product(_ x: PreparedRows, slice: Range<Int>, _ context: Context) -> Matrix {
+    let logits = context.buffers.logits.rows(0..<x.values.rows)
+    let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
+    context.engine.product(x, weight, rows: slice, into: target, accumulate: false)
+    return target
   }
 
   /// Codes of a gradient, and the column that they begin with.
   private typealias Codes = (values: QuantizedRows, start: Int)
 
   /// Room for the codes of a chunk and a slice, or where all stay of the whole vocabulary.
-  private func codes(
-    _ chunk: Chunk, _ slice: Range<Int>, all: Bool, _ streamed: StreamedCrossEntropy
-  ) -> Codes? {
+  private func codes(_ chunk: Chunk, _ slice: Range<Int>, all: Bool, _ streamed: StreamedCrossEntropy) -> Codes? {
     streamed.gradient(rows: chunk.rows.count, columns: all ? weight.rows : slice.count, of: weight).map {
       ($0, all ? 0 : slice.lowerBound)
     }
   }
 
-  /// Computes the logits of `slice` from the normalised input of a chunk, and what of them goes into `codes`, if any.
+  /// Computes the logits of `slice` from the input of a chunk, and what of them goes into `codes`, if any.
   private func stream(
-    _ chunk: Chunk, _ slice: Range<Int>, through streamed: StreamedCrossEntropy, into codes: Codes?, firstLabel: Int,
-    _ context: Context
+    _ x: PreparedRows, _ chunk: Chunk, _ slice: Range<Int>, through streamed: StreamedCrossEntropy, into codes: Codes?,
+    firstLabel: Int, _ context: Context
   ) {
     // Most probabilities are tiny: rounded to nearest they would all vanish, rounded stochastically none does on
     // average. The seed is that of the place in the whole step's matrix of logits.
     let start = codes?.start ?? slice.lowerBound
     context.engine.exponentials(
-      prepared(rows: chunk.rows.count, context), weight, rows: slice, from: start, labels: chunk.labels,
-      through: streamed, softmax: context.buffers.softmax.part(chunk.waveRows), into: codes?.values,
+      x, weight, rows: slice, from: start, labels: chunk.labels, through: streamed,
+      softmax: context.buffers.softmax.part(chunk.waveRows), into: codes?.values,
       dither: RowDither.seed(row: firstLabel + chunk.first.overall, column: start))
   }
-
 
   /// Fills the sums of the softmax, and the logits if they stay.
   /// - Parameter firstLabel: labels of the step before these; `nil` where no gradient follows
@@ -248,19 +245,21 @@ public struct LanguageModelHead {
         logits, columns: columns, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows),
         labelLogits: buffers.labelLogits.part(chunk.waveRows), pool: pool)
     }
+    var loaded: PreparedRows?
     for slice in slices(context) {
       context.residency.enterHead(slice)
       for chunk in wave {
-        if wave.count > 1 || slice.lowerBound == 0 { load(chunk, context) }
+        let x = wave.count == 1 ? loaded ?? load(chunk, context) : load(chunk, context)
+        loaded = x
         if let streamed = buffers.streamed {
           let codes = keeps && firstLabel != nil ? codes(chunk, slice, all: true, streamed) : nil
-          stream(chunk, slice, through: streamed, into: codes, firstLabel: firstLabel ?? 0, context)
+          stream(x, chunk, slice, through: streamed, into: codes, firstLabel: firstLabel ?? 0, context)
           streamed.accumulate(
             columns: slice, from: codes?.start ?? slice.lowerBound, into: buffers.softmax.part(chunk.waveRows),
             rows: chunk.rows.count, pool: pool)
           continue
         }
-        let logits = product(rows: chunk.rows.count, slice: slice, context)
+        let logits = product(x, slice: slice, context)
         if !keeps { accumulate(logits, slice, chunk) }
       }
       context.residency.leaveHead(slice)
@@ -284,10 +283,10 @@ public struct LanguageModelHead {
     for slice in slices(context) {
       context.residency.enterHead(slice)
       for chunk in wave {
-        if wave.count > 1 { load(chunk, context) }
+        let x = keeps ? nil : wave.count > 1 ? load(chunk, context) : prepare(rows: chunk.rows.count, context)
         let exact =
-          streamedGradient(chunk, slice, scale: scale, firstLabel: firstLabel, keeps: keeps, context)
-          ?? floatGradient(chunk, slice, scale: scale, firstLabel: firstLabel, keeps: keeps, context)
+          streamedGradient(x, chunk, slice, scale: scale, firstLabel: firstLabel, context)
+          ?? floatGradient(x, chunk, slice, scale: scale, context)
         for element in exact {
           weight.decodeRow(element.column, into: buffers.weightRow)
           VectorOperations.add(
@@ -312,37 +311,36 @@ public struct LanguageModelHead {
   }
 
   /// What a slice adds to the gradient of a chunk's normalised input, by way of codes, but for the labels' elements.
-  /// - Parameter keeps: whether the codes are there
+  ///
+  /// - Parameter x: input of the chunk; `nil` if the codes are there
   /// - Returns: the labels' elements; `nil` where products are in floats
   private func streamedGradient(
-    _ chunk: Chunk, _ slice: Range<Int>, scale: Float, firstLabel: Int, keeps: Bool, _ context: Context
+    _ x: PreparedRows?, _ chunk: Chunk, _ slice: Range<Int>, scale: Float, firstLabel: Int, _ context: Context
   ) -> [CrossEntropy.Element]? {
     let buffers = context.buffers
-    guard let streamed = buffers.streamed, let codes = codes(chunk, slice, all: keeps, streamed) else { return nil }
-    if !keeps { stream(chunk, slice, through: streamed, into: codes, firstLabel: firstLabel, context) }
+    guard let streamed = buffers.streamed, let codes = codes(chunk, slice, all: x == nil, streamed) else { return nil }
+    if let x { stream(x, chunk, slice, through: streamed, into: codes, firstLabel: firstLabel, context) }
     let exact = streamed.complete(
       codes.values, columns: slice, from: codes.start, labels: chunk.labels,
       softmax: buffers.softmax.part(chunk.waveRows), scale: scale, pool: context.engine.pool)
     context.engine.inputGradient(
-      codes.values, weight, rows: slice, from: slice.lowerBound - codes.start, into: buffers.normedGradient.rows(chunk.waveRows),
-      accumulate: slice.lowerBound > 0)
+      codes.values, weight, rows: slice, from: slice.lowerBound - codes.start,
+      into: buffers.normedGradient.rows(chunk.waveRows), accumulate: slice.lowerBound > 0)
     return exact
   }
 
-  /// The same in floats.
+  /// The same in floats, in the place of the logits.
   private func floatGradient(
-    _ chunk: Chunk, _ slice: Range<Int>, scale: Float, firstLabel: Int, keeps: Bool, _ context: Context
+    _ x: PreparedRows?, _ chunk: Chunk, _ slice: Range<Int>, scale: Float, _ context: Context
   ) -> [CrossEntropy.Element] {
     let buffers = context.buffers
     let logits =
-      keeps
-      ? buffers.logits.rows(chunk.rows).columns(slice) : product(rows: chunk.rows.count, slice: slice, context)
+      x.map { product($0, slice: slice, context) } ?? buffers.logits.rows(chunk.rows).columns(slice)
     let exact = CrossEntropy.gradient(
       logits, columns: slice, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows), scale: scale,
       pool: context.engine.pool)
     context.engine.inputGradient(
-      logits, weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows),
-      accumulate: slice.lowerBound > 0)
+      logits, weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows), accumulate: slice.lowerBound > 0)
     return exact
   }
 
@@ -355,7 +353,7 @@ public struct LanguageModelHead {
       hidden, into: buffers.normed.rows(0..<hidden.rows), keeping: buffers.inverseRMS, pool: pass.engine.pool)
     for slice in slices(context) {
       context.residency.enterHead(slice)
-      _ = product(rows: hidden.rows, slice: slice, context)
+      _ = product(prepare(rows: hidden.rows, context), slice: slice, context)
       context.residency.leaveHead(slice)
     }
     return buffers.logits.rows(0..<hidden.rows)

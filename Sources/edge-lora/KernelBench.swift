@@ -191,7 +191,7 @@ enum KernelBench {
         rows: tokens, columns: weight.columns, block: weight.reductionBlock, as: ComputeEngine.input,
         threadCount: pool.threadCount),
       QuantizedRows.byteCount(
-        rows: tokens, columns: weight.rows, block: weight.gradientBlock, as: .gradient(),
+        rows: tokens, columns: weight.rows, block: weight.gradientBlock, as: .gradient,
         threadCount: pool.threadCount))
     let storage = Buffer(rowBytes)
     let scratchBytes = max(
@@ -209,7 +209,7 @@ enum KernelBench {
       MatrixProduct.forward(rows, weight, into: y.matrix, accumulate: false, pool: pool, scratch: scratch)
     }
     func gradient() {
-      let rows = quantized(dy.matrix, as: .gradient(), block: weight.gradientBlock)
+      let rows = quantized(dy.matrix, as: .gradient, block: weight.gradientBlock)
       MatrixProduct.inputGradient(rows, weight, into: dx.matrix, accumulate: false, pool: pool, scratch: scratch)
     }
     let operations = 2 * Double(tokens) * Double(weight.rows) * Double(weight.columns)

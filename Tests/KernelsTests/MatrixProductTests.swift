@@ -68,7 +68,7 @@ private final class Products {
     let w = weight.matrix
     let storage = Memory(
       QuantizedRows.byteCount(
-        rows: x.rows, columns: w.rows, block: w.gradientBlock, as: .gradient(), threadCount: pool.threadCount))
+        rows: x.rows, columns: w.rows, block: w.gradientBlock, as: .gradient, threadCount: pool.threadCount))
     let space = Memory(x.rows * w.columns * 4)
     let dx = Matrix(space.bind(Float.self), rows: x.rows, columns: w.columns)
     let bytes = max(
@@ -82,7 +82,7 @@ private final class Products {
         continue
       }
       let quantized = QuantizedRows.quantize(
-        part, as: .gradient(), block: w.gradientBlock, rowsPerSequence: x.rows,
+        part, as: .gradient, block: w.gradientBlock, rowsPerSequence: x.rows,
         storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
       MatrixProduct.inputGradient(
         quantized, w, rows: slice, into: dx, accumulate: index > 0, adding: term, pool: pool, scratch: scratch.pieces)

@@ -39,7 +39,8 @@ private final class Head {
     let bytes = QuantizedRows.byteCount(
       rows: x.rows, columns: x.columns, block: block, as: .input(exactColumns: 4), threadCount: pool.threadCount)
     return QuantizedRows.quantize(
-      x, as: .input(exactColumns: 4), block: block, rowsPerSequence: 16, storage: scratch(bytes, count: 1)[0], pool: pool)
+      x, as: .input(exactColumns: 4), block: block, rowsPerSequence: 16, storage: scratch(bytes, count: 1)[0],
+      pool: pool)
   }
 
   private func forwardScratch() -> [Scratch] {

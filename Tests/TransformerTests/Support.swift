@@ -126,7 +126,7 @@ final class Bench {
       precision: precision, pool: pool,
       demands: model.demands(
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
-        headColumns: strategy.headColumns, gradients: true),
+        gradients: true),
       arena: arena)
     pass = Pass(engine: engine, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
     let positions = max(rowLength, cacheCapacity ?? 0)
