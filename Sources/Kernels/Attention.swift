@@ -19,10 +19,57 @@ public struct AttentionShape: Sendable, Equatable {
 }
 
 /// Causal attention over samples that lie end to end, with grouped queries. Only a tile of query rows meets all keys at
-/// a time; for the way back the logarithm of each row's sum is kept and the scores are computed again.
+/// a time. For the way back the weights of short samples are kept as halves; of longer ones the logarithm of each row's
+/// sum, and the scores are computed again.
 ///
 /// Source: Dao et al. 2022, arXiv 2205.14135.
 public enum Attention {
+  /// What `forward` leaves for `backward`.
+  public struct Kept {
+    /// `[heads * tokens]`: logarithm of each row's sum, or where the weights are kept its inverse.
+    let sums: Vector
+    /// `[tokens, weightsPerToken]`, in halves, before they are divided by the row's sum; empty where scores are computed
+    /// again. A sample's heads lie one after the other, and of each its tiles.
+    let weights: KeptMatrix
+
+    public init(sums: Vector, weights: KeptMatrix) {
+      self.sums = sums
+      self.weights = weights
+    }
+
+    /// One head's part of what a sample of the tokens `segment` leaves.
+    func head(_ index: Int, _ segment: Range<Int>, tokens: Int, shape: AttentionShape) -> KeptHead {
+      let perHead = weights.columns / shape.headCount
+      return KeptHead(
+        sums: sums.part(index * tokens + segment.lowerBound..<index * tokens + segment.upperBound),
+        weights: perHead == 0
+          ? nil : weights.codes(segment.lowerBound) + index * segment.count * perHead)
+    }
+  }
+
+  /// What one head leaves of one sample.
+  struct KeptHead {
+    let sums: Vector  // [length]
+    let weights: UnsafeMutablePointer<UInt16>?
+  }
+
+  /// Halves per token for the weights of samples of at most `length` tokens; none where they would take more memory than
+  /// queries, keys and values do.
+  public static func weightsPerToken(shape: AttentionShape, length: Int) -> Int {
+    // A shorter sample has no more per token: its rows see no more keys.
+    let perHead = (weightCount(rowsBefore: length, of: length) + max(length, 1) - 1) / max(length, 1)
+    let floats = (shape.headCount + 2 * shape.keyValueHeadCount) * shape.headSize
+    return 2 * shape.headCount * perHead > 4 * floats ? 0 : shape.headCount * perHead
+  }
+
+  /// Kept weights of the rows before `end`, the end of a tile, in a sample of `length` tokens.
+  private static func weightCount(rowsBefore end: Int, of length: Int) -> Int {
+    stride(from: 0, to: end, by: tileRows).reduce(0) { count, first in
+      let rows = first..<min(first + tileRows, length)
+      return count + rows.count * wholeVectors(rows.upperBound)
+    }
+  }
+
   /// Query rows of a tile: whole tiles of the float products, which take 6 or 8 rows.
   private static let tileRows = 24
 
@@ -218,12 +265,12 @@ public enum Attention {
   ///   - value: as `key`
   ///   - segments: first token of each sample, then the number of tokens
   ///   - output: as `query`
-  ///   - logSumExp: `[heads * tokens]`, for `backward`
+  ///   - kept: for `backward`
   ///   - isExact: the products are those of floats; otherwise of bfloat16 where the processor is faster with that
   ///   - scratch: one for each worker, of `scratchByteCount` for the longest sample
   public static func forward(
     query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape, segments: [Int], into output: Matrix,
-    keeping logSumExp: Vector, isExact: Bool, pool: ThreadPool, scratch: [Scratch]
+    keeping kept: Kept, isExact: Bool, pool: ThreadPool, scratch: [Scratch]
   ) {
     let kernels = VectorOperations.kernels
     let arithmetic = Arithmetic(shape: shape, isExact: isExact)
@@ -240,6 +287,8 @@ public enum Attention {
       let q = query.rows(segment).columns(columns)
       let o = output.rows(segment).columns(columns)
       let visible = segment.lowerBound..<segment.lowerBound + part.upperBound
+      let keptHead = kept.head(head, segment, tokens: query.rows, shape: shape)
+      var weights = keptHead.weights.map { $0 + weightCount(rowsBefore: part.lowerBound, of: segment.count) }
       transpose(key.rows(visible).columns(shared), into: tiles.keys)
       let values = arithmetic.columns(value.rows(visible).columns(shared), in: tiles.valueColumns)
       for first in stride(from: part.lowerBound, to: part.upperBound, by: tileRows) {
@@ -253,7 +302,13 @@ public enum Attention {
           var largest: Float = 0
           tiles.sums[row] = kernels.exp_from_largest(valid, line, &largest)
           for column in valid..<seen { line[column] = 0 }
-          logSumExp.base[head * query.rows + segment.lowerBound + first + row] = largest + log(tiles.sums[row])
+          if let place = weights {
+            kernels.to_half(seen, line, place)
+            weights = place + wholeVectors(seen)
+            keptHead.sums.base[first + row] = 1 / tiles.sums[row]
+          } else {
+            keptHead.sums.base[first + row] = largest + log(tiles.sums[row])
+          }
         }
         arithmetic.multiply(
           arithmetic.rows(scores.columns(0..<seen), in: scores), values, columns: size, into: o.rows(rows))
@@ -267,7 +322,7 @@ public enum Attention {
   /// Heads that share keys and values are summed in their order, whoever computes them.
   public static func backward(
     _ dOutput: Matrix, query: Matrix, key: Matrix, value: Matrix, shape: AttentionShape,
-    segments: [Int], logSumExp: Vector, dQuery: Matrix, dKey: Matrix, dValue: Matrix, isExact: Bool, pool: ThreadPool,
+    segments: [Int], kept: Kept, dQuery: Matrix, dKey: Matrix, dValue: Matrix, isExact: Bool, pool: ThreadPool,
     scratch: [Scratch]
   ) {
     let arithmetic = Arithmetic(shape: shape, isExact: isExact)
@@ -283,8 +338,7 @@ public enum Attention {
       return HeadGradient(
         query: query.rows(segment).columns(columns), dOutput: dOutput.rows(segment).columns(columns),
         dQuery: dQuery.rows(segment).columns(columns),
-        logSumExp: logSumExp.part(index * query.rows + segment.lowerBound..<index * query.rows + segment.upperBound),
-        shape: shape, arithmetic: arithmetic)
+        kept: kept.head(index, segment, tokens: query.rows, shape: shape), shape: shape, arithmetic: arithmetic)
     }
     func shared(_ matrix: Matrix, _ keyHead: Int, _ segment: Range<Int>) -> Matrix {
       matrix.rows(segment).columns(keyHead * size..<(keyHead + 1) * size)
@@ -298,7 +352,8 @@ public enum Attention {
         let tiles = memory(worker, length: segment.count)
         let (dk, dv) = (shared(dKey, keyHead, segment), shared(dValue, keyHead, segment))
         let operands = KeyOperands(
-          shared(key, keyHead, segment), shared(value, keyHead, segment), arithmetic, tiles: tiles)
+          shared(key, keyHead, segment), shared(value, keyHead, segment), arithmetic, tiles: tiles,
+          hasWeights: kept.weights.columns > 0)
         for index in keyHead * perKey..<(keyHead + 1) * perKey {
           let (keyShare, valueShare) = perKey > 1 ? (tiles.keyShare, tiles.valueShare) : (dk, dv)
           gradient(index, segment).run(operands, tiles: tiles, into: keyShare, valueShare)
@@ -318,7 +373,8 @@ public enum Attention {
       let rows = rows(of: segment.count, part: part)
       let visible = segment.lowerBound..<segment.lowerBound + rows.upperBound
       let operands = KeyOperands(
-        shared(key, index / perKey, visible), shared(value, index / perKey, visible), arithmetic, tiles: tiles)
+        shared(key, index / perKey, visible), shared(value, index / perKey, visible), arithmetic, tiles: tiles,
+        hasWeights: kept.weights.columns > 0)
       let head = gradient(index, segment)
       guard let part else {
         head.run(operands, tiles: tiles, into: tiles.keyShare, tiles.valueShare)
@@ -356,13 +412,15 @@ public enum Attention {
 
   /// Keys and values of a head as its gradients need them.
   private struct KeyOperands {
+    /// For scores that are computed again.
     let transposedKeys: Matrix
     /// For products that sum over tokens.
     let keys: Matrix
     let transposedValues: Matrix
 
-    init(_ key: Matrix, _ value: Matrix, _ arithmetic: Arithmetic, tiles: Tiles) {
-      transpose(key, into: tiles.keys)
+    /// - Parameter hasWeights: whether those of the softmax are kept
+    init(_ key: Matrix, _ value: Matrix, _ arithmetic: Arithmetic, tiles: Tiles, hasWeights: Bool) {
+      if !hasWeights { transpose(key, into: tiles.keys) }
       transposedKeys = tiles.keys
       keys = arithmetic.columns(key, in: tiles.keyColumns)
       let v = arithmetic.rows(value, in: tiles.valueRows)
@@ -376,7 +434,7 @@ public enum Attention {
     let query: Matrix  // [length, head size]
     let dOutput: Matrix  // [length, head size]
     let dQuery: Matrix  // [length, head size]
-    let logSumExp: Vector  // [length]
+    let kept: KeptHead
     let shape: AttentionShape
     let arithmetic: Arithmetic
 
@@ -404,6 +462,7 @@ public enum Attention {
       let kernels = VectorOperations.kernels
       VectorOperations.fill(keyShare.rows(0..<part.upperBound), with: 0)
       VectorOperations.fill(valueShare.rows(0..<part.upperBound), with: 0)
+      var weights = kept.weights.map { $0 + weightCount(rowsBefore: part.lowerBound, of: query.rows) }
       for first in stride(from: part.lowerBound, to: part.upperBound, by: tileRows) {
         let rows = first..<min(first + tileRows, part.upperBound)
         let (count, seen) = (rows.count, rows.upperBound)
@@ -411,7 +470,7 @@ public enum Attention {
         let dS = tiles.gradients.rows(0..<count)
         let qTile = query.rows(rows)
         let dOTile = dOutput.rows(rows)
-        score(qTile, operands.transposedKeys, seen: seen, shape: shape, into: p)
+        if weights == nil { score(qTile, operands.transposedKeys, seen: seen, shape: shape, into: p) }
         arithmetic.multiply(
           arithmetic.rows(dOTile, in: tiles.outputRows), operands.transposedValues, columns: wholeVectors(seen),
           into: dS)
@@ -419,15 +478,22 @@ public enum Attention {
           let valid = first + row + 1
           let line = p.base + row * p.stride
           let gradient = dS.base + row * dS.stride
-          _ = kernels.exp_shifted(valid, logSumExp.base[first + row], 1, line)
+          var scale: Float = 1
+          if let place = weights {
+            kernels.from_half(seen, place, line)
+            weights = place + wholeVectors(seen)
+            // The weights' factor joins what they are multiplied with.
+            scale = kept.sums.base[first + row]
+            kernels.scale(shape.headSize, scale, dOTile.base + row * dOTile.stride)
+          } else {
+            _ = kernels.exp_shifted(valid, kept.sums.base[first + row], 1, line)
+            for column in valid..<seen { line[column] = 0 }
+          }
           // The mean from the same products that it is taken from: what is wrong with them cancels where one key has
           // nearly all of the weight.
-          let mean = kernels.dot(valid, line, gradient)
-          kernels.softmax_backward(valid, mean, shape.scale, line, gradient)
-          for column in valid..<seen {
-            line[column] = 0
-            gradient[column] = 0
-          }
+          let mean = scale * kernels.dot(valid, line, gradient)
+          kernels.softmax_backward(valid, mean, scale * shape.scale, line, gradient)
+          for column in valid..<seen { gradient[column] = 0 }
         }
         let visible = dS.columns(0..<seen)
         arithmetic.multiplyTransposed(

@@ -20,7 +20,8 @@ struct AttentionBlock {
     let mixed: Matrix  // [tokens, heads * head size], output of attention; empty where nobody needs it
     let output: Matrix  // [tokens, hidden], output of the block; empty outside training
     let inverseRMS: Vector  // [tokens]
-    let logSumExp: Matrix  // [tokens, heads]: its memory, laid out by `Attention`
+    let sums: Matrix  // [tokens, heads]: memory of the softmax's sums, laid out by `Attention`
+    let weights: KeptMatrix  // [tokens, halves per token]: memory of its weights, likewise
     let queryKept: Matrix
     let keyKept: Matrix
     let valueKept: Matrix
@@ -31,15 +32,17 @@ struct AttentionBlock {
         query: query.rows(range), key: key.rows(range), value: value.rows(range),
         mixed: mixed.rows == 0 ? mixed : mixed.rows(range),
         output: output.rows == 0 ? output : output.rows(range), inverseRMS: inverseRMS.part(range),
-        logSumExp: logSumExp.rows(range), queryKept: queryKept.rows(range), keyKept: keyKept.rows(range),
+        sums: sums.rows(range), weights: weights.rows(range), queryKept: queryKept.rows(range), keyKept: keyKept.rows(range),
         valueKept: valueKept.rows(range), outputKept: outputKept.rows(range))
     }
+
+    var softmax: Attention.Kept { Attention.Kept(sums: sums.elements, weights: weights) }
 
     /// The same memory for a layer whose adapters keep fewer columns.
     func narrowed(to columns: (LinearModule) -> Int) -> Self {
       Self(
         query: query, key: key, value: value, mixed: mixed, output: output, inverseRMS: inverseRMS,
-        logSumExp: logSumExp, queryKept: queryKept.narrowed(to: columns(.query)),
+        sums: sums, weights: weights, queryKept: queryKept.narrowed(to: columns(.query)),
         keyKept: keyKept.narrowed(to: columns(.key)), valueKept: valueKept.narrowed(to: columns(.value)),
         outputKept: outputKept.narrowed(to: columns(.output)))
     }
@@ -55,7 +58,7 @@ struct AttentionBlock {
     project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     Attention.forward(
       query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
-      into: workspace.mixed(kept, rows: x.rows), keeping: kept.logSumExp.elements, isExact: engine.precision == .f32,
+      into: workspace.mixed(kept, rows: x.rows), keeping: kept.softmax, isExact: engine.precision == .f32,
       pool: engine.pool, scratch: workspace.attentionScratch)
     finish(addingTo: y, layout: layout, kept: kept, workspace: workspace, pass: pass)
   }
@@ -102,7 +105,7 @@ struct AttentionBlock {
     let dValue = workspace.valueGradient.rows(tokens)
     Attention.backward(
       dMixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
-      segments: layout.segments, logSumExp: kept.logSumExp.elements, dQuery: dQuery, dKey: dKey, dValue: dValue,
+      segments: layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey, dValue: dValue,
       isExact: engine.precision == .f32, pool: engine.pool, scratch: workspace.attentionScratch)
     workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)
     workspace.rotary.applyInverse(to: dKey, positions: layout.positions, pool: engine.pool)

@@ -77,6 +77,9 @@ public final class Workspace {
     self.feedForwardTokens = feedForwardTokens
     residency = WeightResidency(model: model, strategy: strategy)
 
+    let weightsPerToken =
+      strategy == nil || precision == .f32
+      ? 0 : Attention.weightsPerToken(shape: model.attentionShape, length: positionCount)
     func matrix(_ name: String, _ kind: MemoryKind, _ rows: Int, _ columns: Int) -> Matrix {
       arena.matrix(name, kind: kind, rows: rows, columns: columns)
     }
@@ -92,7 +95,9 @@ public final class Workspace {
           "attended values", kind, kind == .activations && keptColumns(.output) > 0 ? tokens : 0, queries),
         output: matrix("attention output", kind, strategy == nil ? 0 : tokens, hidden),
         inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
-        logSumExp: matrix("log-sum-exp", kind, tokens, configuration.headCount),
+        sums: matrix("sums of attention's softmax", kind, tokens, configuration.headCount),
+        weights: arena.keptMatrix(
+          "weights of attention", kind: kind, rows: tokens, columns: weightsPerToken, format: .f16),
         queryKept: kept(.query), keyKept: kept(.key), valueKept: kept(.value), outputKept: kept(.output))
     }
     func feedForward(
