@@ -59,8 +59,8 @@ public enum MatrixProduct {
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
 
-  /// How the panels are shared out: several at a time, the last ones one by one and in parts of the rows, so that all
-  /// threads end at about the same time. Nothing is summed across tasks.
+  /// How the panels of a product are shared out: several at a time, and of the last product of a loop the last ones one by
+  /// one and in parts of the rows, so that all threads end at about the same time. Nothing is summed across tasks.
   private struct Division {
     private let panelsPerTask: Int
     private let threadCount: Int
@@ -72,14 +72,14 @@ public enum MatrixProduct {
     /// Number of tasks.
     let count: Int
 
-    init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int) {
+    init(panels: Int, panelsPerTask: Int, rows: Int, threadCount: Int, isLast: Bool = true) {
       self.panelsPerTask = panelsPerTask
       self.threadCount = threadCount
       self.rows = rows
-      largeTasks = max(0, panels - threadCount) / panelsPerTask
+      largeTasks = max(0, panels - (isLast ? threadCount : 0)) / panelsPerTask
       // Every part decodes its panel again, which pays where many rows pass over it.
       let parts =
-        threadCount == 1 ? 1 : max(1, min(rows / (4 * MatrixProduct.partRows), MatrixProduct.mostRowParts))
+        threadCount == 1 || !isLast ? 1 : max(1, min(rows / (4 * MatrixProduct.partRows), MatrixProduct.mostRowParts))
       let unit = parts * MatrixProduct.partRows
       rowsPerTask = (rows + unit - 1) / unit * MatrixProduct.partRows
       rowParts = (rows + rowsPerTask - 1) / rowsPerTask
@@ -130,8 +130,9 @@ public enum MatrixProduct {
     }
   }
 
-  private static func forwardLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
-    PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: panels(rows))
+  /// - Parameter count: panels of the whole loop
+  private static func forwardLayout(_ weight: StoredMatrix, panels count: Int) -> PanelLayout {
+    PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: count)
   }
 
   private static func gradientLayout(_ weight: StoredMatrix, rows: Int) -> PanelLayout {
@@ -147,7 +148,7 @@ public enum MatrixProduct {
   /// Scratch of one worker for `forward`, in bytes.
   public static func forwardScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
     let many =
-      forwardLayout(weight, rows: weight.rows).largestTaskByteCount + align(exactPanelByteCount)
+      forwardLayout(weight, panels: panels(weight.rows)).largestTaskByteCount + align(exactPanelByteCount)
       + mostPanels * QuantizedRows.mostMeans(rows: rows) * width * 4 + align(meanRows * weight.columns * 4)
     let few = align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
     return max(many, few + align(mostFewRows * fewTile * 4))
@@ -178,32 +179,93 @@ public enum MatrixProduct {
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
     adding term: LowRankTerm? = nil, independentOfRowCount: Bool = false, pool: ThreadPool, scratch: [Scratch]
   ) {
-    let slice = checked(rows, of: weight)
-    precondition(
-      x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT,
-      "input and weight fit")
-    precondition(y.rows == x.rows && y.columns == slice.count, "output fits")
-    precondition(term?.fits(y) ?? true, "term fits")
-    if x.rows <= fewRows(weight) && !independentOfRowCount {
-      forwardFew(x, weight, rows: slice, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
-      term?.add(to: y, pool: pool)
+    let output = Output(weight, rows: rows, into: y, accumulate: accumulate, adding: term)
+    precondition(output.fits(x), "input and weight fit")
+    guard x.rows <= fewRows(weight) && !independentOfRowCount else {
+      forward(x, [output], pool: pool, scratch: scratch)
       return
     }
-    let layout = forwardLayout(weight, rows: slice.count)
-    let division = Division(
-      panels: panels(slice.count), panelsPerTask: layout.panelsPerTask, rows: x.rows, threadCount: pool.threadCount)
-    withNative(x, weight) { rows, native in
-      let forward = PanelForward(x: x, rows: rows, weight: native, slice: slice, layout: layout)
-      pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
-        let (range, tokens) = division.part(task)
-        let upcoming = division.task(after: task).map { panels, _ in
-          forward.upcoming(panels, of: weight, during: range, tokens: tokens)
+    forwardFew(x, weight, rows: output.rows, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
+    term?.add(to: y, pool: pool)
+  }
+
+  /// One of several products of the same input.
+  public struct Output {
+    let weight: StoredMatrix
+    let rows: Range<Int>
+    let y: Matrix
+    let accumulate: Bool
+    let term: LowRankTerm?
+
+    /// `y (+)= x Wᵀ`; parameters as in `forward`.
+    public init(
+      _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool, adding term: LowRankTerm?
+    ) {
+      self.weight = weight
+      self.rows = MatrixProduct.checked(rows, of: weight)
+      self.y = y
+      self.accumulate = accumulate
+      self.term = term
+      precondition(y.columns == self.rows.count, "output fits")
+      precondition(term?.fits(y) ?? true, "term fits")
+    }
+
+    /// Whether `x` is quantised for the weight.
+    func fits(_ x: QuantizedRows) -> Bool {
+      x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT
+        && y.rows == x.rows
+    }
+  }
+
+  /// Several products of the same input in one loop, whose threads wait for each other once; for more rows than a few.
+  ///
+  /// - Parameters:
+  ///   - x: `[tokens, in]`, quantised as an input in blocks of all weights' `reductionBlock`
+  ///   - scratch: one for each worker, of `forwardScratchByteCount`
+  public static func forward(_ x: QuantizedRows, _ outputs: [Output], pool: ThreadPool, scratch: [Scratch]) {
+    precondition(outputs.allSatisfy { $0.fits(x) }, "input and weights fit")
+    let all = outputs.reduce(0) { $0 + panels($1.rows.count) }
+    let matrices = outputs.map(\.weight.native)
+    matrices.withUnsafeBufferPointer { matrices in
+      withUnsafePointer(to: x.native) { native in
+        guard let first = matrices.baseAddress else { return }
+        var tasks = 0
+        let parts = outputs.indices.map { index -> Part in
+          let output = outputs[index]
+          let forward = PanelForward(
+            x: x, rows: UncheckedPointer(native), weight: UncheckedPointer(first + index), slice: output.rows,
+            layout: forwardLayout(output.weight, panels: all))
+          let division = Division(
+            panels: panels(output.rows.count), panelsPerTask: forward.layout.panelsPerTask, rows: x.rows,
+            threadCount: pool.threadCount, isLast: index == outputs.count - 1)
+          defer { tasks += division.count }
+          return Part(output: output, forward: forward, division: division, firstTask: tasks)
         }
-        forward.multiply(
-          range, tokens: tokens, into: y, accumulate: accumulate, term: term, upcoming: upcoming, meter: pool.meter,
-          worker: worker, memory: scratch[worker].base)
+        func place(_ task: Int) -> (part: Part, panels: Range<Int>, tokens: Range<Int>)? {
+          guard let part = parts.last(where: { $0.firstTask <= task }), task < tasks else { return nil }
+          let (panels, tokens) = part.division.part(task - part.firstTask)
+          return (part, panels, tokens)
+        }
+        pool.run(tasks, as: .integerProduct, inOrder: true) { task, worker in
+          guard let (part, range, tokens) = place(task) else { return }
+          // What the thread takes next, if all tasks take the same time.
+          let upcoming = place(task + pool.threadCount).map { next in
+            next.part.forward.upcoming(next.panels, of: next.part.output.weight, during: range, tokens: tokens)
+          }
+          part.forward.multiply(
+            range, tokens: tokens, into: part.output.y, accumulate: part.output.accumulate, term: part.output.term,
+            upcoming: upcoming, meter: pool.meter, worker: worker, memory: scratch[worker].base)
+        }
       }
     }
+  }
+
+  /// A product's place in a loop over several.
+  private struct Part {
+    let output: Output
+    let forward: PanelForward
+    let division: Division
+    let firstTask: Int
   }
 
   /// `x Wᵀ`, or some of its columns, a stretch of columns at a time: for a product that is too large to be kept, or to be
@@ -225,7 +287,7 @@ public enum MatrixProduct {
     precondition(
       x.columns == weight.columns && x.block == weight.reductionBlock && x.native.limit == EL_INPUT_LIMIT
         && length % sliceAlignment == 0, "input, weight and stretches fit")
-    let layout = forwardLayout(weight, rows: weight.rows)
+    let layout = forwardLayout(weight, panels: panels(weight.rows))
     let step = min(layout.panelsPerTask, panels(length))
     let count = (slice.count + length - 1) / length
     withNative(x, weight) { rows, native in

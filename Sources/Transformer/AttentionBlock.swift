@@ -71,9 +71,11 @@ struct AttentionBlock {
     let normed = workspace.normed.rows(0..<x.rows)
     norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     let prepared = engine.prepare(normed, for: query.weight, rowsPerSequence: layout.rowLength)
-    query.forward(prepared, into: kept.query, keeping: kept.queryKept, pass: pass)
-    key.forward(prepared, into: kept.key, keeping: kept.keyKept, pass: pass)
-    value.forward(prepared, into: kept.value, keeping: kept.valueKept, pass: pass)
+    Linear.forward(
+      prepared,
+      through: [
+        (query, kept.query, kept.queryKept), (key, kept.key, kept.keyKept), (value, kept.value, kept.valueKept),
+      ], pass: pass)
     workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
     workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
   }

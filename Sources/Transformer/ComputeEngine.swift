@@ -128,6 +128,17 @@ public final class ComputeEngine {
       pool: pool, scratch: workerScratch)
   }
 
+  /// The same for several whole weights, which share a loop where they can.
+  func products(_ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?)]) {
+    guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block }) else {
+      for (weight, y, term) in outputs { product(x, weight, into: y, accumulate: false, adding: term) }
+      return
+    }
+    MatrixProduct.forward(
+      quantized, outputs.map { .init($0.weight, into: $0.y, accumulate: false, adding: $0.term) }, pool: pool,
+      scratch: workerScratch)
+  }
+
   /// The same with everything around it, for measuring how long it takes; `x` is one sequence.
   public func product(_ x: Matrix, _ weight: StoredMatrix, rows: Range<Int>, into y: Matrix) {
     product(prepare(x, for: weight, rowsPerSequence: x.rows), weight, rows: rows, into: y, accumulate: false)

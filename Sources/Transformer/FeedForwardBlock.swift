@@ -65,8 +65,8 @@ struct FeedForwardBlock {
     let (gated, upward) = workspace.intermediates(rows: x.rows)
     norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     let prepared = engine.prepare(normed, for: gate.weight, rowsPerSequence: layout.rowLength)
-    gate.forward(prepared, into: gated, keeping: kept.gateKept, pass: pass)
-    up.forward(prepared, into: upward, keeping: kept.upKept, pass: pass)
+    Linear.forward(
+      prepared, through: [(gate, gated, kept.gateKept), (up, upward, kept.upKept)], pass: pass)
     if kept.gate.rows > 0 {
       kept.gate.store(gated, pool: engine.pool)
       kept.up.store(upward, pool: engine.pool)

@@ -98,6 +98,18 @@ struct Linear {
     if let bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
   }
 
+  /// Outputs of several layers with the same input; parameters as in the other `forward`.
+  static func forward(_ x: PreparedRows, through layers: [(layer: Linear, y: Matrix, kept: Matrix)], pass: Pass) {
+    pass.engine.products(
+      x,
+      layers.map { layer, y, kept in
+        (layer.weight, y, layer.adapter?.forward(x.values, keeping: kept, pass: pass))
+      })
+    for (layer, y, _) in layers {
+      if let bias = layer.bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
+    }
+  }
+
   /// `dx (+)= dy W + adapter`; the bias is frozen.
   func backward(
     _ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix?, accumulate: Bool, pass: Pass
