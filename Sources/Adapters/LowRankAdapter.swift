@@ -51,7 +51,7 @@ public final class LowRankAdapter: LinearAdapter {
   /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, and `dP A` for the input gradient, where `P = x Aᵀ` was kept.
   public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm {
     let pool = pass.engine.pool
-    let dKept = Matrix(buffers.projectionGradient.base, rows: dy.rows, columns: rank)
+    let dKept = buffers.projectionGradient(of: location.module, rows: dy.rows, rank: rank)
     ThinProduct.weightGradient(
       kept, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
     ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)

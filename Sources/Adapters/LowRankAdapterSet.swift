@@ -4,12 +4,25 @@ import Transformer
 
 /// Working memory that all adapters of a set share.
 final class LowRankBuffers {
-  let projectionGradient: Vector  // [tokens * rank]
+  /// One for each of the layers that may have the same input: queries, keys and values, or gate and up.
+  private let projectionGradients: [Vector]  // [tokens * rank]
   private let dropped: Vector  // [tokens * widest input], empty without dropout
 
   init(tokens: Int, rank: Int, widestInput: Int, dropout: Bool, arena: Arena) {
-    projectionGradient = arena.vector("gradient of x Aᵀ", kind: .adapter, count: tokens * rank)
+    projectionGradients = (0..<3).map { _ in
+      arena.vector("gradient of x Aᵀ", kind: .adapter, count: tokens * rank)
+    }
     dropped = arena.vector("input after dropout", kind: .adapter, count: dropout ? tokens * widestInput : 0)
+  }
+
+  func projectionGradient(of module: LinearModule, rows: Int, rank: Int) -> Matrix {
+    let place =
+      switch module {
+      case .query, .output, .gate, .down: 0
+      case .key, .up: 1
+      case .value: 2
+      }
+    return projectionGradients[place].matrix(rows: rows, columns: rank)
   }
 
   func droppedInput(rows: Int, columns: Int) -> Matrix { dropped.matrix(rows: rows, columns: columns) }

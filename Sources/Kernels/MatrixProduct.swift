@@ -538,51 +538,143 @@ public enum MatrixProduct {
     _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int = 0, into dx: Matrix,
     accumulate: Bool, adding term: LowRankTerm? = nil, pool: ThreadPool, scratch: [Scratch]
   ) {
-    let slice = checked(rows, of: weight)
+    inputGradient(
+      [Source(dy, weight, rows: rows, from: start, adding: term)], into: dx, accumulate: accumulate, pool: pool,
+      scratch: scratch)
+  }
+
+  /// One of several products whose sum is an input gradient.
+  public struct Source {
+    let dy: QuantizedRows
+    let weight: StoredMatrix
+    let rows: Range<Int>
+    let start: Int
+    let term: LowRankTerm?
+
+    /// `dy W`; parameters as in `inputGradient`.
+    public init(
+      _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int = 0,
+      adding term: LowRankTerm?
+    ) {
+      self.dy = dy
+      self.weight = weight
+      self.rows = MatrixProduct.checked(rows, of: weight)
+      self.start = start
+      self.term = term
+      precondition(
+        start % sliceAlignment == 0 && start + self.rows.count <= dy.columns && dy.block == weight.gradientBlock
+          && dy.native.limit == EL_GRADIENT_LIMIT, "gradient and weight fit")
+    }
+
+    /// The weight as the kernels know it: the rows after these count as missing.
+    var native: el_matrix {
+      var matrix = weight.native
+      matrix.rows = rows.upperBound
+      return matrix
+    }
+  }
+
+  /// The sum of several products, one after the other for each part of `dx`, in one loop whose threads wait for each other
+  /// once.
+  ///
+  /// - Parameters:
+  ///   - dx: `[tokens, in]`
+  ///   - scratch: one for each worker, of `gradientScratchByteCount`
+  public static func inputGradient(
+    _ sources: [Source], into dx: Matrix, accumulate: Bool, pool: ThreadPool, scratch: [Scratch]
+  ) {
     precondition(
-      start % sliceAlignment == 0 && start + slice.count <= dy.columns && dy.block == weight.gradientBlock,
-      "gradient and weight fit")
-    precondition(
-      dx.rows == dy.rows && dx.columns == weight.columns && dy.native.limit == EL_GRADIENT_LIMIT, "input gradient fits")
-    precondition(term?.fits(dx) ?? true, "term fits")
-    let kernels = KernelTables.int8
-    let slab = slab(weight, rows: slice.count)
-    let layout = gradientLayout(weight, rows: slice.count)
-    let division = Division(
-      panels: panels(weight.columns), panelsPerTask: layout.panelsPerTask, rows: dy.rows, threadCount: pool.threadCount)
-    let length = (slice.count + dy.block - 1) / dy.block * dy.block
-    withNative(dy, weight, rowsBelow: slice.upperBound) { rows, native in
-      pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
-        let memory = scratch[worker].base
-        let (range, tokens) = division.part(task)
-        for first in stride(from: 0, to: length, by: slab) {
-          let reduction = min(slab, length - first)
-          pool.meter.mark(.decode, worker: worker)
-          for index in range {
-            var panel = layout.panel(index - range.lowerBound, at: memory)
-            kernels.pointee.decode_columns(
-              native.pointer, index * width, slice.lowerBound + first, reduction, dy.block, &panel)
-          }
-          pool.meter.mark(.integerProduct, worker: worker)
-          let next = first + slab < length ? (range, first + slab) : division.task(after: task).map { ($0.panels, 0) }
-          var upcoming = next.map { panels, first in
-            Upcoming(
-              weight, rows: slice.lowerBound + first..<slice.lowerBound + min(first + slab, slice.count),
-              columns: panels.lowerBound * width..<panels.upperBound * width,
-              steps: (tokens.count + tileRows - 1) / tileRows * range.count)
-          }
-          for row in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-            let tile = row..<min(row + tileRows, tokens.upperBound)
-            for index in range {
-              upcoming?.fetchSome()
-              var panel = layout.panel(index - range.lowerBound, at: memory)
-              let columns = index * width..<(index + 1) * width
-              PanelProduct(
-                x: rows, rows: tile, first: start + first, reduction: reduction, y: dx, columns: columns,
-                accumulate: accumulate || first > 0, term: first == 0 ? term : nil
-              ).run(&panel)
+      sources.allSatisfy { $0.dy.rows == dx.rows && $0.weight.columns == dx.columns && $0.term?.fits(dx) ?? true },
+      "input gradient fits")
+    let (rows, matrices) = (sources.map(\.dy.native), sources.map(\.native))
+    rows.withUnsafeBufferPointer { rows in
+      matrices.withUnsafeBufferPointer { matrices in
+        guard let firstRows = rows.baseAddress, let firstMatrix = matrices.baseAddress else { return }
+        let parts = sources.indices.map {
+          PanelGradient(
+            source: sources[$0], rows: UncheckedPointer(firstRows + $0), weight: UncheckedPointer(firstMatrix + $0))
+        }
+        let division = Division(
+          panels: panels(dx.columns), panelsPerTask: parts.map(\.layout.panelsPerTask).min() ?? 1, rows: dx.rows,
+          threadCount: pool.threadCount)
+        pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
+          let (range, tokens) = division.part(task)
+          for (index, part) in parts.enumerated() {
+            for first in stride(from: 0, to: part.length, by: part.slab) {
+              // What the thread decodes next: the same columns further down, of the next weight, or another task's.
+              let upcoming =
+                if first + part.slab < part.length {
+                  part.upcoming(range, from: first + part.slab, during: range, tokens: tokens)
+                } else if index + 1 < parts.count {
+                  parts[index + 1].upcoming(range, from: 0, during: range, tokens: tokens)
+                } else {
+                  division.task(after: task).map {
+                    parts[0].upcoming($0.panels, from: 0, during: range, tokens: tokens)
+                  }
+                }
+              part.multiply(
+                range, from: first, tokens: tokens, into: dx, accumulate: accumulate || index > 0, upcoming: upcoming,
+                meter: pool.meter, worker: worker, memory: scratch[worker].base)
             }
           }
+        }
+      }
+    }
+  }
+
+  /// What the tasks of an input gradient have in common for one source.
+  private struct PanelGradient {
+    let source: Source
+    let rows: UncheckedPointer<el_rows>
+    let weight: UncheckedPointer<el_matrix>
+    let layout: PanelLayout
+    /// Rows of the weight that are decoded together.
+    let slab: Int
+    /// Elements of the reduction.
+    let length: Int
+
+    init(source: Source, rows: UncheckedPointer<el_rows>, weight: UncheckedPointer<el_matrix>) {
+      self.source = source
+      self.rows = rows
+      self.weight = weight
+      layout = gradientLayout(source.weight, rows: source.rows.count)
+      slab = MatrixProduct.slab(source.weight, rows: source.rows.count)
+      length = (source.rows.count + source.dy.block - 1) / source.dy.block * source.dy.block
+    }
+
+    /// What is asked for while a task's products are computed.
+    func upcoming(_ panels: Range<Int>, from first: Int, during range: Range<Int>, tokens: Range<Int>) -> Upcoming {
+      Upcoming(
+        source.weight,
+        rows: source.rows.lowerBound + first..<source.rows.lowerBound + min(first + slab, source.rows.count),
+        columns: panels.lowerBound * width..<panels.upperBound * width,
+        steps: (tokens.count + tileRows - 1) / tileRows * range.count)
+    }
+
+    /// Decodes a slab of some panels and multiplies some tokens with them.
+    func multiply(
+      _ range: Range<Int>, from first: Int, tokens: Range<Int>, into dx: Matrix, accumulate: Bool, upcoming: Upcoming?,
+      meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
+    ) {
+      let reduction = min(slab, length - first)
+      meter.mark(.decode, worker: worker)
+      for index in range {
+        var panel = layout.panel(index - range.lowerBound, at: memory)
+        KernelTables.int8.pointee.decode_columns(
+          weight.pointer, index * width, source.rows.lowerBound + first, reduction, source.dy.block, &panel)
+      }
+      meter.mark(.integerProduct, worker: worker)
+      var upcoming = upcoming
+      for row in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
+        let tile = row..<min(row + tileRows, tokens.upperBound)
+        for index in range {
+          upcoming?.fetchSome()
+          var panel = layout.panel(index - range.lowerBound, at: memory)
+          PanelProduct(
+            x: rows, rows: tile, first: source.start + first, reduction: reduction, y: dx,
+            columns: index * width..<(index + 1) * width, accumulate: accumulate || first > 0,
+            term: first == 0 ? source.term : nil
+          ).run(&panel)
         }
       }
     }
@@ -597,15 +689,12 @@ public enum MatrixProduct {
   }
 
   /// Addresses of what the kernels know rows and weight as.
-  /// - Parameter limit: rows of the weight from here on count as missing
   private static func withNative(
-    _ x: QuantizedRows, _ weight: StoredMatrix, rowsBelow limit: Int? = nil,
+    _ x: QuantizedRows, _ weight: StoredMatrix,
     _ body: (UncheckedPointer<el_rows>, UncheckedPointer<el_matrix>) -> Void
   ) {
-    var matrix = weight.native
-    if let limit { matrix.rows = limit }
     withUnsafePointer(to: x.native) { rows in
-      withUnsafePointer(to: matrix) { body(UncheckedPointer(rows), UncheckedPointer($0)) }
+      withUnsafePointer(to: weight.native) { body(UncheckedPointer(rows), UncheckedPointer($0)) }
     }
   }
 }

@@ -32,7 +32,8 @@ struct AttentionBlock {
         query: query.rows(range), key: key.rows(range), value: value.rows(range),
         mixed: mixed.rows == 0 ? mixed : mixed.rows(range),
         output: output.rows == 0 ? output : output.rows(range), inverseRMS: inverseRMS.part(range),
-        sums: sums.rows(range), weights: weights.rows(range), queryKept: queryKept.rows(range), keyKept: keyKept.rows(range),
+        sums: sums.rows(range), weights: weights.rows(range), queryKept: queryKept.rows(range),
+        keyKept: keyKept.rows(range),
         valueKept: valueKept.rows(range), outputKept: outputKept.rows(range))
     }
 
@@ -100,7 +101,7 @@ struct AttentionBlock {
     let tokens = 0..<x.rows
     // Perhaps the same memory: the adapter is done with one before the other is written.
     let (mixed, dMixed) = (workspace.mixed(kept, rows: x.rows), workspace.mixed.rows(tokens))
-    output.backward(dx, x: mixed, kept: kept.outputKept, into: dMixed, accumulate: false, pass: pass)
+    output.backward(dx, x: mixed, kept: kept.outputKept, into: dMixed, pass: pass)
 
     let dQuery = workspace.queryGradient.rows(tokens)
     let dKey = workspace.keyGradient.rows(tokens)
@@ -117,9 +118,10 @@ struct AttentionBlock {
       norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     }
     let dNormed = reachesBelow ? workspace.normedGradient.rows(tokens) : nil
-    query.backward(dQuery, x: normed, kept: kept.queryKept, into: dNormed, accumulate: false, pass: pass)
-    key.backward(dKey, x: normed, kept: kept.keyKept, into: dNormed, accumulate: true, pass: pass)
-    value.backward(dValue, x: normed, kept: kept.valueKept, into: dNormed, accumulate: true, pass: pass)
+    Linear.backward(
+      through: [
+        (query, dQuery, kept.queryKept), (key, dKey, kept.keyKept), (value, dValue, kept.valueKept),
+      ], x: normed, into: dNormed, pass: pass)
     if let dNormed {
       norm.backward(dNormed, x: x, inverseRMS: kept.inverseRMS, addingTo: dx, pool: engine.pool)
     }

@@ -130,7 +130,8 @@ public final class ComputeEngine {
 
   /// The same for several whole weights, which share a loop where they can.
   func products(_ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?)]) {
-    guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block }) else {
+    guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block })
+    else {
       for (weight, y, term) in outputs { product(x, weight, into: y, accumulate: false, adding: term) }
       return
     }
@@ -193,5 +194,30 @@ public final class ComputeEngine {
     MatrixProduct.inputGradient(
       quantized, weight, rows: rows, into: dx, accumulate: accumulate, adding: term, pool: pool,
       scratch: workerScratch)
+  }
+
+  /// The sum of the input gradients of several whole weights, which share a loop where the memory for quantised rows holds
+  /// the gradients of all their outputs.
+  func inputGradients(_ sources: [(dy: Matrix, weight: StoredMatrix, term: LowRankTerm?)], into dx: Matrix) {
+    let sizes = sources.map { source in
+      QuantizedRows.byteCount(
+        rows: source.dy.rows, columns: source.weight.rows, block: source.weight.gradientBlock, as: .gradient,
+        threadCount: pool.threadCount)
+    }
+    guard precision == .int8, sizes.reduce(0, +) <= rowStorage.byteCount else {
+      for (index, source) in sources.enumerated() {
+        inputGradient(source.dy, source.weight, into: dx, accumulate: index > 0, adding: source.term)
+      }
+      return
+    }
+    var place = rowStorage.base
+    let quantized = zip(sources, sizes).map { source, size -> MatrixProduct.Source in
+      defer { place += size }
+      let rows = QuantizedRows.quantize(
+        source.dy, as: .gradient, block: source.weight.gradientBlock, rowsPerSequence: source.dy.rows,
+        storage: Scratch(place, byteCount: size), pool: pool)
+      return .init(rows, source.weight, adding: source.term)
+    }
+    MatrixProduct.inputGradient(quantized, into: dx, accumulate: false, pool: pool, scratch: workerScratch)
   }
 }

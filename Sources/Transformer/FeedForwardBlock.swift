@@ -84,7 +84,7 @@ struct FeedForwardBlock {
     if down.adapter != nil {
       VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
     }
-    down.backward(dx, x: hidden, kept: kept.downKept, into: dHidden, accumulate: false, pass: pass)
+    down.backward(dx, x: hidden, kept: kept.downKept, into: dHidden, pass: pass)
     let (dGate, dUp) = (dHidden, hidden)
     VectorOperations.siluGateBackward(dHidden, gate: kept.gate, up: kept.up, into: dUp, pool: engine.pool)
 
@@ -93,8 +93,8 @@ struct FeedForwardBlock {
       norm.forward(x, into: normed, keeping: kept.inverseRMS, pool: engine.pool)
     }
     let dNormed = reachesBelow ? workspace.normedGradient.rows(tokens) : nil
-    gate.backward(dGate, x: normed, kept: kept.gateKept, into: dNormed, accumulate: false, pass: pass)
-    up.backward(dUp, x: normed, kept: kept.upKept, into: dNormed, accumulate: true, pass: pass)
+    Linear.backward(
+      through: [(gate, dGate, kept.gateKept), (up, dUp, kept.upKept)], x: normed, into: dNormed, pass: pass)
     if let dNormed {
       norm.backward(dNormed, x: x, inverseRMS: kept.inverseRMS, addingTo: dx, pool: engine.pool)
     }

@@ -48,7 +48,8 @@ public protocol LinearAdapter: AnyObject {
   /// Writes again what `forward` kept, without its output.
   func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass)
 
-  /// Adds to the adapter's gradients and returns its share of the input gradient, valid until the next call.
+  /// Adds to the adapter's gradients and returns its share of the input gradient, valid until the next call for a layer that
+  /// does not have the same input.
   ///
   /// - Parameters:
   ///   - dy: gradient of the output, `[tokens, out]`
@@ -110,11 +111,23 @@ struct Linear {
     }
   }
 
-  /// `dx (+)= dy W + adapter`; the bias is frozen.
-  func backward(
-    _ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix?, accumulate: Bool, pass: Pass
-  ) {
+  /// `dx = dy W + adapter`; the bias is frozen.
+  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix, pass: Pass) {
     let share = adapter?.backward(dy, x: x, kept: kept, pass: pass)
-    if let dx { pass.engine.inputGradient(dy, weight, into: dx, accumulate: accumulate, adding: share) }
+    pass.engine.inputGradient(dy, weight, into: dx, accumulate: false, adding: share)
+  }
+
+  /// The sum of the input gradients of several layers with the same input.
+  ///
+  /// - Parameters:
+  ///   - x: their input, `[tokens, in]`
+  ///   - dx: `[tokens, in]`; `nil` if nothing below is trained
+  static func backward(
+    through layers: [(layer: Linear, dy: Matrix, kept: Matrix)], x: Matrix, into dx: Matrix?, pass: Pass
+  ) {
+    let sources = layers.map { layer, dy, kept in
+      (dy, layer.weight, layer.adapter?.backward(dy, x: x, kept: kept, pass: pass))
+    }
+    if let dx { pass.engine.inputGradients(sources, into: dx) }
   }
 }

@@ -30,21 +30,40 @@ private final class Products {
     for i in 0..<tokens * rows { dy.base[i] = generator.next() * generator.next() }
   }
 
-  private func scratch(_ byteCount: Int) -> (pieces: [Scratch], memory: [Memory]) {
+  func scratch(_ byteCount: Int) -> (pieces: [Scratch], memory: [Memory]) {
     let memory = (0..<pool.threadCount).map { _ in Memory(byteCount) }
     return (memory.map { Scratch($0.base, byteCount: byteCount) }, memory)
   }
 
-  /// `x Wᵀ`, slice by slice.
-  func forward(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
+  func quantizedInput() -> (rows: QuantizedRows, storage: Memory) {
     let w = weight.matrix
     let storage = Memory(
       QuantizedRows.byteCount(
         rows: x.rows, columns: w.columns, block: w.reductionBlock, as: .input(exactColumns: 8),
         threadCount: pool.threadCount))
-    let quantized = QuantizedRows.quantize(
+    let rows = QuantizedRows.quantize(
       x, as: .input(exactColumns: 8), block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
       storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
+    return (rows, storage)
+  }
+
+  /// Some columns of `dy`, or all.
+  func quantizedGradient(_ columns: Range<Int>? = nil) -> (rows: QuantizedRows, storage: Memory) {
+    let part = dy.columns(columns ?? 0..<dy.columns)
+    let block = weight.matrix.gradientBlock
+    let storage = Memory(
+      QuantizedRows.byteCount(
+        rows: part.rows, columns: part.columns, block: block, as: .gradient, threadCount: pool.threadCount))
+    let rows = QuantizedRows.quantize(
+      part, as: .gradient, block: block, rowsPerSequence: part.rows,
+      storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
+    return (rows, storage)
+  }
+
+  /// `x Wᵀ`, slice by slice.
+  func forward(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
+    let w = weight.matrix
+    let (quantized, storage) = quantizedInput()
     let space = Memory(x.rows * w.rows * 4)
     let y = Matrix(space.bind(Float.self), rows: x.rows, columns: w.rows)
     let bytes = max(
@@ -66,9 +85,6 @@ private final class Products {
   /// `dy W`, slice by slice.
   func gradient(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
     let w = weight.matrix
-    let storage = Memory(
-      QuantizedRows.byteCount(
-        rows: x.rows, columns: w.rows, block: w.gradientBlock, as: .gradient, threadCount: pool.threadCount))
     let space = Memory(x.rows * w.columns * 4)
     let dx = Matrix(space.bind(Float.self), rows: x.rows, columns: w.columns)
     let bytes = max(
@@ -81,13 +97,13 @@ private final class Products {
           part, w, rows: slice, into: dx, accumulate: index > 0, pool: pool, scratch: scratch.pieces)
         continue
       }
-      let quantized = QuantizedRows.quantize(
-        part, as: .gradient, block: w.gradientBlock, rowsPerSequence: x.rows,
-        storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
+      let quantized = quantizedGradient(slice)
       MatrixProduct.inputGradient(
-        quantized, w, rows: slice, into: dx, accumulate: index > 0, adding: term, pool: pool, scratch: scratch.pieces)
+        quantized.rows, w, rows: slice, into: dx, accumulate: index > 0, adding: term, pool: pool,
+        scratch: scratch.pieces)
+      withExtendedLifetime(quantized.storage) {}
     }
-    return withExtendedLifetime((storage, scratch.memory)) { space.floats }
+    return withExtendedLifetime(scratch.memory) { space.floats }
   }
 }
 
@@ -144,6 +160,48 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
 }
 
 /// What all tokens have in common must not cost the rest its bits, and its product is exact.
+/// Products that share a loop are those that have one each.
+@Test(arguments: [1, 2, 3]) func severalProductsInOneLoopAreThoseOfOneEach(threadCount: Int) {
+  let sizes = [192, 64, 97]
+  let parts = sizes.map {
+    Products(.nf4, rows: $0, columns: 128, tokens: 131, mean: 1, threadCount: threadCount)
+  }
+  let pool = parts[0].pool
+  let outputs = parts.map { _ in Memory(131 * 192 * 4) }
+  let (scratch, memory) = parts[0].scratch(
+    parts.map {
+      max(
+        MatrixProduct.forwardScratchByteCount($0.weight.matrix, rows: 131),
+        MatrixProduct.gradientScratchByteCount($0.weight.matrix, rows: 131))
+    }.max() ?? 0)
+  let (x, storage) = parts[0].quantizedInput()
+  MatrixProduct.forward(
+    x,
+    zip(parts, outputs).map { part, memory in
+      let rows = part.weight.matrix.rows
+      return .init(
+        part.weight.matrix, into: Matrix(memory.bind(Float.self), rows: 131, columns: rows), accumulate: false,
+        adding: nil)
+    }, pool: pool, scratch: scratch)
+  for ((part, memory), rows) in zip(zip(parts, outputs), sizes) {
+    #expect(Array(memory.floats[..<(131 * rows)]) == part.forward([nil]), "output of \(rows)")
+  }
+
+  let gradients = parts.map { $0.quantizedGradient() }
+  let (sum, one) = (Memory(131 * 128 * 4), Memory(131 * 128 * 4))
+  func gradient(_ sources: [MatrixProduct.Source], into memory: Memory, accumulate: Bool) {
+    MatrixProduct.inputGradient(
+      sources, into: Matrix(memory.bind(Float.self), rows: 131, columns: 128), accumulate: accumulate, pool: pool,
+      scratch: scratch)
+  }
+  let sources = zip(parts, gradients).map { MatrixProduct.Source($1.rows, $0.weight.matrix, adding: nil) }
+  gradient(sources, into: sum, accumulate: false)
+  for (index, source) in sources.enumerated() { gradient([source], into: one, accumulate: index > 0) }
+  let isSame = sum.floats == one.floats
+  #expect(isSame)
+  withExtendedLifetime((parts, memory, storage, gradients.map(\.storage))) {}
+}
+
 @Test(arguments: StoredKind.allCases) func commonPartOfTheRowsStaysExact(kind: StoredKind) {
   let products = Products(kind, rows: 201, columns: 192, tokens: 330, rowsPerSequence: 200, mean: 1000)
   let size = 200 * 201  // the rest of a sequence, 130 rows, ends with a group of 2, which keeps its mean
