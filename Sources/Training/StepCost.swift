@@ -1,3 +1,4 @@
+import Kernels
 import Transformer
 
 /// How fast this machine is, as measured or assumed.
@@ -91,8 +92,9 @@ public struct StepCost: Sendable, Equatable {
       tokens
       * ((2 * layers + againAttention) * layer.attention * decode
         + (2 * layers * layer.feedForward + againFeedForward * layer.activate) * feedForwardDecode)
-    // the way back of attention costs two and a half times the way forth
-    floats = tokens * ((3.5 * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
+    // the way back of attention costs two and a half times the way forth, or twice where its weights are kept
+    let keepsWeights = Attention.weightsPerToken(shape: model.attentionShape, length: rowLength) > 0
+    floats = tokens * (((keepsWeights ? 3 : 3.5) * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
     // the way back takes twice the way forth
     elements =
       tokens

@@ -163,7 +163,7 @@ extension MemoryKind {
     case .activations: "kept between forward and backward"
     case .recomputation: "working memory that all layers share"
     case .attention: "tiles, rotary table"
-    case .head: "logits of one chunk and around"
+    case .head: "one chunk of tokens, and around"
     case .panels: "decoded weights and quantised rows"
     case .data: "reading the data, before training"
     case .process: "program, libraries, tokenizer, data"

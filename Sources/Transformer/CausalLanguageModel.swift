@@ -12,7 +12,7 @@ public final class CausalLanguageModel {
   let layerPages: [LayerPages]
   let embedding: StoredMatrix  // [vocabulary, hidden]
   let head: LanguageModelHead
-  let attentionShape: AttentionShape
+  public let attentionShape: AttentionShape
   /// Norm weights and biases, copied from the store because they are few and must be fp32.
   private let parameters: Arena
 
