@@ -176,7 +176,7 @@ public struct QuantizedRows: @unchecked Sendable {
       rows: rows, columns: blocks * block, block: block, limit: Role.gradient.limit, codes: storage.base,
       scales: (storage.base + codeBytes).assumingMemoryBound(to: Float.self))
     // Gradients have no columns that stay floats, and so nothing of what those need.
-    let nothing = native.scales!
+    let nothing: UnsafeMutablePointer<Float> = native.scales
     return QuantizedRows(
       rows: rows, columns: columns, block: block, native: native, groups: [], meanCount: 0, means: nothing,
       exactCount: 0, exactStride: 0, exactValues: nothing,

@@ -52,10 +52,7 @@ public struct LanguageModelHead {
       hidden = arena.matrix("head input", kind: .head, rows: rows, columns: hiddenSize)
       normed = arena.matrix("head input, normalised", kind: .head, rows: rows, columns: hiddenSize)
       inverseRMS = arena.vector("head inverse RMS", kind: .head, count: rows)
-      // With whole cache lines more than columns, so that rows do not fall into the same few places of the caches.
-      logits = arena.matrix(
-        "logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns + 16
-      ).columns(0..<columns)
+      logits = arena.matrix("logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns)
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
       softmax = StreamedCrossEntropy.Sums(
@@ -83,6 +80,7 @@ public struct LanguageModelHead {
       let stretches = StreamedCrossEntropy.stretchCount(columns)
       let codeBytes = StreamedCrossEntropy.codeByteCount(rows: rows, columns: columns, weight: weight)
       return StreamedCrossEntropy(
+        // A cache line more than the columns, so that rows do not fall into the same few places of the caches.
         logits: (0..<threadCount).map { worker in
           arena.matrix(
             "logits of thread \(worker)", kind: .head, rows: rows, columns: StreamedCrossEntropy.stretch + 16)
