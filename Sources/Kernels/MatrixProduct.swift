@@ -55,6 +55,27 @@ public enum MatrixProduct {
       let codes = base + index * byteCount
       return el_panel(codes: codes, scales: (codes + codeByteCount).assumingMemoryBound(to: Float.self))
     }
+
+    /// Tokens pass over a task's panels, `rows` of them at a time.
+    ///
+    /// - Parameters:
+    ///   - range: the panels, of which the first stands at `base`
+    ///   - upcoming: is asked for along with them
+    @inline(__always) func forEachTile(
+      _ range: Range<Int>, at base: UnsafeMutableRawPointer, tokens: Range<Int>, rows: Int,
+      fetching upcoming: Upcoming?,
+      _ body: (_ tile: Range<Int>, _ index: Int, _ panel: inout el_panel) -> Void
+    ) {
+      var upcoming = upcoming
+      for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: rows) {
+        let tile = start..<min(start + rows, tokens.upperBound)
+        for index in range {
+          upcoming?.fetchSome()
+          var panel = panel(index - range.lowerBound, at: base)
+          body(tile, index, &panel)
+        }
+      }
+    }
   }
 
   private static func panels(_ columns: Int) -> Int { (columns + width - 1) / width }
@@ -358,22 +379,16 @@ public enum MatrixProduct {
           into: means + (index - range.lowerBound) * meanStride)
       }
       meter.mark(.integerProduct, worker: worker)
-      var upcoming = upcoming
-      for start in stride(from: tokens.lowerBound, to: tokens.upperBound, by: inputTileRows) {
-        let tile = start..<min(start + inputTileRows, tokens.upperBound)
-        for index in range {
-          upcoming?.fetchSome()
-          var panel = layout.panel(index - range.lowerBound, at: memory)
-          let columns = index * width..<min((index + 1) * width, slice.count)
-          let product = PanelProduct(
-            x: rows, rows: tile, first: 0, reduction: x.columns, y: y, columns: columns, accumulate: accumulate,
-            term: term)
-          if x.exactCount == 0 {
-            product.run(&panel)
-          } else {
-            MatrixProduct.multiply(
-              x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
-          }
+      layout.forEachTile(range, at: memory, tokens: tokens, rows: inputTileRows, fetching: upcoming) {
+        tile, index, panel in
+        let product = PanelProduct(
+          x: rows, rows: tile, first: 0, reduction: x.columns, y: y,
+          columns: index * width..<min((index + 1) * width, slice.count), accumulate: accumulate, term: term)
+        if x.exactCount == 0 {
+          product.run(&panel)
+        } else {
+          MatrixProduct.multiply(
+            x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
         }
       }
     }
@@ -530,12 +545,12 @@ public enum MatrixProduct {
   ///   - dy: `[tokens, rows]`, quantised as a gradient in blocks of `weight.gradientBlock`
   ///   - weight: `[out, in]`
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
-  ///   - start: column of `dy` that belongs to the first of them
+  ///   - start: column of `dy` that belongs to the first of them; `nil` where `dy` has no others
   ///   - dx: `[tokens, in]`
   ///   - term: joins the whole of `dx`
   ///   - scratch: one for each worker, of `gradientScratchByteCount`
   public static func inputGradient(
-    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int = 0, into dx: Matrix,
+    _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int? = nil, into dx: Matrix,
     accumulate: Bool, adding term: LowRankTerm? = nil, pool: ThreadPool, scratch: [Scratch]
   ) {
     inputGradient(
@@ -553,16 +568,18 @@ public enum MatrixProduct {
 
     /// `dy W`; parameters as in `inputGradient`.
     public init(
-      _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int = 0,
+      _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, from start: Int? = nil,
       adding term: LowRankTerm?
     ) {
       self.dy = dy
       self.weight = weight
       self.rows = MatrixProduct.checked(rows, of: weight)
-      self.start = start
+      self.start = start ?? 0
       self.term = term
+      precondition(start != nil || dy.columns == self.rows.count, "gradient and weight fit")
       precondition(
-        start % sliceAlignment == 0 && start + self.rows.count <= dy.columns && dy.block == weight.gradientBlock
+        self.start % sliceAlignment == 0 && self.start + self.rows.count <= dy.columns
+          && dy.block == weight.gradientBlock
           && dy.native.limit == EL_GRADIENT_LIMIT, "gradient and weight fit")
     }
 
@@ -664,18 +681,12 @@ public enum MatrixProduct {
           weight.pointer, index * width, source.rows.lowerBound + first, reduction, source.dy.block, &panel)
       }
       meter.mark(.integerProduct, worker: worker)
-      var upcoming = upcoming
-      for row in stride(from: tokens.lowerBound, to: tokens.upperBound, by: tileRows) {
-        let tile = row..<min(row + tileRows, tokens.upperBound)
-        for index in range {
-          upcoming?.fetchSome()
-          var panel = layout.panel(index - range.lowerBound, at: memory)
-          PanelProduct(
-            x: rows, rows: tile, first: source.start + first, reduction: reduction, y: dx,
-            columns: index * width..<(index + 1) * width, accumulate: accumulate || first > 0,
-            term: first == 0 ? source.term : nil
-          ).run(&panel)
-        }
+      layout.forEachTile(range, at: memory, tokens: tokens, rows: tileRows, fetching: upcoming) { tile, index, panel in
+        PanelProduct(
+          x: rows, rows: tile, first: source.start + first, reduction: reduction, y: dx,
+          columns: index * width..<(index + 1) * width, accumulate: accumulate || first > 0,
+          term: first == 0 ? source.term : nil
+        ).run(&panel)
       }
     }
   }
