@@ -48,6 +48,14 @@ INLINE void FN(pack_columns)(size_t first, size_t n, const float *tile, const fl
       codes[p * EL_PANEL + j] = (int8_t)FN(nearest)(tile[p * EL_PANEL + j] * inverse[j]);
 }
 
+// The same from words [n][32], times factor / 2^15.
+INLINE void FN(pack_words)(size_t first, size_t n, const int16_t *words, const int16_t *factors, void *panel) {
+  int8_t *codes = (int8_t *)panel + first * EL_PANEL;
+  for (size_t p = 0; p < n; p++)
+    for (size_t j = 0; j < EL_PANEL; j++)
+      codes[p * EL_PANEL + j] = (int8_t)FN(scaled)(words[p * EL_PANEL + j], factors[j]);
+}
+
 INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
   return ((const int8_t *)panel)[p * EL_PANEL + j];
 }

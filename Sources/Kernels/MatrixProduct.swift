@@ -374,8 +374,9 @@ public enum MatrixProduct {
       let means = exact + exactPanelByteCount / 4
       let needed = x.means(of: tokens)
       for index in range where !needed.isEmpty {
+        var panel = layout.panel(index - range.lowerBound, at: memory)
         productsOfMeans(
-          x, needed, weight, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
+          x, needed, weight, &panel, row: slice.lowerBound + index * width, space: means + mostPanels * meanStride,
           into: means + (index - range.lowerBound) * meanStride)
       }
       meter.mark(.integerProduct, worker: worker)
@@ -396,9 +397,15 @@ public enum MatrixProduct {
 
   /// `products[i][j] = means[i] . W[row + j]`, in float, for some means and the rows of a panel.
   private static func productsOfMeans(
-    _ x: QuantizedRows, _ range: Range<Int>, _ weight: UncheckedPointer<el_matrix>, row: Int,
+    _ x: QuantizedRows, _ range: Range<Int>, _ weight: UncheckedPointer<el_matrix>, _ panel: inout el_panel, row: Int,
     space: UnsafeMutablePointer<Float>, into products: UnsafeMutablePointer<Float>
   ) {
+    if let fused = KernelTables.int8.pointee.float_products, x.block == 64 {
+      fused(
+        weight.pointer, row, &panel, range.count, x.means + range.lowerBound * x.columns,
+        products + range.lowerBound * width)
+      return
+    }
     for first in stride(from: 0, to: width, by: meanRows) {
       let count = min(meanRows, weight.pointer.pointee.rows - row - first)
       if count <= 0 { return }

@@ -217,6 +217,28 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
   }
 }
 
+@Test(arguments: StoredKind.allCases, [1, 2, 3]) func floatsMeetTheExactValuesOfAPanel(kind: StoredKind, count: Int) {
+  let weight = MadeUpMatrix(kind, rows: 37, columns: 320)
+  guard weight.matrix.reductionBlock == 64 else { return }
+  let exact = weight.values()
+  var generator = Generator()
+  let x = (0..<count * 320).map { _ in generator.next() }
+  for kernels in kernelTables() {
+    guard let products = kernels.pointee.float_products else { continue }
+    var panel = Bench(kernels: kernels).panel(reduction: 320, block: 64)
+    kernels.pointee.decode_rows(&weight.native, 32, 64, &panel.native)
+    var result = [Float](repeating: 0, count: count * 32)
+    withExtendedLifetime(panel.memory) { products(&weight.native, 32, &panel.native, count, x, &result) }
+    for i in 0..<count {
+      for row in 32..<37 {
+        let parts = (0..<320).map { Double(x[i * 320 + $0]) * Double(exact[row * 320 + $0]) }
+        let error = abs(parts.reduce(0, +) - Double(result[i * 32 + row - 32]))
+        #expect(error <= 1e-5 * parts.reduce(0) { $0 + abs($1) }, "\(String(cString: kernels.pointee.name))")
+      }
+    }
+  }
+}
+
 @Test(arguments: [1, 31, 64, 100, 577]) func columnStatisticsHaveTheSameBits(columns: Int) {
   var generator = Generator()
   let x = (0..<7 * columns).map { _ in generator.next() }

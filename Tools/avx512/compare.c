@@ -82,6 +82,31 @@ typedef struct {
   int format, by_columns, accumulate;
 } shape;
 
+// Whether products in floats with the rows of a panel from row 32 are close to those of the exact values.
+static char float_products_hold(const el_int8_kernels *t, const el_matrix *w, size_t block, const el_panel *panel) {
+  if (t->float_products == NULL || block != 64) return 1;
+  float *x = memory(3 * w->columns * 4), *line = memory(w->columns * 4), products[3 * EL_PANEL];
+  for (size_t i = 0; i < 3 * w->columns; i++) x[i] = number();
+  t->float_products(w, 32, panel, 3, x, products);
+  char holds = 1;
+  for (size_t row = 32; row < w->rows && row < 32 + EL_PANEL; row++) {
+    t->decode_floats(w, row, 0, w->columns, line);
+    for (size_t i = 0; i < 3; i++) {
+      double sum = 0, size = 0;
+      for (size_t k = 0; k < w->columns; k++) {
+        double product = (double)x[i * w->columns + k] * (double)line[k];
+        sum += product;
+        size += product < 0 ? -product : product;
+      }
+      double error = sum - (double)products[i * EL_PANEL + row - 32];
+      if ((error < 0 ? -error : error) > 1e-5 * size) holds = 0;
+    }
+  }
+  free(x);
+  free(line);
+  return holds;
+}
+
 static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, const float *values, result *r) {
   size_t whole = s->by_columns ? (w->rows + s->block - 1) / s->block * s->block : s->reduction;
   size_t taken = s->by_columns ? w->rows : s->reduction;
@@ -105,6 +130,10 @@ static void run(const el_int8_kernels *t, const el_matrix *w, const shape *s, co
   for (size_t p = 0; p < s->reduction && !s->by_columns; p++) {
     t->panel_values(&panel, p, s->block, line);
     put(r, line, sizeof line);
+  }
+  if (!s->by_columns) {
+    char holds = float_products_hold(t, w, s->block, &panel);
+    put(r, &holds, 1);
   }
   for (size_t row = 0; row < s->rows; row += EL_ROW_GROUP) {
     for (size_t i = 0; i < s->rows * 35; i++) y[i] = (float)(i % 13) / 8;

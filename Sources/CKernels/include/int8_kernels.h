@@ -117,6 +117,11 @@ typedef struct {
   // The same, NF4's values rounded to 16 bits of their block's largest, which is faster.
   void (*decode_near)(const el_matrix *w, size_t row, size_t column, size_t n, float *values);
 
+  // products[i][r] = x[i] . W[row + r], r < EL_PANEL, in floats, with the exact values of the codes that panel, which
+  // decode_rows has filled from `row` in blocks of 64, has rounded; x is [m][columns]. Those of missing rows mean nothing.
+  // Null where looking codes up apart is as fast.
+  void (*float_products)(const el_matrix *w, size_t row, const el_panel *panel, size_t m, const float *x, float *products);
+
   // y[i * ldy + r] = x[i] . W[row + r], r < count, for the m <= EL_DOT_ROWS rows of x from `first`: products of few
   // tokens. Weights in f32, f16 and bf16 meet x's dequantised values; the others stay integers. exact, whose values
   // start at row `first` and whose codes in x are zero, is added. x's block is the matrix's. buffer:
