@@ -176,6 +176,10 @@ public final class WeightStore: Sendable {
     let blocks = (rows * columns + blockSize - 1) / blockSize
     let absmax = try checkpoint.requiredTensor("\(name).absmax", shape: [blocks])
     let codebook = try checkpoint.requiredTensor("\(name).quant_map", shape: [16])
+    let values = try floats(codebook)
+    guard (0..<16).allSatisfy({ abs(values[$0]) <= 1 }) else {
+      throw Invalid(directory: directory, reason: "tensor \(codebook.name) has values beyond -1 and 1")
+    }
     let maxima: StoredMatrix.Absmax
     switch absmax.elementType {
     case .f32: maxima = .f32(try pointer(absmax))
@@ -199,7 +203,7 @@ public final class WeightStore: Sendable {
     }
     return StoredMatrix(
       rows: rows, columns: columns,
-      codes: .nf4(try pointer(tensor), absmax: maxima, blockSize: blockSize, codebook: try floats(codebook)))
+      codes: .nf4(try pointer(tensor), absmax: maxima, blockSize: blockSize, codebook: values))
   }
 
   private func floats(_ tensor: StoredTensor) throws -> UnsafePointer<Float> {

@@ -72,6 +72,21 @@ import WeightStore
     }
   }
 
+  @Test(arguments: [1, -1.25, Float.nan]) func aCodebookBeyondOneIsRefused(value: Float) throws {
+    try withTemporaryFolder { (folder: String) throws in
+      let state = Array(#"{"quant_type": "nf4", "blocksize": 64, "shape": [32, 64], "dtype": "float16"}"#.utf8)
+      let values = (0..<16).map { $0 == 3 ? value : Float($0) / 15 }
+      let store = try store(
+        [
+          Self.zeros("\(Self.stem).weight", .u8, [1024, 1]), Self.zeros("\(Self.stem).weight.absmax", .f32, [32]),
+          ("\(Self.stem).weight.quant_map", .f32, [16], values.withUnsafeBytes { Array($0) }),
+          ("\(Self.stem).weight.quant_state.bitsandbytes__nf4", .u8, [state.count], state),
+        ], in: folder, configuration: "bitsandbytes-nf4")
+      let text = message { _ = try store.matrix(Self.stem, rows: 32, columns: 64) }
+      #expect(text.contains("quant_map") == (value != 1), "\(text)")
+    }
+  }
+
   @Test func scalesOfAnotherCountAreRefused() throws {
     try withTemporaryFolder { (folder: String) throws in
       let store = try store(

@@ -106,7 +106,8 @@ typedef struct {
   void (*decode_rows)(const el_matrix *w, size_t row, size_t block, const el_panel *panel);
 
   // Panel of the columns [column, column + 32) of W, reduction over the rows [row, row + k): k is a multiple of block,
-  // rows beyond the end are zero.
+  // rows beyond the end are zero. Each column of a block has the scale of its largest value; 4-bit codes get there in 16
+  // bits, as shares of the block's largest scale.
   void (*decode_columns)(const el_matrix *w, size_t column, size_t row, size_t k, size_t block, const el_panel *panel);
 
   // The 32 values of a panel of decode_rows at reduction element p.
