@@ -118,9 +118,9 @@ typedef struct {
   // The same, NF4's values rounded to 16 bits of their block's largest, which is faster.
   void (*decode_near)(const el_matrix *w, size_t row, size_t column, size_t n, float *values);
 
-  // products[i][r] = x[i] . W[row + r], r < EL_PANEL, in floats, with the exact values of the codes that panel, which
-  // decode_rows has filled from `row` in blocks of 64, has rounded; x is [m][columns]. Those of missing rows mean nothing.
-  // Null where looking codes up apart is as fast.
+  // products[i][r] = x[i] . W[row + r], r < EL_PANEL, in floats: codes stand for their exact values, and panel has their
+  // scales, as decode_rows leaves them for these rows and blocks of 64. x is [m][columns]. Products of missing rows mean
+  // nothing. Null where decode_near and a product of floats are as fast.
   void (*float_products)(const el_matrix *w, size_t row, const el_panel *panel, size_t m, const float *x, float *products);
 
   // y[i * ldy + r] = x[i] . W[row + r], r < count, for the m <= EL_DOT_ROWS rows of x from `first`: products of few
