@@ -187,7 +187,7 @@ public enum Attention {
     if hasGradient && Arithmetic(shape: shape, isExact: false).packs {
       gradient += (length + 1) / 2 * size + tileRows * distance(length) + 3 * tileRows / 2 * size
     }
-    return ((tiles + gradient) * 4 + 63) / 64 * 64
+    return Scratch.aligned((tiles + gradient) * 4)
   }
 
   /// Elements of what one head adds to a gradient that it has in common with others.

@@ -22,11 +22,11 @@ extension MatrixProduct {
   public static func forwardScratchByteCount(_ weight: StoredMatrix, rows: Int) -> Int {
     let many =
       forwardLayout(weight, panels: PanelLayout.count(weight.rows)).largestTaskByteCount
-      + PanelLayout.align(exactPanelByteCount)
+      + Scratch.aligned(exactPanelByteCount)
       + PanelLayout.mostPanels * QuantizedRows.mostMeans(rows: rows) * width * 4
-      + PanelLayout.align(meanRows * weight.columns * 4)
-    let few = PanelLayout.align(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
-    return max(many, few + PanelLayout.align(mostFewRows * fewTile * 4))
+      + Scratch.aligned(meanRows * weight.columns * 4)
+    let few = Scratch.aligned(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
+    return max(many, few + Scratch.aligned(mostFewRows * fewTile * 4))
   }
 
   /// Values of the panel at the exact columns, and below them the product of a mean.
@@ -305,7 +305,7 @@ extension MatrixProduct {
     withNative(x, weight) { rows, native in
       pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct, inOrder: true) { task, worker in
         let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
-        let buffer = scratch[worker].base + PanelLayout.align(mostFewRows * fewTile * 4)
+        let buffer = scratch[worker].base + Scratch.aligned(mostFewRows * fewTile * 4)
         let first = task * fewTile
         let count = min(fewTile, slice.count - first)
         for (number, group) in x.groups.enumerated() {

@@ -97,8 +97,7 @@ extension MatrixProduct {
         }
         let division = PanelDivision(
           panels: PanelLayout.count(dx.columns), panelsPerTask: parts.map(\.layout.panelsPerTask).min() ?? 1,
-          rows: dx.rows,
-          threadCount: pool.threadCount)
+          rows: dx.rows, threadCount: pool.threadCount)
         pool.run(division.count, as: .integerProduct, inOrder: true) { task, worker in
           let (range, tokens) = division.part(task)
           for (index, part) in parts.enumerated() {
@@ -158,8 +157,7 @@ extension MatrixProduct {
     /// Decodes a slab of some panels and multiplies some tokens with them.
     func multiply(
       _ range: Range<Int>, from first: Int, tokens: Range<Int>, into dx: Matrix, accumulate: Bool,
-      upcoming: UpcomingWeights?,
-      meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
+      upcoming: UpcomingWeights?, meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
     ) {
       let reduction = min(slab, length - first)
       meter.mark(.decode, worker: worker)

@@ -62,15 +62,13 @@ extension MatrixProduct {
   public static func multiplyOnly(
     _ x: QuantizedRows, _ weight: StoredMatrix, into y: Matrix, pool: ThreadPool, scratch: [Scratch]
   ) {
-    let width = Int(EL_PANEL)
     let kernels = KernelTables.int8
-    let panels = (weight.rows + width - 1) / width
-    let codeBytes = (kernels.pointee.panel_code_bytes(weight.columns) + 63) / 64 * 64
+    let panels = PanelLayout.count(weight.rows)
+    let layout = PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: panels)
     withUnsafePointer(to: x.native) { rows in
       let rows = UncheckedPointer(rows)
       pool.run(panels, as: .integerProduct, inOrder: true) { task, worker in
-        var panel = el_panel(
-          codes: scratch[worker].base, scales: (scratch[worker].base + codeBytes).assumingMemoryBound(to: Float.self))
+        var panel = layout.panel(0, at: scratch[worker].base)
         for start in stride(from: 0, to: x.rows, by: 96) {
           kernels.pointee.gemm(
             rows.pointer, start, min(96, x.rows - start), 0, weight.columns, &panel,
@@ -83,11 +81,10 @@ extension MatrixProduct {
   /// Puts a panel of `weight` into each scratch memory, of `forwardScratchByteCount` bytes.
   public static func decodeForMeasurement(_ weight: StoredMatrix, scratch: [Scratch]) {
     let kernels = KernelTables.int8
-    let codeBytes = (kernels.pointee.panel_code_bytes(weight.columns) + 63) / 64 * 64
+    let layout = PanelLayout(reduction: weight.columns, block: weight.reductionBlock, panels: 1)
     withUnsafePointer(to: weight.native) { native in
       for memory in scratch {
-        var panel = el_panel(
-          codes: memory.base, scales: (memory.base + codeBytes).assumingMemoryBound(to: Float.self))
+        var panel = layout.panel(0, at: memory.base)
         kernels.pointee.decode_rows(native, 0, weight.reductionBlock, &panel)
       }
     }

@@ -83,6 +83,9 @@ public struct Scratch: @unchecked Sendable {
     self.byteCount = byteCount
   }
 
+  /// So many bytes as whole cache lines, which keep what follows aligned.
+  static func aligned(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
+
   /// Runs `body` on the bytes.
   public func withBytes<R>(_ body: (UnsafeMutableRawBufferPointer) throws -> R) rethrows -> R {
     try body(UnsafeMutableRawBufferPointer(start: base, count: byteCount))

@@ -5,7 +5,8 @@ public enum MatrixProduct {
   /// Rows of `W` at which a slice may start.
   public static let sliceAlignment = 64
 
-  static let width = PanelLayout.width
+  /// Columns of the output in a panel.
+  static let width = Int(EL_PANEL)
 
   static func checked(_ rows: Range<Int>?, of weight: StoredMatrix) -> Range<Int> {
     let slice = rows ?? 0..<weight.rows

@@ -2,17 +2,12 @@ import CKernels
 
 /// Where the panels of a task lie: one after the other, each its codes and then its scales.
 struct PanelLayout {
-  /// Columns of the output in a panel.
-  static let width = Int(EL_PANEL)
   /// Bytes of decoded weights that a task works on at once: they should stay in the second-level cache.
   private static let taskBytes = 192 * 1024
   static let mostPanels = 4
 
   /// Number of panels of so many columns.
-  static func count(_ columns: Int) -> Int { (columns + width - 1) / width }
-
-  /// Whole cache lines.
-  static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
+  static func count(_ columns: Int) -> Int { (columns + MatrixProduct.width - 1) / MatrixProduct.width }
 
   let codeByteCount: Int
   let byteCount: Int
@@ -20,8 +15,8 @@ struct PanelLayout {
   let panelsPerTask: Int
 
   init(reduction: Int, block: Int, panels: Int) {
-    codeByteCount = Self.align(KernelTables.int8.pointee.panel_code_bytes(reduction))
-    byteCount = codeByteCount + Self.align((reduction + block - 1) / block * Self.width * 4)
+    codeByteCount = Scratch.aligned(KernelTables.int8.pointee.panel_code_bytes(reduction))
+    byteCount = codeByteCount + Scratch.aligned((reduction + block - 1) / block * MatrixProduct.width * 4)
     panelsPerTask = max(1, min(Self.mostPanels, Self.taskBytes / byteCount, (panels + 7) / 8))
   }
 

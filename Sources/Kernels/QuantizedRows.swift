@@ -81,8 +81,6 @@ public struct QuantizedRows: @unchecked Sendable {
     return range
   }
 
-  private static func align(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
-
   private static func codeByteCount(rows: Int, columns: Int, block: Int) -> Int {
     KernelTables.int8.pointee.row_code_bytes(rows, columns, block)
   }
@@ -94,11 +92,14 @@ public struct QuantizedRows: @unchecked Sendable {
   public static func byteCount(rows: Int, columns: Int, block: Int, as role: Role, threadCount: Int) -> Int {
     let blocks = (columns + block - 1) / block
     let exactColumns = role.exactColumns
-    let codes = align(codeByteCount(rows: rows, columns: blocks * block, block: block)) + align(rows * blocks * 4)
+    let codes =
+      Scratch.aligned(codeByteCount(rows: rows, columns: blocks * block, block: block))
+      + Scratch.aligned(rows * blocks * 4)
     guard exactColumns > 0 else { return codes }
     // groups are at most one per row
-    return codes + align(mostMeans(rows: rows) * columns * 4) + align(rows * (exactColumns + 1) * 4)
-      + align(rows * exactColumns * 4) + lineCount(threadCount: threadCount) * Lines.byteCount(columns: columns)
+    return codes + Scratch.aligned(mostMeans(rows: rows) * columns * 4) + Scratch.aligned(rows * (exactColumns + 1) * 4)
+      + Scratch.aligned(rows * exactColumns * 4) + lineCount(threadCount: threadCount)
+      * Lines.byteCount(columns: columns)
   }
 
   /// Groups that are in work at the same time.
@@ -113,7 +114,7 @@ public struct QuantizedRows: @unchecked Sendable {
     /// All ones for columns that are rounded, none for exact ones; in the place of `lowest`.
     let keep: UnsafeMutablePointer<UInt32>
 
-    static func byteCount(columns: Int) -> Int { align(3 * columns * 4) }
+    static func byteCount(columns: Int) -> Int { Scratch.aligned(3 * columns * 4) }
 
     init(_ address: UnsafeMutableRawPointer, columns: Int) {
       sums = address.assumingMemoryBound(to: Float.self)
@@ -139,7 +140,7 @@ public struct QuantizedRows: @unchecked Sendable {
     precondition(storage.byteCount >= needed, "storage for quantised rows is too small")
     var address = storage.base
     func take<T>(_ byteCount: Int, _ type: T.Type) -> UnsafeMutablePointer<T> {
-      defer { address += align(byteCount) }
+      defer { address += Scratch.aligned(byteCount) }
       return address.assumingMemoryBound(to: type)
     }
     let codes = take(codeByteCount(rows: x.rows, columns: blocks * block, block: block), UInt8.self)
@@ -170,8 +171,9 @@ public struct QuantizedRows: @unchecked Sendable {
   /// - Parameter storage: at least `byteCount` bytes
   static func gradient(rows: Int, columns: Int, block: Int, storage: Scratch) -> QuantizedRows {
     let blocks = (columns + block - 1) / block
-    let codeBytes = align(codeByteCount(rows: rows, columns: blocks * block, block: block))
-    precondition(storage.byteCount >= codeBytes + align(rows * blocks * 4), "storage for quantised rows is too small")
+    let codeBytes = Scratch.aligned(codeByteCount(rows: rows, columns: blocks * block, block: block))
+    precondition(
+      storage.byteCount >= codeBytes + Scratch.aligned(rows * blocks * 4), "storage for quantised rows is too small")
     let native = el_rows(
       rows: rows, columns: blocks * block, block: block, limit: Role.gradient.limit, codes: storage.base,
       scales: (storage.base + codeBytes).assumingMemoryBound(to: Float.self))

@@ -10,7 +10,7 @@ public enum ReferenceProduct {
 
   /// Scratch of one worker, in bytes.
   public static func scratchByteCount(_ weight: StoredMatrix) -> Int {
-    (tileRows * weight.columns * 4 + 63) / 64 * 64
+    Scratch.aligned(tileRows * weight.columns * 4)
   }
 
   /// `y (+)= x Wᵀ`, or some of its columns; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, rows]`.
