@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes Sources/Tokenization/UnicodeRuns.swift: the general category of every scalar, as the regular expressions of
+"""Writes Sources/Tokenization/Unicode/UnicodeRuns.swift: the general category of every scalar, as the regular expressions of
 the `tokenizers` package see it, and what its normalizers do with it (they know an older Unicode). The Swift standard
 library follows the Unicode version of its toolchain, so tables of our own are what makes encoding the same everywhere.
 
@@ -92,7 +92,7 @@ def main():
         "}",
         "",
     ]
-    (root / "Sources/Tokenization/UnicodeRuns.swift").write_text("\n".join(out))
+    (root / "Sources/Tokenization/Unicode/UnicodeRuns.swift").write_text("\n".join(out))
 
 
 main()

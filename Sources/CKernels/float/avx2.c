@@ -1,6 +1,6 @@
 // Float kernels: vectors of 8, AVX2 with FMA.
 #if defined(__x86_64__)
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -13,6 +13,6 @@
 #define FROM_HALVES(h) (vf) _mm256_cvtph_ps((__m128i)(h))
 #define KERNEL_NAME "avx2"
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#include "float_body.inc"
+#include "body.inc"
 #pragma clang attribute pop
 #endif

@@ -1,6 +1,6 @@
 // Float kernels: vectors of 4, NEON.
 #if defined(__aarch64__)
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <arm_neon.h>
 #include <math.h>
@@ -75,5 +75,5 @@ static inline __attribute__((always_inline)) void FN(gemm_tile_wide)(size_t k, f
     }
 }
 
-#include "float_body.inc"
+#include "body.inc"
 #endif

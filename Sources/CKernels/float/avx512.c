@@ -1,6 +1,6 @@
 // Float kernels: vectors of 16, AVX-512.
 #if defined(__x86_64__)
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -13,6 +13,6 @@
 #define FROM_HALVES(h) (vf) _mm512_cvtph_ps((__m256i)(h))
 #define KERNEL_NAME "avx512"
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma"))), apply_to = function)
-#include "float_body.inc"
+#include "body.inc"
 #pragma clang attribute pop
 #endif

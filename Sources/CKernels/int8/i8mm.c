@@ -5,14 +5,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_i8mm
 #define KERNEL_NAME "i8mm"
 
 #pragma clang attribute push(__attribute__((target("i8mm,dotprod"))), apply_to = function)
-#include "int8_neon_values.inc"
-#include "int8_neon_bias.inc"
+#include "neon_values.inc"
+#include "neon_bias.inc"
 
 // 6 rows x 8 columns are 3 x 4 squares: 12 integer and 12 float accumulators, 3 vectors of row codes and 4 of the panel's.
 #define ROWS 6
@@ -31,7 +31,7 @@ INLINE void FN(put_tile)(int8_t *group, size_t half, size_t column, int8x16_t v[
   }
 }
 
-#include "int8_neon_layout.inc"
+#include "neon_layout.inc"
 
 INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
   return FN(unit)(panel, p / 32 * 32, j / 8 * 8)[p % 32 / 8 * 64 + j % 8 * 8 + p % 8];
@@ -136,8 +136,8 @@ static __attribute__((noinline)) void FN(tile)(size_t blocks, size_t units, cons
         "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
 }
 
-#include "int8_neon_dot.inc"
-#include "int8_neon_gemm.inc"
-#include "int8_table.inc"
+#include "neon_dot.inc"
+#include "neon_gemm.inc"
+#include "table.inc"
 #pragma clang attribute pop
 #endif

@@ -6,15 +6,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_avx2
 #define KERNEL_NAME "avx2"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#include "int8_x86.inc"
+#include "x86.inc"
 
-#include "int8_biased.inc"
+#include "biased.inc"
 
 // Input rows are int16 [rows][columns], their panels int16 [k / 2][32][2].
 static size_t FN(row_code_bytes)(size_t rows, size_t columns, size_t block) {
@@ -70,7 +70,7 @@ INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
     s1 = _mm256_add_epi32(s1, p1);                                        \
     __asm__ volatile("" : "+x"(s0), "+x"(s1));                            \
   } while (0)
-#include "int8_tile256.inc"
+#include "tile256.inc"
 #undef UNIT
 #undef TILED
 #undef STARTS
@@ -93,7 +93,7 @@ static const int16_t FN(ones)[16] __attribute__((aligned(32))) = {1, 1, 1, 1, 1,
     s1 = _mm256_add_epi32(s1, p1);                                              \
     __asm__ volatile("" : "+x"(s0), "+x"(s1));                                  \
   } while (0)
-#include "int8_tile256.inc"
+#include "tile256.inc"
 
 static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_t k, const el_panel *panel, float *y,
                      size_t ldy, size_t columns, int accumulate) {
@@ -101,6 +101,6 @@ static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_
   else FN(gemm_of_words)(x, row, m, first, k, panel, y, ldy, columns, accumulate);
 }
 
-#include "int8_table.inc"
+#include "table.inc"
 #pragma clang attribute pop
 #endif

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_avx512vnni
 #define KERNEL_NAME "avx512vnni"
@@ -15,9 +15,9 @@
 #define WIDE_QUANTIZE_BLOCK
 #define PACK_ROWS
 #define PACK_COLUMNS
-#include "int8_x86.inc"
+#include "x86.inc"
 
-#include "int8_avx512_rows.inc"
+#include "avx512_rows.inc"
 
 INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *codes) {
   float inverse, scale;
@@ -34,7 +34,7 @@ INLINE float FN(quantize_block)(size_t n, const float *x, float limit, int8_t *c
   return scale;
 }
 
-#include "int8_vnni.inc"
+#include "vnni.inc"
 
 #define QUANTIZE_WIDE
 // Codes go from registers to their place: read back from a buffer they would wait for all stores before.
@@ -84,7 +84,7 @@ INLINE void FN(quantize_wide)(const el_rows *x, size_t row, size_t start, size_t
   }
 }
 
-#include "int8_avx512_panels.inc"
+#include "avx512_panels.inc"
 
 // Elements of the reduction that all rows pass over before the next: 32 KiB of a panel.
 #define CHUNK 1024
@@ -217,6 +217,6 @@ static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_
   FN(gemm_adding)(x, row, m, first, k, panel, y, ldy, columns, accumulate, NULL, 0);
 }
 
-#include "int8_table.inc"
+#include "table.inc"
 #pragma clang attribute pop
 #endif

@@ -4,15 +4,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_avxvnni
 #define KERNEL_NAME "avxvnni"
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_avx_epi32(s, x, w)
-#include "int8_x86.inc"
-#include "int8_vnni.inc"
+#include "x86.inc"
+#include "vnni.inc"
 
 #define UNIT 4
 #define TILED(name) FN(name)
@@ -24,7 +24,7 @@
     s1 = _mm256_dpbusd_avx_epi32(s1, w1, x);     \
     __asm__ volatile("" : "+x"(s0), "+x"(s1));   \
   } while (0)
-#include "int8_tile256.inc"
-#include "int8_table.inc"
+#include "tile256.inc"
+#include "table.inc"
 #pragma clang attribute pop
 #endif

@@ -1,7 +1,7 @@
 // Which integer kernels this machine can run.
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>

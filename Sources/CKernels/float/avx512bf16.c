@@ -1,6 +1,6 @@
 // Float kernels: vectors of 16, AVX-512 with products of bfloat16.
 #if defined(__x86_64__)
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <immintrin.h>
 #include <math.h>
@@ -20,6 +20,6 @@ static inline __attribute__((always_inline)) __m512 FN(multiply_pairs)(__m512 a,
   __asm__("vdpbf16ps %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));
   return c;
 }
-#include "float_body.inc"
+#include "body.inc"
 #pragma clang attribute pop
 #endif

@@ -1,5 +1,5 @@
 // Which float kernels this machine can run.
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <string.h>
 

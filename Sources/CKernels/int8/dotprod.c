@@ -4,14 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_dotprod
 #define KERNEL_NAME "dotprod"
 
 #pragma clang attribute push(__attribute__((target("dotprod"))), apply_to = function)
-#include "int8_neon_values.inc"
-#include "int8_neon_bias.inc"
+#include "neon_values.inc"
+#include "neon_bias.inc"
 
 // 6 rows x 8 columns: 12 integer and 12 float accumulators, 6 vectors of row codes and 2 of the panel's are all 32
 // registers. Float accumulators in memory would cost a store on a vector pipe each.
@@ -26,8 +26,8 @@ INLINE void FN(put_tile)(int8_t *group, size_t half, size_t column, int8x16_t v[
   for (size_t q = 0; q < 4; q++) vst1q_s8(group + (half * 4 + q) * 32 + column * 4, v[q]);
 }
 
-#include "int8_neon_layout.inc"
-#include "int8_neon_rows.inc"
+#include "neon_layout.inc"
+#include "neon_rows.inc"
 
 INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
   return FN(unit)(panel, p / 32 * 32, j / 8 * 8)[p % 32 / 4 * 32 + j % 8 * 4 + p % 4];
@@ -94,8 +94,8 @@ static __attribute__((noinline)) void FN(tile)(size_t blocks, size_t units, cons
         "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
 }
 
-#include "int8_neon_dot.inc"
-#include "int8_neon_gemm.inc"
-#include "int8_table.inc"
+#include "neon_dot.inc"
+#include "neon_gemm.inc"
+#include "table.inc"
 #pragma clang attribute pop
 #endif

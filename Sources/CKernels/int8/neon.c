@@ -5,12 +5,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_neon
 #define KERNEL_NAME "neon"
 
-#include "int8_neon_values.inc"
+#include "neon_values.inc"
 
 // 4 rows x 4 columns, each with a vector of four partial sums: no code is broadcast. The Cortex-A72 multiplies integers
 // on one of its two vector pipes, 8 products in a cycle; `sadalp` and what follows a block go to the other one.
@@ -24,8 +24,8 @@ INLINE void FN(put_tile)(int8_t *group, size_t half, size_t column, int8x16_t v[
   for (size_t c = 0; c < 4; c++) vst1q_s8(group + half * 64 + (column + c) * 16, v[c]);
 }
 
-#include "int8_neon_layout.inc"
-#include "int8_neon_rows.inc"
+#include "neon_layout.inc"
+#include "neon_rows.inc"
 
 INLINE int32_t FN(panel_code)(const void *panel, size_t p, size_t j) {
   return FN(unit)(panel, p / 32 * 32, j / 4 * 4)[p % 32 / 16 * 64 + j % 4 * 16 + p % 16];
@@ -113,7 +113,7 @@ INLINE float FN(dot_codes)(size_t k, size_t block, const int8_t *x, const float 
   return vget_lane_f32(half, 0) + vget_lane_f32(half, 1);
 }
 
-#include "int8_neon_gemm.inc"
-#include "int8_table.inc"
+#include "neon_gemm.inc"
+#include "table.inc"
 
 #endif

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "include/int8_kernels.h"
+#include "../include/int8_kernels.h"
 
 #define FN(name) name##_portable
 #define KERNEL_NAME "portable"
@@ -16,7 +16,7 @@ static void FN(unpack)(size_t n, const uint8_t *packed, const int8_t table[16], 
   }
 }
 
-#include "int8_values.inc"
+#include "values.inc"
 
 static size_t FN(row_code_bytes)(size_t rows, size_t columns, size_t block) {
   (void)block;
@@ -79,4 +79,4 @@ static void FN(gemm)(const el_rows *x, size_t row, size_t m, size_t first, size_
   }
 }
 
-#include "int8_table.inc"
+#include "table.inc"

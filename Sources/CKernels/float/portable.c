@@ -1,6 +1,6 @@
 // Float kernels: vectors of 4, any processor (SSE2 on x86, NEON on ARM).
 #if 1
-#include "include/float_kernels.h"
+#include "../include/float_kernels.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,5 +9,5 @@
 #define GEMM_ROWS 4
 #define FN(name) name##_portable
 #define KERNEL_NAME "portable"
-#include "float_body.inc"
+#include "body.inc"
 #endif
