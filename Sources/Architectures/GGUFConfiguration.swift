@@ -1,32 +1,33 @@
 import Formats
 import Foundation
 
-/// `config.json` and tensor names of a model that comes as GGUF.
-enum GGUFConfiguration {
+/// `config.json` of a model that comes as GGUF.
+public enum GGUFConfiguration {
   private static let architectures = ["llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"]
 
-  static func configurationJSON(_ file: GGUFFile) throws -> JSONValue {
+  /// - Throws: `ModelDescription.Invalid` where the file lacks something or has what is not supported
+  public static func configurationJSON(_ file: GGUFFile) throws -> JSONValue {
     let name = file.metadata["general.architecture"]?.stringValue ?? "missing"
     guard let architecture = architectures[name] else {
-      throw ModelConfiguration.Invalid(
+      throw ModelDescription.Invalid(
         file: file.path,
         reason:
           "architecture \(name) is not supported; supported are \(architectures.keys.sorted().joined(separator: ", "))")
     }
     func value(_ key: String) throws -> GGUFValue {
       guard let value = file.metadata["\(name).\(key)"] else {
-        throw ModelConfiguration.Invalid(file: file.path, reason: "metadata \(name).\(key) is missing")
+        throw ModelDescription.Invalid(file: file.path, reason: "metadata \(name).\(key) is missing")
       }
       return value
     }
     func integer(_ key: String) throws -> JSONValue {
       guard let number = try value(key).intValue else {
-        throw ModelConfiguration.Invalid(file: file.path, reason: "metadata \(name).\(key) is not a whole number")
+        throw ModelDescription.Invalid(file: file.path, reason: "metadata \(name).\(key) is not a whole number")
       }
       return .integer(number)
     }
-    func refuse(_ reason: String) -> ModelConfiguration.Invalid {
-      ModelConfiguration.Invalid(file: file.path, reason: reason)
+    func refuse(_ reason: String) -> ModelDescription.Invalid {
+      ModelDescription.Invalid(file: file.path, reason: reason)
     }
     for key in ["attention.clamp_kqv", "attention.scale", "logit_scale", "expert_count"] {
       if let value = file.metadata["\(name).\(key)"]?.doubleValue, value != 0 {
@@ -98,8 +99,8 @@ enum GGUFConfiguration {
   /// frequency. GGUF holds the factors only; every released Llama 3 model has the same parameters but for `factor`,
   /// the largest of them, so they are tried and checked.
   private static func llama3Scaling(_ tensor: GGUFTensor, of file: GGUFFile, theta: Double) throws -> JSONObject {
-    func refuse(_ reason: String) -> ModelConfiguration.Invalid {
-      ModelConfiguration.Invalid(file: file.path, reason: "rope_freqs.weight \(reason); use the safetensors model")
+    func refuse(_ reason: String) -> ModelDescription.Invalid {
+      ModelDescription.Invalid(file: file.path, reason: "rope_freqs.weight \(reason); use the safetensors model")
     }
     let count = tensor.columns
     guard tensor.rows == 1, (4...512).contains(count) else { throw refuse("has shape \(tensor.shape)") }
@@ -122,23 +123,5 @@ enum GGUFConfiguration {
       ("rope_type", .string("llama3")), ("factor", .number(factor)), ("low_freq_factor", .number(low)),
       ("high_freq_factor", .number(high)), ("original_max_position_embeddings", .integer(Int(original))),
     ])
-  }
-
-  /// The GGUF name of a Hugging Face tensor name.
-  static func tensorName(_ name: String) -> String? {
-    switch name {
-    case "model.embed_tokens.weight": return "token_embd.weight"
-    case "model.norm.weight": return "output_norm.weight"
-    case "lm_head.weight": return "output.weight"
-    default: break
-    }
-    let parts = name.split(separator: ".")
-    guard parts.count >= 5, parts[0] == "model", parts[1] == "layers", let last = parts.last else { return nil }
-    let names = [
-      "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "q_proj": "attn_q", "k_proj": "attn_k",
-      "v_proj": "attn_v", "o_proj": "attn_output", "gate_proj": "ffn_gate", "up_proj": "ffn_up",
-      "down_proj": "ffn_down",
-    ]
-    return names[String(parts[parts.count - 2])].map { "blk.\(parts[2]).\($0).\(last)" }
   }
 }
