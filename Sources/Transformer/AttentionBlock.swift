@@ -12,6 +12,8 @@ struct AttentionBlock {
   var output: Linear
   let shape: AttentionShape
 
+  private func heads(_ x: Matrix) -> HeadMatrix { HeadMatrix(x, size: shape.headSize) }
+
   /// What `forward` keeps for `backward`.
   struct Activations {
     let query: Matrix  // [tokens, heads * head size], rotated
@@ -58,7 +60,7 @@ struct AttentionBlock {
     let engine = pass.engine
     project(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     Attention.forward(
-      query: kept.query, key: kept.key, value: kept.value, shape: shape, segments: layout.segments,
+      query: heads(kept.query), key: heads(kept.key), value: heads(kept.value), shape: shape, segments: layout.segments,
       into: workspace.mixed(kept, rows: x.rows), keeping: kept.softmax, isExact: engine.precision == .f32,
       pool: engine.pool, scratch: workspace.attentionScratch)
     finish(addingTo: y, layout: layout, kept: kept, workspace: workspace, pass: pass)
@@ -77,8 +79,8 @@ struct AttentionBlock {
       through: [
         (query, kept.query, kept.queryKept), (key, kept.key, kept.keyKept), (value, kept.value, kept.valueKept),
       ], pass: pass)
-    workspace.rotary.apply(to: kept.query, positions: layout.positions, pool: engine.pool)
-    workspace.rotary.apply(to: kept.key, positions: layout.positions, pool: engine.pool)
+    workspace.rotary.apply(to: heads(kept.query), positions: layout.positions, pool: engine.pool)
+    workspace.rotary.apply(to: heads(kept.key), positions: layout.positions, pool: engine.pool)
   }
 
   /// `y += o_proj(mixed)`
@@ -107,11 +109,11 @@ struct AttentionBlock {
     let dKey = workspace.keyGradient.rows(tokens)
     let dValue = workspace.valueGradient.rows(tokens)
     Attention.backward(
-      dMixed, query: kept.query, key: kept.key, value: kept.value, shape: shape,
-      segments: layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey, dValue: dValue,
+      dMixed, query: heads(kept.query), key: heads(kept.key), value: heads(kept.value), shape: shape,
+      segments: layout.segments, kept: kept.softmax, dQuery: heads(dQuery), dKey: heads(dKey), dValue: heads(dValue),
       isExact: engine.precision == .f32, pool: engine.pool, scratch: workspace.attentionScratch)
-    workspace.rotary.applyInverse(to: dQuery, positions: layout.positions, pool: engine.pool)
-    workspace.rotary.applyInverse(to: dKey, positions: layout.positions, pool: engine.pool)
+    workspace.rotary.applyInverse(to: heads(dQuery), positions: layout.positions, pool: engine.pool)
+    workspace.rotary.applyInverse(to: heads(dKey), positions: layout.positions, pool: engine.pool)
 
     let normed = workspace.normed.rows(tokens)
     if query.adapter != nil || key.adapter != nil || value.adapter != nil {
@@ -146,7 +148,7 @@ struct AttentionBlock {
     for row in 0..<x.rows {
       cache.append(key: kept.key.rows(row..<row + 1), value: kept.value.rows(row..<row + 1), pool: pool)
       Attention.decode(
-        query: kept.query.row(row), keys: cache.keys, values: cache.values, shape: shape,
+        query: heads(kept.query.rows(row..<row + 1)), keys: cache.keys, values: cache.values, shape: shape,
         into: workspace.mixed(kept, rows: x.rows).row(row), pool: pool, scratch: workspace.attentionScratch)
     }
     finish(addingTo: x, layout: layout, kept: kept, workspace: workspace, pass: pass)

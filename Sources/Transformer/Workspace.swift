@@ -167,11 +167,12 @@ public final class Workspace {
         byteCount: scratchBytes)
     }
     rotary = RotaryEmbedding(
-      headSize: configuration.headSize, theta: configuration.ropeTheta, scaling: configuration.ropeScaling,
+      frequencies: RotaryEmbedding.frequencies(
+        headSize: configuration.headSize, theta: configuration.ropeTheta, scaling: configuration.ropeScaling),
       positionCount: positionCount,
       table: arena.vector(
         "rotary table", kind: .attention,
-        count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
+        count: RotaryEmbedding.tableCount(frequencyCount: configuration.headSize / 2, positionCount: positionCount)))
     let isGeneration = if case .generation = purpose { true } else { false }
     head = LanguageModelHead.Buffers(
       rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
