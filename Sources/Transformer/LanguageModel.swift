@@ -1,92 +1,46 @@
+import Architectures
 import Kernels
 import Memory
 import WeightStore
 
-/// A decoder-only language model of the Llama family on a frozen store, with room for an adapter at every linear layer.
-///
-/// Source: Touvron et al. 2023, arXiv 2302.13971; Qwen2 adds biases to the query, key and value products.
-public final class CausalLanguageModel {
-  public let configuration: ModelConfiguration
+/// A language model on a frozen store, made from its description, with room for an adapter at every linear layer.
+public final class LanguageModel {
+  public let description: ModelDescription
   public let store: WeightStore
-  public private(set) var layers: [DecoderLayer]
+  public let layers: [TransformerLayer]
+  /// Every linear layer that an adapter could wrap, in the order of computation.
+  public let linears: [Linear]
   let layerPages: [LayerPages]
-  let embedding: StoredMatrix  // [vocabulary, hidden]
+  let embedding: Embedding
   let head: LanguageModelHead
-  public let attentionShape: AttentionShape
   /// Norm weights and biases, copied from the store because they are few and must be fp32.
   private let parameters: Arena
 
-  /// Binds the store's tensors to layers; shapes are checked against the configuration.
+  /// Binds the store's tensors to layers; shapes are checked against the description.
   ///
   /// - Throws: what is missing or has the wrong shape.
   public init(store: WeightStore) throws {
-    let configuration = store.configuration
+    let description = store.description
     self.store = store
-    self.configuration = configuration
-    let hidden = configuration.hiddenSize
-    let arena = try Arena(reservedByteCount: 1 << 30)
-    parameters = arena
-    var pending: [(Vector, [Float])] = []
-
-    func vector(_ name: String, count: Int) throws -> Vector {
-      let values = try store.vector(name, count: count)
-      let view = arena.vector(name, kind: .weights, count: count)
-      pending.append((view, values))
-      return view
-    }
-    func norm(_ name: String) throws -> RMSNorm {
-      RMSNorm(weight: try vector("\(name).weight", count: hidden), epsilon: configuration.rmsNormEpsilon)
-    }
-    func linear(_ layer: Int, _ module: LinearModule) throws -> Linear {
-      let name = LinearLocation(layer: layer, module: module).name
-      let shape = configuration.shape(of: module)
-      let hasBias =
-        switch module {
-        case .query, .key, .value: configuration.attentionBias
-        default: false
-        }
-      return Linear(
-        weight: try store.matrix(name, rows: shape.out, columns: shape.in),
-        bias: hasBias ? try vector("\(name).bias", count: shape.out) : nil)
-    }
-
-    attentionShape = AttentionShape(
-      headCount: configuration.headCount, keyValueHeadCount: configuration.keyValueHeadCount,
-      headSize: configuration.headSize)
-    embedding = try store.matrix("model.embed_tokens", rows: configuration.vocabularySize, columns: hidden)
-    var layers: [DecoderLayer] = []
-    for index in 0..<configuration.layerCount {
-      layers.append(
-        DecoderLayer(
-          attention: AttentionBlock(
-            norm: try norm("model.layers.\(index).input_layernorm"), query: try linear(index, .query),
-            key: try linear(index, .key), value: try linear(index, .value), output: try linear(index, .output),
-            shape: attentionShape),
-          feedForward: FeedForwardBlock(
-            norm: try norm("model.layers.\(index).post_attention_layernorm"), gate: try linear(index, .gate),
-            up: try linear(index, .up), down: try linear(index, .down))))
-    }
-    self.layers = layers
+    self.description = description
+    let assembly = try ModelAssembly(store: store)
+    embedding = try assembly.embedding(description.embedding)
+    layers = try description.layers.map(assembly.layer)
+    head = try assembly.head(description.head, embedding: embedding.tokens)
+    linears = assembly.linears
     layerPages = layers.map(LayerPages.init)
-    head = LanguageModelHead(
-      norm: try norm("model.norm"),
-      weight: configuration.tiedEmbeddings
-        ? embedding : try store.matrix("lm_head", rows: configuration.vocabularySize, columns: hidden))
-    try arena.commit()
-    for (view, values) in pending { view.assign(values) }
+    parameters = try assembly.finish()
   }
 
-  /// Every linear layer that an adapter could wrap, in the order of computation.
-  public var linearLocations: [LinearLocation] {
-    layers.indices.flatMap { layer in LinearModule.allCases.map { LinearLocation(layer: layer, module: $0) } }
-  }
+  /// Where every linear layer stands.
+  public var linearLocations: [LinearLocation] { linears.map(\.location) }
 
   /// The frozen weight at `location`.
-  public func weight(at location: LinearLocation) -> StoredMatrix { layers[location.layer][location.module].weight }
+  public func weight(at location: LinearLocation) -> StoredMatrix { linears[location.index].weight }
 
   /// Wraps the linear layer at `location`; `nil` unwraps it.
   public func setAdapter(_ adapter: (any LinearAdapter)?, at location: LinearLocation) {
-    layers[location.layer][location.module].adapter = adapter
+    linears[location.index].adapter = adapter
   }
 
   /// What an engine needs room for.
@@ -98,13 +52,18 @@ public final class CausalLanguageModel {
   public func demands(
     tokens: Int, feedForwardTokens: Int = .max, headRows: Int, gradients: Bool
   ) -> [ComputeEngine.Demand] {
-    linearLocations.map { location in
-      let weight = weight(at: location)
-      let isAttention = [.query, .key, .value, .output].contains(location.module)
-      return ComputeEngine.Demand(
-        weight: weight, rows: isAttention ? tokens : min(feedForwardTokens, tokens), weightRows: weight.rows,
-        hasGradient: gradients)
-    } + [
+    func demand(_ linear: Linear, rows: Int) -> ComputeEngine.Demand {
+      ComputeEngine.Demand(
+        weight: linear.weight, rows: rows, weightRows: linear.weight.rows, hasGradient: gradients)
+    }
+    let inside = layers.flatMap { layer in
+      layer.attention.linears.map { demand($0, rows: tokens) }
+        + layer.feedForward.linears.map { demand($0, rows: min(feedForwardTokens, tokens)) }
+    }
+    let outside =
+      (embedding.projection.map { [demand($0, rows: tokens)] } ?? [])
+      + (head.projection.map { [demand($0, rows: headRows)] } ?? [])
+    return inside + outside + [
       ComputeEngine.Demand(
         // the rows of its gradient are the head's own
         weight: head.weight, rows: headRows, weightRows: 0, hasGradient: gradients)
@@ -136,16 +95,22 @@ public final class CausalLanguageModel {
         residual(of: batches, workspace), batches.map(\.headLabels), gradientScale: gradientScale,
         firstLabel: firstLabel, workspace: workspace, pass: pass)
     }
-    let lowest = layers.firstIndex { $0.hasAdapter } ?? layers.count
+    let trainsEmbedding = embedding.projection?.adapter != nil
+    let lowest = trainsEmbedding ? 0 : layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
       workspace.residency.enter(index, next: index - 1)
-      for (batch, dx, tokens, pass) in places(of: batches, workspace, pass) {
+      for place in places(of: batches, workspace, pass) {
         layers[index].backward(
-          dx, input: try inputs.load(layer: index, tokens, pool: pass.engine.pool), tokens: tokens,
-          layout: batch.layout, kept: workspace.layers[index], reachesBelow: index > lowest, workspace: workspace,
-          pass: pass)
+          place.x, input: try inputs.load(layer: index, place.tokens, pool: pass.engine.pool),
+          reachesBelow: trainsEmbedding || index > lowest, in: place.context(workspace, layer: index))
       }
       workspace.residency.leave(index)
+    }
+    if trainsEmbedding {
+      for place in places(of: batches, workspace, pass) {
+        embedding.backward(
+          place.x, place.batch.tokens, working: workspace.embedding, workspace: workspace, pass: place.pass)
+      }
     }
     return loss
   }
@@ -169,47 +134,59 @@ public final class CausalLanguageModel {
   public func extend(_ cache: KeyValueCache, with tokens: [Int32], workspace: Workspace, pass: Pass) -> Vector {
     precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
     precondition(cache.length + tokens.count <= cache.capacity, "the cache has room for the tokens")
-    let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count)
+    let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count, of: cache.capacity)
     let x = workspace.residual.rows(0..<tokens.count)
-    embed(tokens, into: x, workspace: workspace, pool: pass.engine.pool)
+    embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
     for (index, layer) in layers.enumerated() {
       layer.extend(
-        x, layout: layout, keeping: workspace.layers[index], cache: cache.layers[index], workspace: workspace,
-        pass: pass)
+        x, cache: cache.layers[index],
+        in: TransformerLayer.Context(
+          tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
     }
     return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
   }
 
   /// Runs all layers; the residual stream holds the output of the last one afterwards.
   private func forward(_ batches: [MicroBatch], workspace: Workspace, pass: Pass, savesInputs: Bool) throws {
-    for (batch, x, _, _) in places(of: batches, workspace, pass) {
-      precondition(batch.tokens.count <= workspace.tokenCapacity, "a micro-batch fits the workspace")
-      embed(batch.tokens, into: x, workspace: workspace, pool: pass.engine.pool)
+    for place in places(of: batches, workspace, pass) {
+      precondition(place.batch.tokens.count <= workspace.tokenCapacity, "a micro-batch fits the workspace")
+      embedding.lookUp(
+        place.batch.tokens, layout: place.batch.layout, into: place.x, working: workspace.embedding,
+        workspace: workspace, pass: place.pass)
     }
     for (index, layer) in layers.enumerated() {
       workspace.residency.enter(index, next: index + 1)
-      for (batch, x, tokens, pass) in places(of: batches, workspace, pass) {
+      for place in places(of: batches, workspace, pass) {
         if savesInputs {
-          try workspace.inputs?.save(x, layer: index, first: tokens.lowerBound, pool: pass.engine.pool)
+          try workspace.inputs?.save(place.x, layer: index, first: place.tokens.lowerBound, pool: pass.engine.pool)
         }
-        layer.forward(
-          x, tokens: tokens, layout: batch.layout, keeping: workspace.layers[index], workspace: workspace, pass: pass)
+        layer.forward(place.x, in: place.context(workspace, layer: index))
       }
       workspace.residency.leave(index)
     }
   }
 
-  /// Where each micro-batch stands in the residual stream.
-  private func places(
-    of batches: [MicroBatch], _ workspace: Workspace, _ pass: Pass
-  ) -> [(batch: MicroBatch, x: Matrix, tokens: Range<Int>, pass: Pass)] {
+  /// A micro-batch and where it stands in the residual stream.
+  private struct Place {
+    let batch: MicroBatch
+    let x: Matrix
+    let tokens: Range<Int>
+    let pass: Pass
+
+    func context(_ workspace: Workspace, layer: Int) -> TransformerLayer.Context {
+      TransformerLayer.Context(
+        tokens: tokens, layout: batch.layout, memory: workspace.layers[layer], workspace: workspace, pass: pass)
+    }
+  }
+
+  private func places(of batches: [MicroBatch], _ workspace: Workspace, _ pass: Pass) -> [Place] {
     var start = 0
     return batches.map { batch in
       defer { start += batch.tokens.count }
       let tokens = start..<start + batch.tokens.count
       var pass = pass.advanced(by: start)
       pass.rowLength = batch.layout.rowLength
-      return (batch, workspace.residual.rows(tokens), tokens, pass)
+      return Place(batch: batch, x: workspace.residual.rows(tokens), tokens: tokens, pass: pass)
     }
   }
 
@@ -217,24 +194,13 @@ public final class CausalLanguageModel {
   private func residual(of batches: [MicroBatch], _ workspace: Workspace) -> Matrix {
     workspace.residual.rows(0..<batches.reduce(0) { $0 + $1.tokens.count })
   }
-
-  /// `x[t] = embedding[tokens[t]]`: touches only the pages of the rows that occur.
-  private func embed(_ tokens: [Int32], into x: Matrix, workspace: Workspace, pool: ThreadPool) {
-    workspace.residency.enterEmbedding(tokens)
-    for start in stride(from: 0, to: tokens.count, by: WeightResidency.embeddingTile) {
-      for token in start..<min(start + WeightResidency.embeddingTile, tokens.count) {
-        embedding.decodeRow(Int(tokens[token]), into: x.row(token))
-      }
-      workspace.residency.leaveEmbedding()
-    }
-  }
 }
 
 /// Tokens that go through a layer together.
 public struct MicroBatch: Sendable {
   /// Ids below the vocabulary size, `[tokens]`.
   public let tokens: [Int32]
-  /// The id that should follow each token, or `LanguageModelHead.ignoredLabel`; `[tokens]`.
+  /// The id that should follow each token, or `Label.ignored`; `[tokens]`.
   public let labels: [Int32]
   public let layout: SequenceLayout
 
@@ -247,20 +213,5 @@ public struct MicroBatch: Sendable {
 
   var headLabels: LanguageModelHead.Labels {
     LanguageModelHead.Labels(labels: labels, rowsPerSequence: layout.rowLength)
-  }
-}
-
-extension ModelConfiguration {
-  /// Output and input features of a linear layer.
-  public func shape(of module: LinearModule) -> (out: Int, in: Int) {
-    let queries = headCount * headSize
-    let keys = keyValueHeadCount * headSize
-    return switch module {
-    case .query: (queries, hiddenSize)
-    case .key, .value: (keys, hiddenSize)
-    case .output: (hiddenSize, queries)
-    case .gate, .up: (intermediateSize, hiddenSize)
-    case .down: (hiddenSize, intermediateSize)
-    }
   }
 }

@@ -1,36 +1,18 @@
 import Kernels
 
-/// The linear layers of a decoder layer, by the names that Hugging Face gives them.
-public enum LinearModule: String, CaseIterable, Sendable {
-  case query = "q_proj"
-  case key = "k_proj"
-  case value = "v_proj"
-  case output = "o_proj"
-  case gate = "gate_proj"
-  case up = "up_proj"
-  case down = "down_proj"
-
-  /// `self_attn.q_proj`, ...: the path below `model.layers.N.`.
-  public var path: String {
-    switch self {
-    case .query, .key, .value, .output: "self_attn.\(rawValue)"
-    case .gate, .up, .down: "mlp.\(rawValue)"
-    }
-  }
-}
-
 /// Where a linear layer stands in the model.
 public struct LinearLocation: Hashable, Sendable {
-  public let layer: Int
-  public let module: LinearModule
+  /// Place among all linear layers, in the order of computation.
+  public let index: Int
+  /// The path that Hugging Face gives it: `model.layers.3.mlp.up_proj`.
+  public let name: String
+  /// Place among the layers that have the same input.
+  public let place: Int
+  /// Output and input features.
+  public let shape: (out: Int, in: Int)
 
-  public init(layer: Int, module: LinearModule) {
-    self.layer = layer
-    self.module = module
-  }
-
-  /// `model.layers.3.mlp.up_proj`
-  public var name: String { "model.layers.\(layer).\(module.path)" }
+  public static func == (a: Self, b: Self) -> Bool { a.index == b.index && a.name == b.name }
+  public func hash(into hasher: inout Hasher) { hasher.combine(index) }
 }
 
 /// What a training method adds to one frozen linear layer `y = x Wᵀ`.
@@ -84,10 +66,17 @@ public struct Pass {
 }
 
 /// A frozen linear layer with, perhaps, an adapter: `y = x Wᵀ + b + adapter(x)`.
-struct Linear {
-  let weight: StoredMatrix  // [out, in]
+public final class Linear {
+  public let location: LinearLocation
+  public let weight: StoredMatrix  // [out, in]
   let bias: Vector?  // [out]
-  var adapter: (any LinearAdapter)?
+  public internal(set) var adapter: (any LinearAdapter)?
+
+  init(location: LinearLocation, weight: StoredMatrix, bias: Vector?) {
+    self.location = location
+    self.weight = weight
+    self.bias = bias
+  }
 
   /// - Parameters:
   ///   - x: prepared input, `[tokens, in]`

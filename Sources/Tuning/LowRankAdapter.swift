@@ -22,17 +22,17 @@ public final class LowRankAdapter: LinearAdapter {
   private let buffers: LowRankBuffers
 
   init(
-    location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Matrix, bTransposed: Matrix,
-    aGradient: Matrix, bTransposedGradient: Matrix, buffers: LowRankBuffers
+    location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Trainable, bTransposed: Trainable,
+    buffers: LowRankBuffers
   ) {
     self.location = location
     self.rank = rank
     self.scaling = scaling
     self.dropout = dropout
-    self.a = a
-    self.bTransposed = bTransposed
-    self.aGradient = aGradient
-    self.bTransposedGradient = bTransposedGradient
+    self.a = a.matrix
+    self.bTransposed = bTransposed.matrix
+    aGradient = a.gradient
+    bTransposedGradient = bTransposed.gradient
     self.buffers = buffers
   }
 
@@ -51,7 +51,7 @@ public final class LowRankAdapter: LinearAdapter {
   /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, and `dP A` for the input gradient, where `P = x Aᵀ` was kept.
   public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm {
     let pool = pass.engine.pool
-    let dKept = buffers.projectionGradient(of: location.module, rows: dy.rows, rank: rank)
+    let dKept = buffers.projectionGradient(at: location, rows: dy.rows, rank: rank)
     ThinProduct.weightGradient(
       kept, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
     ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
@@ -70,12 +70,8 @@ public final class LowRankAdapter: LinearAdapter {
   /// One mask per layer and step; the same on the way back.
   private func mask(_ pass: Pass) -> DropoutMask? {
     guard dropout > 0, let seed = pass.dropoutSeed else { return nil }
-    let index = UInt64(location.layer * LinearModule.allCases.count) + location.module.index
     return DropoutMask(
-      probability: dropout, seed: seed &+ (index &+ 1) &* 0x9E37_79B9_7F4A_7C15, firstRow: pass.firstToken)
+      probability: dropout, seed: seed &+ (UInt64(location.index) &+ 1) &* 0x9E37_79B9_7F4A_7C15,
+      firstRow: pass.firstToken)
   }
-}
-
-extension LinearModule {
-  fileprivate var index: UInt64 { UInt64(Self.allCases.firstIndex(of: self) ?? 0) }
 }
