@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// Heads of an attention layer.
 public struct AttentionShape: Sendable, Equatable {

@@ -1,5 +1,5 @@
-import CMalloc
-import Foundation
+import CGlibc
+import Glibc
 
 /// What the kernel counts for this process, in bytes.
 public enum ProcessMemory {

@@ -159,7 +159,8 @@ public final class TrainingRun {
     let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
     StopRequest.install()
     let programBytes = ProcessMemory.residentFileBytes
-    let watch = MemoryGuard(budget: options.maximumMemory, residency: memory.workspace.residency)
+    let residency = memory.workspace.residency
+    let watch = MemoryGuard(budget: options.maximumMemory) { residency.yieldToOthers() }
     watch.start()
     defer { watch.stop() }
     var speeds: [Double] = []
