@@ -63,6 +63,7 @@ public final class TrainingRun {
     let rowsPerStep = options.microBatchSize * options.accumulationSteps
     var wishes = options.wishes
     try wishes.readPlan(rowsPerStep: rowsPerStep)
+    if options.precision == .f32 { try ReferenceProduct.prepare() }
     let pool = ThreadPool(threadCount: options.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
     let (model, adapter) = (model, adapter)
