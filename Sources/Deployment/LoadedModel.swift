@@ -22,6 +22,7 @@ public final class LoadedModel {
   ///   - directory: store or model folder
   ///   - adapter: PEFT folder
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
+    if precision == .f32 { try ReferenceProduct.prepare() }
     model = try CausalLanguageModel(store: try WeightStore.open(directory))
     tokenizer = try Tokenizer.load(directory: directory)
     stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)

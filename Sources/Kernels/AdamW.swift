@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// How AdamW's moments are kept between steps.
 public enum MomentFormat: String, Sendable, CaseIterable {

@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// Softmax cross-entropy over rows of logits, by slices of the vocabulary: the loss of a row is
 /// `logSumExp - logits[label]`, the gradient of a logit its probability, less one at the label.

@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// The kernels that this process uses: the fastest that the processor can run, or what `EDGELORA_ISA` names.
 public struct InstructionSet: @unchecked Sendable {
@@ -34,9 +34,12 @@ public struct InstructionSet: @unchecked Sendable {
     return sets
   }()
 
+  /// What the environment asks for.
+  private static var wanted: String? { getenv(variable).map { String(cString: $0) } }
+
   /// What is used; fixed at the first use.
   public static let current: InstructionSet = {
-    if let wanted = ProcessInfo.processInfo.environment[variable], let set = InstructionSet(named: wanted) {
+    if let wanted, let set = InstructionSet(named: wanted) {
       return set
     }
     return available[available.count - 1]
@@ -44,7 +47,7 @@ public struct InstructionSet: @unchecked Sendable {
 
   /// - Throws: `Unavailable` if `EDGELORA_ISA` names something that this machine cannot run.
   public static func checkEnvironment() throws {
-    if let wanted = ProcessInfo.processInfo.environment[variable], InstructionSet(named: wanted) == nil {
+    if let wanted, InstructionSet(named: wanted) == nil {
       throw Unavailable(wanted: wanted)
     }
   }

@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Dispatch
 
 /// What this machine can do at most, measured: what speeds of kernels are compared with.
 public enum MachineCeiling {

@@ -1,12 +1,19 @@
-import CKernels
-import COpenBLAS
-
 /// The same products in fp32, with OpenBLAS: the truth that the 8-bit path is measured against.
 public enum ReferenceProduct {
   /// Rows of `W` that are decoded at once; fixed, so that sums do not depend on the number of threads.
   private static let tileRows = 64
 
-  private static let oneThread: Void = openblas_set_num_threads(1)
+  /// Loads OpenBLAS, which products then use. Call it where somebody asks for this path: there the error can be told.
+  ///
+  /// - Throws: an error that says which package to install
+  public static func prepare() throws { _ = try OpenBLAS.shared.get() }
+
+  private static var library: OpenBLAS {
+    switch OpenBLAS.shared {
+    case .success(let library): library
+    case .failure(let failure): fatalError("\(failure)")  // `prepare` has thrown this before
+    }
+  }
 
   /// Scratch of one worker, in bytes.
   public static func scratchByteCount(_ weight: StoredMatrix) -> Int {
@@ -19,7 +26,7 @@ public enum ReferenceProduct {
     _ x: Matrix, _ weight: StoredMatrix, rows slice: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
     pool: ThreadPool, scratch: [Scratch]
   ) {
-    _ = oneThread
+    let library = library
     let slice = MatrixProduct.checked(slice, of: weight)
     precondition(y.columns == slice.count && y.rows == x.rows, "output fits")
     pool.run((slice.count + tileRows - 1) / tileRows, as: .referenceProduct) { task, worker in
@@ -28,10 +35,8 @@ public enum ReferenceProduct {
       let tile = Matrix(
         scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
       weight.decode(rows: rows, into: tile)
-      cblas_sgemm(
-        CblasRowMajor, CblasNoTrans, CblasTrans, blasint(x.rows), blasint(rows.count), blasint(weight.columns), 1,
-        x.base, blasint(x.stride), tile.base, blasint(tile.stride), accumulate ? 1 : 0, y.base + task * tileRows,
-        blasint(y.stride))
+      let part = y.columns(task * tileRows..<task * tileRows + rows.count)
+      library.multiply(x, transposed: tile, into: part, accumulate: accumulate)
     }
   }
 
@@ -42,7 +47,7 @@ public enum ReferenceProduct {
     _ dy: Matrix, _ weight: StoredMatrix, rows slice: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
     pool: ThreadPool, scratch: [Scratch]
   ) {
-    _ = oneThread
+    let library = library
     let slice = MatrixProduct.checked(slice, of: weight)
     precondition(dy.columns == slice.count && dx.rows == dy.rows, "gradients fit")
     // Tasks are tiles of tokens: each adds up the tiles of W in order.
@@ -54,11 +59,9 @@ public enum ReferenceProduct {
         let tile = Matrix(
           scratch[worker].base.assumingMemoryBound(to: Float.self), rows: rows.count, columns: weight.columns)
         weight.decode(rows: rows, into: tile)
-        cblas_sgemm(
-          CblasRowMajor, CblasNoTrans, CblasNoTrans, blasint(range.count), blasint(weight.columns),
-          blasint(rows.count), 1, dy.base + range.lowerBound * dy.stride + first, blasint(dy.stride), tile.base,
-          blasint(tile.stride), accumulate || first > 0 ? 1 : 0, dx.base + range.lowerBound * dx.stride,
-          blasint(dx.stride))
+        library.multiply(
+          dy.rows(range).columns(first..<first + rows.count), tile, into: dx.rows(range),
+          accumulate: accumulate || first > 0)
       }
     }
   }

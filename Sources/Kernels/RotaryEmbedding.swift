@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// How the frequencies of rotary embeddings are stretched for longer contexts; names as in `rope_scaling`.
 public enum RopeScaling: Sendable, Equatable {

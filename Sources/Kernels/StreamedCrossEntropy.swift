@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 
 /// Softmax cross-entropy over logits that are never kept. A thread computes a stretch of the vocabulary for all rows of a
 /// chunk, and while it has those logits in cache they become exponentials: their sum, and where a gradient is wanted, codes

@@ -1,5 +1,5 @@
 import CKernels
-import Foundation
+import Glibc
 import Synchronization
 
 /// The one pool of worker threads; made once, used for every parallel loop.
@@ -16,16 +16,13 @@ public final class ThreadPool: Sendable {
   public let meter: WorkMeter
   private let crew: WorkCrew
 
-  /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that is online.
+  /// - Parameter threadCount: workers including the calling thread; `nil` takes one per processor that this process may use.
   public init(threadCount: Int? = nil) {
-    self.threadCount = max(1, threadCount ?? ProcessInfo.processInfo.activeProcessorCount)
+    self.threadCount = max(1, threadCount ?? Processors.count)
     meter = WorkMeter(threadCount: self.threadCount)
     crew = WorkCrew(threadCount: self.threadCount, meter: meter)
     for worker in 1..<self.threadCount {
-      let thread = Thread { [crew] in crew.work(as: worker) }
-      thread.name = "edge-lora-\(worker)"
-      thread.stackSize = 1 << 20
-      thread.start()
+      WorkerThread.start("edge-lora-\(worker)", stackSize: 1 << 20) { [crew] in crew.work(as: worker) }
     }
   }
 
@@ -58,8 +55,8 @@ private final class WorkCrew: @unchecked Sendable {
   // @unchecked: `cursors` are atomics in memory that this object owns; the rest is atomic or a lock.
 
   private let meter: WorkMeter
-  private let condition = NSCondition()
-  private let finished = NSCondition()
+  private let condition = Condition()
+  private let finished = Condition()
   /// The tasks of a loop in equal shares, one after the other.
   private struct Tasks {
     let count: Int

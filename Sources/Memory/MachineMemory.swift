@@ -1,5 +1,3 @@
-import Foundation
-
 /// What the machine as a whole says about its memory.
 public enum MachineMemory {
   /// Bytes that can be had without pushing other programs out; `nil` where the kernel does not say.
@@ -9,8 +7,7 @@ public enum MachineMemory {
   ///
   /// Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of Linux.
   public static var limitBytes: Int? {
-    let groups = (try? String(contentsOfFile: "/proc/self/cgroup", encoding: .utf8)) ?? ""
-    return groups.split(separator: "\n").flatMap { limits(of: String($0), root: "/sys/fs/cgroup") }.min()
+    ProcFile.lines("", in: "/proc/self/cgroup").flatMap { limits(of: $0, root: "/sys/fs/cgroup") }.min()
   }
 
   /// The limits of one group and of those around it, where they are stated.
@@ -55,26 +52,5 @@ public enum MachineMemory {
     if let pressure, pressure > 10 { return true }
     guard let availableBytes, let totalBytes else { return false }
     return availableBytes < max(totalBytes / 50, 24 << 20)
-  }
-}
-
-/// Lines of the kernel's text files.
-enum ProcFile {
-  /// The rest of the first line that begins with `prefix`.
-  static func line(_ prefix: String, in path: String) -> Substring? {
-    guard let file = fopen(path, "r") else { return nil }
-    defer { fclose(file) }
-    return withUnsafeTemporaryAllocation(of: CChar.self, capacity: 512) { buffer -> Substring? in
-      guard let base = buffer.baseAddress else { return nil }
-      while fgets(base, 512, file) != nil {
-        if strncmp(base, prefix, strlen(prefix)) == 0 { return String(cString: base).dropFirst(prefix.count) }
-      }
-      return nil
-    }
-  }
-
-  /// The number of such a line, which counts in KiB, in bytes.
-  static func kilobytes(_ prefix: String, in path: String) -> Int? {
-    line(prefix, in: path).flatMap { Int($0.filter(\.isNumber)) }.map { $0 * 1024 }
   }
 }

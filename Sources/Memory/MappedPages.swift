@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// Pages of mapped files that are used together, such as the weights of one layer. They come in when they are touched
 /// and can be dropped again; a view that owns nothing.
@@ -8,7 +8,7 @@ public struct MappedPages: @unchecked Sendable {
   /// Ascending, whole pages, not overlapping.
   private let ranges: [Range<UInt>]
 
-  private static let page = UInt(sysconf(Int32(_SC_PAGESIZE)))
+  private static let page = UInt(MemoryPage.byteCount)
 
   /// - Parameter pieces: memory inside mappings of files; whoever mapped them keeps them mapped. Pages that hold other
   ///   things as well belong to it.

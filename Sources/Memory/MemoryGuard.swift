@@ -1,13 +1,22 @@
-import Foundation
-import Memory
+import Dispatch
+import Glibc
 import Synchronization
-import Transformer
 
 /// Memory that a run was promised to stay within, and did not.
 public struct BudgetExceeded: Error, CustomStringConvertible {
   let resident: Int
   let budget: Int
   let checkpoint: String
+
+  /// - Parameters:
+  ///   - resident: bytes that the process has
+  ///   - budget: bytes that it was to have at most
+  ///   - checkpoint: folder that holds the state
+  public init(resident: Int, budget: Int, checkpoint: String) {
+    self.resident = resident
+    self.budget = budget
+    self.checkpoint = checkpoint
+  }
 
   public var description: String {
     "the process uses \(ByteCount.text(resident)) of \(ByteCount.text(budget)): stopped before the system stops it\n"
@@ -16,49 +25,89 @@ public struct BudgetExceeded: Error, CustomStringConvertible {
 }
 
 /// Looks at the memory of the process and of the machine while a run goes on, ten times a second. When either gets short,
-/// weights no longer stay in memory.
-final class MemoryGuard: Sendable {
-  private let budget: Int?
-  private let residency: WeightResidency
-  private let isRunning = Atomic<Bool>(true)
-  private let machineIsShort = Atomic<Bool>(false)
+/// the run has to give something up, such as weights that stay in memory.
+public final class MemoryGuard: Sendable {
+  /// Where the figures come from.
+  public struct Readings: Sendable {
+    /// Resident bytes of the process.
+    let resident: @Sendable () -> Int
+    /// Whether the machine is close to swapping or to killing something.
+    let machineIsShort: @Sendable () -> Bool
 
-  /// - Parameter budget: bytes for the whole process; `nil` watches the machine alone
-  init(budget: Int?, residency: WeightResidency) {
-    self.budget = budget
-    self.residency = residency
+    public init(resident: @escaping @Sendable () -> Int, machineIsShort: @escaping @Sendable () -> Bool) {
+      self.resident = resident
+      self.machineIsShort = machineIsShort
+    }
+
+    /// What the kernel says.
+    public static let kernel = Readings(
+      resident: { ProcessMemory.residentBytes }, machineIsShort: { MachineMemory.isShort })
   }
 
-  func start() {
-    let thread = Thread { [self] in
-      var turn = 0
+  /// Between two looks, in microseconds.
+  private static let pause: UInt32 = 100_000
+  /// Looks to one at the machine, which changes more slowly.
+  private static let looksPerMachine = 20
+
+  /// What there is to say about the machine.
+  private enum Warning: UInt8, AtomicRepresentable {
+    case none, due, given
+  }
+
+  private let budget: Int?
+  private let readings: Readings
+  private let yieldToOthers: @Sendable () -> Void
+  private let isRunning = Atomic<Bool>(true)
+  private let warning = Atomic<Warning>(.none)
+  private let looks = Atomic<Int>(0)
+
+  /// - Parameters:
+  ///   - budget: bytes for the whole process; `nil` watches the machine alone
+  ///   - yieldToOthers: gives up what need not stay in memory, for good; called from a thread of the guard, and again while
+  ///     memory is short
+  public init(budget: Int?, readings: Readings = .kernel, yieldToOthers: @escaping @Sendable () -> Void) {
+    self.budget = budget
+    self.readings = readings
+    self.yieldToOthers = yieldToOthers
+  }
+
+  /// Looks from now on until `stop`, in a thread of its own.
+  public func start() {
+    DispatchQueue(label: "memory guard").async { [self] in
       while isRunning.load(ordering: .relaxed) {
-        usleep(100_000)
-        if let budget, ProcessMemory.residentBytes > budget { residency.yieldToOthers() }
-        // the machine changes more slowly
-        turn += 1
-        if turn % 20 == 0, MachineMemory.isShort {
-          machineIsShort.store(true, ordering: .relaxed)
-          residency.yieldToOthers()
-        }
+        usleep(Self.pause)
+        look()
       }
     }
-    thread.stackSize = 256 << 10
-    thread.start()
   }
 
-  func stop() { isRunning.store(false, ordering: .relaxed) }
+  /// Ends the looking.
+  public func stop() { isRunning.store(false, ordering: .relaxed) }
 
-  /// True once, after the machine has become short of memory.
-  func takeWarning() -> Bool { machineIsShort.exchange(false, ordering: .relaxed) }
+  /// Looks once, at the machine in every twentieth look.
+  public func look() {
+    if let budget, readings.resident() > budget { yieldToOthers() }
+    let count = looks.wrappingAdd(1, ordering: .relaxed).newValue
+    if count % Self.looksPerMachine == 0, readings.machineIsShort() {
+      _ = warning.compareExchange(expected: .none, desired: .due, ordering: .relaxed)
+      yieldToOthers()
+    }
+  }
+
+  /// True once in a run, after the machine has become short of memory: what is given up then stays so.
+  public func takeWarning() -> Bool {
+    warning.compareExchange(expected: .due, desired: .given, ordering: .relaxed).exchanged
+  }
 
   /// Resident bytes if they are more than was promised, after everything that can be given back was.
-  func excess(givingBack giveBack: () -> Void) -> Int? {
-    guard let budget, ProcessMemory.residentBytes > budget else { return nil }
-    residency.yieldToOthers()
+  ///
+  /// - Parameter giveBack: drops what comes back when it is touched
+  public func excess(givingBack giveBack: () -> Void) -> Int? {
+    guard let budget, readings.resident() > budget else { return nil }
+    yieldToOthers()
     giveBack()
     ProcessMemory.trim()
-    let resident = ProcessMemory.residentBytes
+    let resident = readings.resident()
     return resident > budget ? resident : nil
   }
 }

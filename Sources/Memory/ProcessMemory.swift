@@ -1,5 +1,5 @@
-import CMalloc
-import Foundation
+import CGlibc
+import Glibc
 
 /// What the kernel counts for this process, in bytes.
 public enum ProcessMemory {
@@ -9,6 +9,8 @@ public enum ProcessMemory {
   public static var residentBytes: Int { ProcFile.kilobytes("VmRSS:", in: status) ?? 0 }
   /// The most that was ever resident.
   public static var peakBytes: Int { ProcFile.kilobytes("VmHWM:", in: status) ?? 0 }
+  /// Addresses that are taken, resident or not: what `ulimit -v` bounds.
+  public static var addressBytes: Int { ProcFile.kilobytes("VmSize:", in: status) ?? 0 }
   /// Resident pages of mapped files: weights, program, libraries.
   public static var residentFileBytes: Int { ProcFile.kilobytes("RssFile:", in: status) ?? 0 }
 

@@ -63,6 +63,7 @@ public final class TrainingRun {
     let rowsPerStep = options.microBatchSize * options.accumulationSteps
     var wishes = options.wishes
     try wishes.readPlan(rowsPerStep: rowsPerStep)
+    if options.precision == .f32 { try ReferenceProduct.prepare() }
     let pool = ThreadPool(threadCount: options.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
     let (model, adapter) = (model, adapter)
@@ -159,7 +160,8 @@ public final class TrainingRun {
     let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
     StopRequest.install()
     let programBytes = ProcessMemory.residentFileBytes
-    let watch = MemoryGuard(budget: options.maximumMemory, residency: memory.workspace.residency)
+    let residency = memory.workspace.residency
+    let watch = MemoryGuard(budget: options.maximumMemory) { residency.yieldToOthers() }
     watch.start()
     defer { watch.stop() }
     var speeds: [Double] = []

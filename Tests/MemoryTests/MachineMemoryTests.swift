@@ -1,8 +1,14 @@
 import Foundation
+import Memory
 import Testing
-import Training
 
 struct MachineMemoryTests {
+  private func withFolder(_ body: (String) throws -> Void) throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("groups-\(UUID().uuidString)")
+    defer { try? FileManager.default.removeItem(at: folder) }
+    try body(folder.path)
+  }
+
   private func write(_ text: String, to path: String) throws {
     let folder = (path as NSString).deletingLastPathComponent
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -27,6 +33,22 @@ struct MachineMemoryTests {
       #expect(MachineMemory.limits(of: "4:cpu,memory:/", root: root) == [9_223_372_036_854_771_712])
       #expect(MachineMemory.limits(of: "3:cpuset:/a", root: root) == [])
       #expect(MachineMemory.limits(of: "nonsense", root: root) == [])
+    }
+  }
+
+  /// As in a container, whose group is named by a path of the host.
+  @Test func aGroupThatIsNotMountedStillHasTheLimitOfTheRoot() throws {
+    try withFolder { root in
+      try write("52428800\n", to: "\(root)/memory.max")
+      #expect(MachineMemory.limits(of: "0::/docker/0123456789abcdef", root: root) == [52_428_800])
+    }
+  }
+
+  @Test func aLimitThatIsNoNumberIsNone() throws {
+    try withFolder { root in
+      try write("", to: "\(root)/memory.max")
+      try write("lots\n", to: "\(root)/a/memory.max")
+      #expect(MachineMemory.limits(of: "0::/a", root: root) == [])
     }
   }
 
