@@ -1,26 +1,16 @@
-import Adapters
-import Transformer
-
-/// Reproducible orders.
-enum Shuffle {
-  /// Fisher-Yates with SplitMix64.
-  static func permutation(_ count: Int, seed: UInt64) -> [Int] {
-    var order = Array(0..<count)
-    var generator = SplitMix64(seed: seed)
-    for index in stride(from: count - 1, to: 0, by: -1) {
-      order.swapAt(index, Int(generator.next() % UInt64(index + 1)))
-    }
-    return order
-  }
-}
+import Architectures
+import Randomness
 
 /// Rows of packed samples for one pass of the model.
 public struct Batch: Sendable {
   /// `[rows * row length]`
   public let tokens: [Int32]
-  /// The id that should follow each token, or `LanguageModelHead.ignoredLabel`.
+  /// The id that should follow each token, or `Label.ignored`.
   public let labels: [Int32]
-  public let layout: SequenceLayout
+  /// Tokens of a row, padding included.
+  public let rowLength: Int
+  /// First token of each sample, then the number of tokens; padding counts as a sample.
+  public let segments: [Int]
   /// Tokens, padding excluded.
   public let tokenCount: Int
   public let labelledTokenCount: Int
@@ -37,21 +27,22 @@ public struct Batch: Sendable {
         segments.append(tokens.count)
         tokens += sample.tokens
         labels += sample.labels.dropFirst()
-        labels.append(LanguageModelHead.ignoredLabel)
+        labels.append(Label.ignored)
         count += sample.tokens.count
       }
       let padding = (index + 1) * rowLength - tokens.count
       if padding > 0 {
         segments.append(tokens.count)
         tokens += [Int32](repeating: paddingToken, count: padding)
-        labels += [Int32](repeating: LanguageModelHead.ignoredLabel, count: padding)
+        labels += [Int32](repeating: Label.ignored, count: padding)
       }
     }
     self.tokens = tokens
     self.labels = labels
-    layout = SequenceLayout(rowLength: rowLength, segments: segments + [tokens.count])
+    self.rowLength = rowLength
+    self.segments = segments + [tokens.count]
     tokenCount = count
-    labelledTokenCount = labels.reduce(0) { $1 == LanguageModelHead.ignoredLabel ? $0 : $0 + 1 }
+    labelledTokenCount = labels.reduce(0) { $1 == Label.ignored ? $0 : $0 + 1 }
   }
 }
 

@@ -1,7 +1,7 @@
+import Architectures
 import Formats
 import Foundation
 import Tokenization
-import Transformer
 
 /// Reads data files into samples.
 public struct DataReader {
@@ -215,7 +215,7 @@ public struct DataReader {
     guard labels.count == tokens.count else {
       throw LineError(reason: "\(labels.count) labels for \(tokens.count) input_ids")
     }
-    guard labels.allSatisfy({ $0 == LanguageModelHead.ignoredLabel || ($0 >= 0 && Int($0) < vocabularySize) }) else {
+    guard labels.allSatisfy({ $0 == Label.ignored || ($0 >= 0 && Int($0) < vocabularySize) }) else {
       throw LineError(reason: "a label is neither -100 nor in the vocabulary of \(vocabularySize)")
     }
     try append(Sample(tokens: tokens, labels: labels), to: &data)

@@ -1,7 +1,7 @@
+import Architectures
 import Formats
 import Foundation
 import Tokenization
-import Transformer
 
 /// How a prompt and its answer become tokens: by the chat template if there is one, else one after the other.
 public struct PromptFormat {
@@ -44,7 +44,7 @@ public struct PromptFormat {
         tokens += tokenizer.encode(rest, addSpecialTokens: false, continuing: true)
       }
       for index in labels.count..<tokens.count {
-        labels.append(learnt ? tokens[index] : LanguageModelHead.ignoredLabel)
+        labels.append(learnt ? tokens[index] : Label.ignored)
       }
     }
 

@@ -1,9 +1,11 @@
-import Transformer
+import Architectures
+import CZlib
+import Randomness
 
 /// One tokenised sample.
 public struct Sample: Sendable, Equatable {
   public var tokens: [Int32]
-  /// `labels[i]` says whether token `i` is to be learnt: the token itself, or `LanguageModelHead.ignoredLabel`.
+  /// `labels[i]` says whether token `i` is to be learnt: the token itself, or `Label.ignored`.
   public var labels: [Int32]
 
   public init(tokens: [Int32], labels: [Int32]) {
@@ -50,9 +52,10 @@ public struct TrainingData: Sendable {
   public internal(set) var isOnePerRow = false
 
   /// Number and checksum of all tokens.
-  var fingerprint: String {
+  public var fingerprint: String {
     let tokens = samples.flatMap(\.tokens)
-    return "\(tokens.count):\(TrainingCheckpoint.checksum(tokens))"
+    let sum = tokens.withUnsafeBytes { crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count) }
+    return "\(tokens.count):\(UInt32(truncatingIfNeeded: sum))"
   }
 
   /// The data split deterministically.

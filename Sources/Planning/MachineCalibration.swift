@@ -13,10 +13,10 @@ extension MachineSpeed {
   ///   - cacheHoldsFiles: whether dropped weights and layer inputs stay in the page cache, as they do where there is memory
   ///     for them; if not they come from storage every time
   public static func measured(
-    _ model: CausalLanguageModel, precision: Precision, spillDirectory: String, cacheHoldsFiles: Bool, pool: ThreadPool
+    _ model: LanguageModel, precision: Precision, spillDirectory: String, cacheHoldsFiles: Bool, pool: ThreadPool
   ) throws -> MachineSpeed {
     let rows = 256  // as many as a small micro-batch, so that what is done once for all of them weighs as little
-    let weight = model.weight(at: LinearLocation(layer: 0, module: .up))
+    let weight = model.largestWeight(ofLayer: 0)
     let part = 0..<min(weight.rows, 2048)
     let arena = try Arena()
     let engine = ComputeEngine(
@@ -42,7 +42,7 @@ extension MachineSpeed {
   private static func seconds(_ work: () throws -> Void) rethrows -> Double {
     let start = ContinuousClock.now
     try work()
-    return max(start.duration(to: .now).seconds, 1e-9)
+    return max(start.duration(to: .now) / .seconds(1), 1e-9)
   }
 
   /// Seconds that `work` takes when it is repeated: the median.
@@ -67,7 +67,7 @@ extension MachineSpeed {
   /// Bytes per second at which weights come back and are dropped again.
   ///
   /// - Parameter fromStorage: whether they have left the page cache by then
-  private static func speedOfReading(_ model: CausalLanguageModel, fromStorage: Bool, pool: ThreadPool) -> Double {
+  private static func speedOfReading(_ model: LanguageModel, fromStorage: Bool, pool: ThreadPool) -> Double {
     var pages = sample(of: model)
     for part in pages { fromStorage ? part.evict() : part.drop() }
     if fromStorage {
@@ -111,13 +111,21 @@ extension MachineSpeed {
   }
 
   /// A few megabytes from all over the store: a slow card reads no more in a fraction of a second.
-  private static func sample(of model: CausalLanguageModel) -> [MappedPages] {
-    let layers = model.configuration.layerCount
+  private static func sample(of model: LanguageModel) -> [MappedPages] {
+    let layers = model.layers.count
     let (pieceBytes, pieces) = (256 << 10, 16)
     return (0..<pieces).map { piece in
-      let weight = model.weight(at: LinearLocation(layer: piece * layers / pieces, module: .up))
+      let weight = model.largestWeight(ofLayer: piece * layers / pieces)
       let rowBytes = max(1, weight.memory(ofRows: 0..<1)[0].count)
       return MappedPages(weight.memory(ofRows: 0..<min(weight.rows, max(1, pieceBytes / rowBytes))))
     }
+  }
+}
+
+extension LanguageModel {
+  /// Of the weights of a layer the first of those with the most rows.
+  fileprivate func largestWeight(ofLayer index: Int) -> StoredMatrix {
+    let weights = layers[index].linears.map(\.weight)
+    return weights.reduce(weights[0]) { $1.rows > $0.rows ? $1 : $0 }
   }
 }

@@ -47,71 +47,46 @@ public struct StepCost: Sendable, Equatable {
       + spilledBytes / speed.spill
   }
 
-  /// The cost of parts of one layer for a whole step.
-  struct Layer {
-    /// Multiply-adds per token of the attention block's and the feed-forward block's products.
-    let attention: Double
-    let feedForward: Double
-    /// Multiply-adds per token of scores and mixing, forward.
-    let scores: Double
-    /// Of the gate and up products alone, which is what is computed again.
-    let activate: Double
-    /// Of the adapters, forward.
-    let adapter: Double
-  }
-
-  static func layer(_ model: CausalLanguageModel, rowLength: Int, rank: Int, targets: Int) -> Layer {
-    let shape = model.configuration
-    func size(_ modules: [LinearModule]) -> Double {
-      modules.reduce(0) { $0 + Double(shape.shape(of: $1).out * shape.shape(of: $1).in) }
-    }
-    let all = Double(LinearModule.allCases.reduce(0) { $0 + shape.shape(of: $1).out + shape.shape(of: $1).in })
-    return Layer(
-      attention: size([.query, .key, .value, .output]), feedForward: size([.gate, .up, .down]),
-      scores: Double(shape.headCount * shape.headSize * rowLength), activate: size([.gate, .up]),
-      adapter: all * Double(rank) * Double(targets) / Double(LinearModule.allCases.count * shape.layerCount))
-  }
-
   /// - Parameters:
   ///   - rows: of an optimiser step
-  ///   - targets: linear layers with an adapter
+  ///   - methodProducts: multiply-adds in floats that the tuning method adds to a token's way forth
   public init(
-    model: CausalLanguageModel, strategy: TrainingStrategy, rows: Int, rowLength: Int, rank: Int, targets: Int,
+    model: LanguageModel, strategy: TrainingStrategy, rows: Int, rowLength: Int, methodProducts: Double,
     residency: WeightResidency
   ) {
-    let shape = model.configuration
-    let layers = Double(shape.layerCount)
     let tokens = Double(rows * rowLength)
-    let layer = Self.layer(model, rowLength: rowLength, rank: rank, targets: targets)
     let passRows = Double(min(strategy.microBatchSize, rows) * rowLength)
     let decode = 1 + Self.decodeRows / passRows
     let feedForwardDecode = 1 + Self.decodeRows / min(passRows, Double(strategy.feedForwardTokens))
-    let againAttention = max(0, layers - Double(strategy.keptAttentionLayers))
-    let againFeedForward = max(0, layers - Double(strategy.keptFeedForwardLayers))
-    products =
-      tokens
-      * ((2 * layers + againAttention) * layer.attention * decode
-        + (2 * layers * layer.feedForward + againFeedForward * layer.activate) * feedForwardDecode)
-    // the way back of attention costs two and a half times the way forth, or twice where its weights are kept
-    let keepsWeights = Attention.weightsPerToken(shape: model.attentionShape, length: rowLength) > 0
-    floats = tokens * (((keepsWeights ? 3 : 3.5) * layers + againAttention) * layer.scores + 4 * layers * layer.adapter)
-    // the way back takes twice the way forth
-    elements =
-      tokens
-      * ((3 * layers + againAttention) * Double(3 * shape.hiddenSize)
-        + (3 * layers + againFeedForward) * Double(2 * shape.intermediateSize))
-    let head = Double(shape.vocabularySize * shape.hiddenSize)
+    // the way back takes as many products as the way forth, and as floats and elements twice as many; what was not kept is
+    // computed again
+    for (index, layer) in model.layers.enumerated() {
+      let (attention, feedForward) = layer.cost(rowLength: rowLength)
+      let attentionAgain = index < model.layers.count - strategy.keptAttentionLayers ? 1.0 : 0
+      let feedForwardAgain = index < model.layers.count - strategy.keptFeedForwardLayers ? 1.0 : 0
+      products +=
+        tokens
+        * ((2 + attentionAgain) * attention.products * decode
+          + (2 * feedForward.products + feedForwardAgain * feedForward.productsAgain) * feedForwardDecode)
+      // the way back of attention costs two and a half times the way forth, or twice where its weights are kept
+      floats += tokens * ((attention.keepsScores ? 3 : 3.5) + attentionAgain) * attention.scores
+      elements +=
+        tokens * ((3 + attentionAgain) * attention.elements + (3 + feedForwardAgain) * feedForward.elements)
+    }
+    floats += tokens * 4 * methodProducts
+    let (vocabulary, width) = (model.description.vocabularySize, model.description.head.weight.shape[1])
+    let head = Double(vocabulary * width)
     let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
     // With more than one chunk to a slice no logit stays until its gradient is computed.
     let isSliced =
-      strategy.headColumns < shape.vocabularySize
+      strategy.headColumns < vocabulary
       || !strategy.isHeadResident && (strategy.groupRows > 1 || rowLength > strategy.headRows)
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
-    elements += tokens * Double(shape.vocabularySize) * (isSliced ? 4.5 : 3)
+    elements += tokens * Double(vocabulary) * (isSliced ? 4.5 : 3)
     weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
     if strategy.layerInputs == .spilled {
-      spilledBytes = 2 * tokens * layers * Double(shape.hiddenSize * 4)
+      spilledBytes = 2 * tokens * Double(model.layers.count) * Double(model.description.hiddenSize * 4)
     }
   }
 }

@@ -74,3 +74,9 @@ public struct StrategyWishes: Sendable {
       residentLayers: try number("resident_layers", 0...1 << 20), isHeadResident: isHeadResident)
   }
 }
+
+/// A value that an option does not take.
+public struct OptionError: Error, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}

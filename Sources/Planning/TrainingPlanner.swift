@@ -1,15 +1,15 @@
-import Adapters
 import Kernels
 import Memory
 import Transformer
+import Tuning
 
 /// Finds the fastest way to train that keeps the whole process inside a budget.
 ///
 /// A candidate fixes how rows are split, how layer inputs are kept and how the head is cut; what memory it leaves goes to
 /// whatever saves most time per byte: weights that stay, activations that are not computed again.
 public struct TrainingPlanner {
-  let model: CausalLanguageModel
-  let adapter: LowRankConfiguration
+  let model: LanguageModel
+  let tuning: any TuningConfiguration
   let precision: Precision
   let pool: ThreadPool
   let rowsPerStep: Int
@@ -24,17 +24,16 @@ public struct TrainingPlanner {
   let speed: MachineSpeed
   /// What the user wants one way or the other.
   let wishes: StrategyWishes
-  /// Linear layers with an adapter.
-  private let targets: [LinearLocation]
+  private let methodProducts: Double
   private let known = KnownBytes()
 
   public init(
-    model: CausalLanguageModel, adapter: LowRankConfiguration, precision: Precision, pool: ThreadPool,
+    model: LanguageModel, tuning: any TuningConfiguration, precision: Precision, pool: ThreadPool,
     rowsPerStep: Int, microBatchSize: Int, rowLength: Int, processByteCount: Int, pastPeakByteCount: Int = 0,
     spillDirectory: String, speed: MachineSpeed = .assumed, wishes: StrategyWishes = StrategyWishes()
   ) throws {
     self.model = model
-    self.adapter = adapter
+    self.tuning = tuning
     self.precision = precision
     self.pool = pool
     self.rowsPerStep = rowsPerStep
@@ -45,18 +44,17 @@ public struct TrainingPlanner {
     self.spillDirectory = spillDirectory
     self.speed = speed
     self.wishes = wishes
-    targets = try adapter.targetModules.locations(in: model)
+    methodProducts = try tuning.floatProducts(for: model)
   }
 
   /// - Parameter budget: bytes for the whole process; `nil` for no limit
-  /// - Returns: the plan, and its memory, not yet committed
   /// - Throws: `PlanError`
-  public func plan(budget: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
+  public func plan(budget: Int?) throws -> TrainingPlan {
     try plan(budget: budget, rungs: rungs)
   }
 
   /// The same with only some of the rungs.
-  private func plan(budget: Int?, rungs: [Rung]) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
+  private func plan(budget: Int?, rungs: [Rung]) throws -> TrainingPlan {
     guard let budget else { return try finish(richest, budget: nil) }
     for rung in rungs {
       var best: (seconds: Double, strategy: TrainingStrategy)?
@@ -85,15 +83,15 @@ public struct TrainingPlanner {
   }
 
   /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
-  public func plan(available: Int?) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
-    var best = try plan(budget: available).plan
+  public func plan(available: Int?) throws -> TrainingPlan {
+    var best = try plan(budget: available)
     let bound = best.cost.seconds(speed) * Self.nearlyAsFast
     // Less memory is no reason to lose bits.
     let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
     for part in [0.75, 0.9] {
       while let smaller = try? plan(
         budget: Int(part * Double(best.predictedPeakBytes)), rungs: Array(rungs[...reached])
-      ).plan, smaller.cost.seconds(speed) <= bound, smaller.cost.spilledBytes <= best.cost.spilledBytes {
+      ), smaller.cost.seconds(speed) <= bound, smaller.cost.spilledBytes <= best.cost.spilledBytes {
         best = smaller
       }
     }
@@ -128,21 +126,13 @@ public struct TrainingPlanner {
     if rowLength > 16 {
       changes.append(("--max-length \(rowLength / 2)", try variant(rowLength: rowLength / 2)))
     }
-    if adapter.rank > 1 { changes.append(("--rank \(adapter.rank / 2)", try variant(rank: adapter.rank / 2))) }
-    if adapter.targetModules != .names(["q_proj", "v_proj"]) {
-      changes.append(
-        ("--target-modules q_proj,v_proj", try variant(targets: .names(["q_proj", "v_proj"]))))
-    }
+    for change in tuning.smaller(for: model) { changes.append((change.option, try variant(tuning: change.configuration))) }
     return try changes.map { ($0.0, try $0.1.least()) }.filter { $0.1 < least }
   }
 
-  private func variant(rowLength: Int? = nil, rank: Int? = nil, targets: TargetModules? = nil) throws -> TrainingPlanner
-  {
-    var adapter = adapter
-    if let rank { adapter.rank = rank }
-    if let targets { adapter.targetModules = targets }
-    return try TrainingPlanner(
-      model: model, adapter: adapter, precision: precision, pool: pool, rowsPerStep: rowsPerStep,
+  private func variant(rowLength: Int? = nil, tuning: (any TuningConfiguration)? = nil) throws -> TrainingPlanner {
+    try TrainingPlanner(
+      model: model, tuning: tuning ?? self.tuning, precision: precision, pool: pool, rowsPerStep: rowsPerStep,
       microBatchSize: microBatchSize, rowLength: rowLength ?? self.rowLength, processByteCount: processByteCount,
       pastPeakByteCount: pastPeakByteCount, spillDirectory: spillDirectory, speed: speed, wishes: wishes)
   }
@@ -186,9 +176,9 @@ public struct TrainingPlanner {
   /// `strategy` with everything kept and resident.
   private func rich(_ strategy: TrainingStrategy) -> TrainingStrategy {
     var strategy = strategy
-    strategy.keptAttentionLayers = model.configuration.layerCount
-    strategy.keptFeedForwardLayers = model.configuration.layerCount
-    strategy.residentLayers = model.configuration.layerCount
+    strategy.keptAttentionLayers = model.layers.count
+    strategy.keptFeedForwardLayers = model.layers.count
+    strategy.residentLayers = model.layers.count
     strategy.isHeadResident = true
     return strategy
   }
@@ -241,7 +231,7 @@ public struct TrainingPlanner {
 
   /// Spends what a candidate leaves of the budget on what saves most time per byte.
   private func fill(_ candidate: Candidate, budget: Int) throws -> (seconds: Double, strategy: TrainingStrategy) {
-    let layers = model.configuration.layerCount
+    let layers = model.layers.count
     var strategy = candidate.strategy
     // Every step of the way is checked against the real figure, because parts overlap.
     let improvements: [(TrainingStrategy, Int) -> TrainingStrategy] = [
@@ -294,16 +284,16 @@ public struct TrainingPlanner {
 
   private func cost(_ strategy: TrainingStrategy) -> StepCost {
     StepCost(
-      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, rank: adapter.rank,
-      targets: targets.count, residency: WeightResidency(model: model, strategy: strategy))
+      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, methodProducts: methodProducts,
+      residency: WeightResidency(model: model, strategy: strategy))
   }
 
   // MARK: Figures
 
-  private func makeMemory(_ strategy: TrainingStrategy) throws -> TrainingMemory {
+  private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
     try TrainingMemory(
-      model: model, adapter: adapter, locations: targets, strategy: strategy, rowLength: rowLength,
-      precision: precision, spillDirectory: spillDirectory, pool: pool)
+      model: model, tuning: tuning, strategy: strategy, rowLength: rowLength, precision: precision,
+      spillDirectory: spillDirectory, pool: pool, arena: arena)
   }
 
   private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
@@ -326,21 +316,25 @@ public struct TrainingPlanner {
   /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
     if let byteCount = known.byteCounts[strategy] { return byteCount }
-    let memory = try makeMemory(strategy)
+    let memory = try makeMemory(strategy, arena: .counting)
     let byteCount = memoryPlan(memory).byteCount + memory.workspace.passingByteCount
     known.byteCounts[strategy] = byteCount
     return byteCount
   }
 
-  private func finish(
-    _ strategy: TrainingStrategy, budget: Int?
-  ) throws -> (plan: TrainingPlan, memory: TrainingMemory) {
-    let memory = try makeMemory(strategy)
-    let plan = TrainingPlan(
+  private func finish(_ strategy: TrainingStrategy, budget: Int?) throws -> TrainingPlan {
+    let memory = try makeMemory(strategy, arena: .counting)
+    return TrainingPlan(
       strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
-      rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.configuration.layerCount,
-      vocabularySize: model.configuration.vocabularySize, trainableParameters: memory.adapters.parameters.count)
-    return (plan, memory)
+      rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.layers.count,
+      vocabularySize: model.description.vocabularySize,
+      trainableParameters: memory.method.trainables.parameters.count)
+  }
+
+  /// The memory of a plan: as many bytes of addresses as it counted, not yet committed.
+  public func memory(of plan: TrainingPlan) throws -> TrainingMemory {
+    let counted = try makeMemory(plan.strategy, arena: .counting)
+    return try makeMemory(plan.strategy, arena: try Arena(reserving: counted.arena.byteCount))
   }
 }
 

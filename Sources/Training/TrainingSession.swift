@@ -1,9 +1,9 @@
-import Adapters
-import Formats
-import Foundation
+import Data
 import Kernels
-import Memory
+import Planning
+import Randomness
 import Transformer
+import Tuning
 
 /// One optimiser step as it is reported.
 public struct StepReport: Sendable {
@@ -21,16 +21,20 @@ public struct StepReport: Sendable {
   public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
 }
 
-/// Runs optimiser steps: batches in, gradients, clipping, AdamW. Knows neither layers nor methods.
-public final class Trainer {
-  private let model: CausalLanguageModel
+/// A model being trained: steps and evaluations. It knows no file.
+public final class TrainingSession {
+  private let model: LanguageModel
   private let memory: TrainingMemory
   private let optimizer: AdamW
   private let maximumGradientNorm: Double
   private let seed: UInt64
 
+  /// What is trained.
+  public var trainables: Trainables { memory.method.trainables }
+
+  /// - Parameter memory: of the run, after `begin`
   public init(
-    model: CausalLanguageModel, memory: TrainingMemory, optimizer: AdamW, maximumGradientNorm: Double, seed: UInt64
+    model: LanguageModel, memory: TrainingMemory, optimizer: AdamW, maximumGradientNorm: Double, seed: UInt64
   ) {
     self.model = model
     self.memory = memory
@@ -46,22 +50,23 @@ public final class Trainer {
   ///   - learningRate: of this step
   public func step(_ batches: [Batch], step: Int, learningRate: Double) throws -> StepReport {
     let start = ContinuousClock.now
-    VectorOperations.fill(memory.adapters.gradients, with: 0)
+    let trainables = trainables
+    VectorOperations.fill(trainables.gradients, with: 0)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
     let loss = try accumulateGradients(batches, labelledTokens: labelled, step: step)
-    let norm = memory.adapters.gradients.sumOfSquares().squareRoot()
+    let norm = trainables.gradients.sumOfSquares().squareRoot()
     if maximumGradientNorm > 0, norm > maximumGradientNorm {
-      VectorOperations.scale(memory.adapters.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
+      VectorOperations.scale(trainables.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
     }
     optimizer.update(
-      parameters: memory.adapters.parameters, gradients: memory.adapters.gradients, moments: memory.moments,
+      parameters: trainables.parameters, gradients: trainables.gradients, moments: memory.moments,
       step: step + 1, learningRate: learningRate, pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
-      tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now).seconds)
+      tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now) / .seconds(1))
   }
 
-  /// Adds the gradient of the mean loss over `labelledTokens` to the adapters' gradients.
+  /// Adds the gradient of the mean loss over `labelledTokens` to the gradients.
   /// - Returns: sum of the losses.
   public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) throws -> Double {
     let scale = 1 / Float(max(labelledTokens, 1))
@@ -100,12 +105,7 @@ public final class Trainer {
 
 extension Batch {
   /// What the model takes.
-  public var microBatch: MicroBatch { MicroBatch(tokens: tokens, labels: labels, layout: layout) }
-}
-
-extension Duration {
-  /// The duration in seconds.
-  public var seconds: Double {
-    Double(components.seconds) + Double(components.attoseconds) * 1e-18
+  public var microBatch: MicroBatch {
+    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
   }
 }
