@@ -42,7 +42,7 @@ struct FeedForwardBlock {
     let engine = pass.engine
     let (gated, upward) = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     let hidden = gated
-    VectorOperations.siluGate(gate: gated, up: upward, into: hidden, pool: engine.pool)
+    Activation.silu.gate(gated, up: upward, into: hidden, pool: engine.pool)
     let mixed = engine.prepare(hidden, for: down.weight, rowsPerSequence: layout.rowLength)
     down.forward(mixed, into: y, accumulate: true, keeping: kept.downKept, pass: pass)
   }
@@ -52,7 +52,7 @@ struct FeedForwardBlock {
     let (gated, upward) = activate(x, layout: layout, keeping: kept, workspace: workspace, pass: pass)
     guard let adapter = down.adapter else { return }
     let hidden = gated
-    VectorOperations.siluGate(gate: gated, up: upward, into: hidden, pool: pass.engine.pool)
+    Activation.silu.gate(gated, up: upward, into: hidden, pool: pass.engine.pool)
     adapter.recompute(hidden, keeping: kept.downKept, pass: pass)
   }
 
@@ -82,11 +82,11 @@ struct FeedForwardBlock {
     let tokens = 0..<x.rows
     let (dHidden, hidden) = workspace.intermediates(rows: x.rows)
     if down.adapter != nil {
-      VectorOperations.siluGate(gate: kept.gate, up: kept.up, into: hidden, pool: engine.pool)
+      Activation.silu.gate(kept.gate, up: kept.up, into: hidden, pool: engine.pool)
     }
     down.backward(dx, x: hidden, kept: kept.downKept, into: dHidden, pass: pass)
     let (dGate, dUp) = (dHidden, hidden)
-    VectorOperations.siluGateBackward(dHidden, gate: kept.gate, up: kept.up, into: dUp, pool: engine.pool)
+    Activation.silu.gateBackward(dHidden, gate: kept.gate, up: kept.up, into: dUp, pool: engine.pool)
 
     let normed = workspace.normed.rows(tokens)
     if gate.adapter != nil || up.adapter != nil {
