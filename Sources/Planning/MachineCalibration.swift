@@ -79,7 +79,7 @@ extension MachineSpeed {
     func secondsOfTurn() -> Double {
       seconds {
         for part in pages { part.readAhead() }
-        pool.run(pages.count) { part, _ in pages[part].touch() }
+        pool.run(pages.count) { [pages] part, _ in pages[part].touch() }
         for part in pages { part.drop() }
       }
     }

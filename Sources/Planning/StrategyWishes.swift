@@ -38,7 +38,7 @@ public struct StrategyWishes: Sendable {
   ///
   /// - Parameter rowsPerStep: rows that the plan must be for
   /// - Throws: `OptionError` where a key is missing or out of range
-  mutating func readPlan(rowsPerStep: Int) throws {
+  public mutating func readPlan(rowsPerStep: Int) throws {
     guard let planFile else { return }
     let json = try JSONValue.parse(contentsOf: planFile)
     func number(_ key: String, _ range: ClosedRange<Int>) throws -> Int {

@@ -190,12 +190,12 @@ struct AttentionBlock {
     let (query, key, _) = heads(kept.projected)
     if let headNorms, let raw = kept.raw {
       if raw.query.rows > 0 {
-        raw.query.store(query.matrix.columns(query.range), pool: pool)
-        raw.key.store(key.matrix.columns(key.range), pool: pool)
+        raw.query.store(query.columns, pool: pool)
+        raw.key.store(key.columns, pool: pool)
       }
-      VectorOperations.rmsNormHeads(
+      VectorOperations.rmsNorm(
         query, weight: headNorms.query.weight, epsilon: headNorms.query.epsilon, keeping: raw.queryInverse, pool: pool)
-      VectorOperations.rmsNormHeads(
+      VectorOperations.rmsNorm(
         key, weight: headNorms.key.weight, epsilon: headNorms.key.epsilon, keeping: raw.keyInverse, pool: pool)
     }
     if let rotary {
@@ -247,10 +247,10 @@ struct AttentionBlock {
         to: dKey, positions: context.layout.positions, sampleLengths: context.layout.sampleLengths, pool: engine.pool)
     }
     if let headNorms, let raw = kept.raw {
-      VectorOperations.rmsNormHeadsBackward(
-        dQuery, x: raw.query, weight: headNorms.query.weight, inverse: raw.queryInverse, pool: engine.pool)
-      VectorOperations.rmsNormHeadsBackward(
-        dKey, x: raw.key, weight: headNorms.key.weight, inverse: raw.keyInverse, pool: engine.pool)
+      VectorOperations.rmsNormBackward(
+        dQuery, x: raw.query, weight: headNorms.query.weight, inverseRMS: raw.queryInverse, pool: engine.pool)
+      VectorOperations.rmsNormBackward(
+        dKey, x: raw.key, weight: headNorms.key.weight, inverseRMS: raw.keyInverse, pool: engine.pool)
     }
     let hasInputAdapter = inputs.contains { $0.adapter != nil }
     let input =
@@ -289,5 +289,13 @@ struct AttentionBlock {
         into: mixed(kept, rows: x.rows, context).row(row), pool: pool, scratch: context.workspace.attentionScratch)
     }
     finish(into: y, kept: kept, in: context)
+  }
+}
+
+extension HeadMatrix {
+  /// Heads that lie one after the other as one matrix, `[rows, heads * size]`.
+  fileprivate var columns: Matrix {
+    precondition(stride == size, "heads lie one after the other")
+    return matrix.columns(offset..<offset + count * size)
   }
 }

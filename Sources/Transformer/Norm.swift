@@ -37,8 +37,8 @@ struct Norm {
         x, weight: weight, epsilon: epsilon, into: y, keeping: statistics.inverse, pool: pool)
     case .layer:
       VectorOperations.layerNorm(
-        x, weight: weight, bias: bias, epsilon: epsilon, into: y, mean: statistics.mean,
-        inverseDeviation: statistics.inverse, pool: pool)
+        x, weight: weight, bias: bias, epsilon: epsilon, into: y, keeping: statistics.mean, statistics.inverse,
+        pool: pool)
     }
   }
 

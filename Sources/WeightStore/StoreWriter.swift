@@ -307,7 +307,7 @@ final class StoreWriter {
   }
 
   /// Runs `body` for every row in parallel and adds up what it returns in order.
-  private func parallelRows(_ rows: Int, _ body: (Int) -> ErrorSums) -> ErrorSums {
+  private func parallelRows(_ rows: Int, _ body: @Sendable (Int) -> ErrorSums) -> ErrorSums {
     let tile = 64
     let tasks = (rows + tile - 1) / tile
     var sums = [ErrorSums](repeating: ErrorSums(), count: tasks)
