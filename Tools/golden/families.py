@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes folders of Tests/TransformerTests/Golden for the model families: tiny random models with the options at which
 families differ, a PEFT adapter of rank 2 on all linear layers for each, and what PyTorch makes of both in float64:
-logits, loss and the gradient of every LoRA tensor. The sequences are those of samples.json, which transformer.py writes.
+logits, loss and the gradient of every LoRA tensor. transformer.py writes samples.json, which holds the sequences.
 
 usage: families.py [NAME...]
 Needs torch, transformers, peft and safetensors.
@@ -36,7 +36,8 @@ NEOX = TOKENS | {"hidden_size": 32, "num_attention_heads": 2, "num_hidden_layers
 
 # Name of the folder: family, configuration, and a function that changes the written config.json.
 VARIANTS = {
-    "llama-biases": ("Llama", SHORT | {"attention_bias": True, "mlp_bias": True, "hidden_act": "gelu_pytorch_tanh"}, None),
+    "llama-biases": ("Llama", SHORT | {"attention_bias": True, "mlp_bias": True,
+                                       "hidden_act": "gelu_pytorch_tanh"}, None),
     "llama-yarn": ("Llama", SHORT | {"tie_word_embeddings": True, "head_dim": 16, "rope_parameters": rope(
         "yarn", 100.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4, beta_slow=1, truncate=False,
         mscale=1.5, mscale_all_dim=0.5)}, None),
@@ -53,7 +54,8 @@ VARIANTS = {
     "qwen3": ("Qwen3", SHORT | {"head_dim": 16, "num_attention_heads": 6, "num_key_value_heads": 3,
                                 "tie_word_embeddings": True}, None),
     "qwen3-window": ("Qwen3", GATED | {"head_dim": 16, "attention_bias": True, "use_sliding_window": True,
-                                       "sliding_window": 3, "layer_types": ["sliding_attention", "full_attention"]}, None),
+                                       "sliding_window": 3,
+                                       "layer_types": ["sliding_attention", "full_attention"]}, None),
     "gemma3": ("Gemma3", GATED | {"head_dim": 16, "query_pre_attn_scalar": 10, "sliding_window": 4,
                                   "sliding_window_pattern": 2, "rope_parameters": {
                                       "full_attention": rope("linear", 1e4, factor=4.0),
@@ -150,7 +152,8 @@ def write(name):
     expected |= {"logits": torch.cat(logits).detach().float(), "loss": loss.detach().float().reshape(1)}
     save_file(expected, folder / "expected")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    print(f"{name}: loss {loss.item():.5f}, {len(norms)} gradients of {min(norms):.1e} to {max(norms):.1e}, {size} bytes")
+    print(f"{name}: loss {loss.item():.5f}, {len(norms)} gradients of {min(norms):.1e} to {max(norms):.1e}, "
+          f"{size} bytes")
 
 
 def main():

@@ -5,6 +5,7 @@ import shutil
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 VOCABULARY = 1027  # odd, and more than the tokenizer's 1024
 TOKENS = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0}
@@ -89,7 +90,7 @@ CASES = {
         "rope_parameters": rope("linear", factor=2.5)}, rewrite=old_rope, stores=ALL),
     "llama-yarn": Case("yarn rope with mscale, separate head, bfloat16", "Llama", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 1,
-        "head_dim": 24 + 16, "rms_norm_eps": 1e-5, "rope_parameters": rope(
+        "head_dim": 40, "rms_norm_eps": 1e-5, "rope_parameters": rope(
             "yarn", 5000.0, factor=8.0, original_max_position_embeddings=32, mscale=1.3, mscale_all_dim=0.7,
             beta_fast=16, beta_slow=2, truncate=False)}, dtype=torch.bfloat16),
     "llama-dynamic": Case("dynamic rope past its length", "Llama", GATED | {
@@ -129,8 +130,8 @@ CASES = {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 32,
         "tie_word_embeddings": True, "rope_parameters": rope("default", 1e6)}, rewrite=old_rope, stores=ALL),
     "qwen3-window": Case("layer types, biases, yarn with its attention factor, separate head", "Qwen3", GATED | {
-        "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 40,
-        "attention_bias": True, "use_sliding_window": True, "sliding_window": 5, "rms_norm_eps": 1e-5,
+        "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 40, "attention_bias": True, "use_sliding_window": True, "sliding_window": 5, "rms_norm_eps": 1e-5,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "rope_parameters": rope("yarn", factor=4.0, original_max_position_embeddings=32, attention_factor=1.2)}),
     "gemma3": Case("old keys, scaled rope on whole layers, window of 6", "Gemma3", GATED | {
@@ -139,8 +140,9 @@ CASES = {
             "full_attention": rope("linear", 1e6, factor=8.0), "sliding_attention": rope("default", 1e4)}},
         rewrite=old_gemma, dtype=torch.bfloat16, stores=ALL),
     "gemma3-options": Case("biases, capped logits, silu, separate head, layer types", "Gemma3", GATED | {
-        "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32,
-        "query_pre_attn_scalar": 100, "sliding_window": 9, "attention_bias": True, "final_logit_softcapping": 4.0,
+        "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 32, "query_pre_attn_scalar": 100, "sliding_window": 9, "attention_bias": True,
+        "final_logit_softcapping": 4.0,
         "hidden_activation": "silu", "tie_word_embeddings": False, "rms_norm_eps": 1e-5,
         "layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "rope_parameters": {
             "full_attention": rope("default", 50000.0), "sliding_attention": rope("default", 500.0)}}),
@@ -161,7 +163,8 @@ CASES = {
     "phi3": Case("partial rotary longrope past its length, old keys, tied", "Phi3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1,
         "original_max_position_embeddings": 40, "tie_word_embeddings": True, "rope_parameters": rope(
-            "longrope", partial_rotary_factor=0.75, short_factor=spread(12, 1.0, 1.8), long_factor=spread(12, 1.1, 9.0))},
+            "longrope", partial_rotary_factor=0.75, short_factor=spread(12, 1.0, 1.8),
+            long_factor=spread(12, 1.1, 9.0))},
         rewrite=old_rope, dtype=torch.bfloat16, stores=ALL),
     "phi3-window": Case("window of 6, gelu, separate head, half of a head rotated", "Phi3", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -188,7 +191,7 @@ CASES = {
         "vocab_size": VOCABULARY, "hidden_size": 96, "num_attention_heads": 3, "num_hidden_layers": 3,
         "intermediate_size": 160, "max_position_embeddings": 64,
         "rope_parameters": rope("default", partial_rotary_factor=0.25)}, rewrite=old_neox, stores=ALL),
-    "neox-sequential": Case("sequential, whole heads rotated, linear rope, no attention biases, gelu_new, tied", "GPTNeoX", {
+    "neox-sequential": Case("sequential, whole heads, linear rope, no attention biases, gelu_new, tied", "GPTNeoX", {
         "vocab_size": VOCABULARY, "hidden_size": 128, "num_attention_heads": 4, "num_hidden_layers": 3,
         "intermediate_size": 192, "max_position_embeddings": 64, "use_parallel_residual": False,
         "attention_bias": False, "hidden_act": "gelu_new", "tie_word_embeddings": True, "layer_norm_eps": 1e-4,
@@ -199,7 +202,8 @@ CASES = {
 def plain_ids(tokenizer):
     """Tokens whose text is printable ASCII, so that generated text says which tokens it was made of."""
     texts = {token: tokenizer.decode([token]) for token in range(len(tokenizer))}
-    return [token for token, text in texts.items() if token > 2 and text.isascii() and text.isprintable() and text.strip()]
+    return [token for token, text in texts.items()
+            if token > 2 and text.isascii() and text.isprintable() and text.strip()]
 
 
 def make(case):
@@ -232,8 +236,8 @@ def save(case, folder, tokenizer, wanted, tokenizer_folder):
     rows = torch.full((VOCABULARY, 1), 0.02)
     rows[wanted] = 1
     with torch.no_grad():
-        for layer in {id(one.weight): one for one in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
-            layer.weight.mul_(rows)
+        for weight in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:  # once if tied
+            weight.mul_(rows)
     shutil.rmtree(folder, ignore_errors=True)
     model.to(case.dtype).save_pretrained(folder)
     for file in ("tokenizer.json", "tokenizer_config.json"):
@@ -243,6 +247,15 @@ def save(case, folder, tokenizer, wanted, tokenizer_folder):
         config = json.loads(path.read_text())
         case.rewrite(config)
         path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def write_transposed(source, folder):
+    """A checkpoint with the weights of its Conv1D layers as `[out, in]`, the way quantised layouts keep them."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(source / "config.json", folder)
+    weights = load_file(source / "model.safetensors")
+    save_file({name: value.T.contiguous() if ".h." in name and value.ndim == 2 else value
+               for name, value in weights.items()}, folder / "model.safetensors")
 
 
 def write_rows(path, ids, lengths, seed):

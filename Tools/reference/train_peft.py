@@ -53,8 +53,8 @@ def main():
     output = pathlib.Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "metrics.jsonl", "w", encoding="utf-8") as metrics:
-        for told in train(model, blocks, options.steps, options.batch, options.lr, options.scheduler, options.warmup_steps,
-                          options.weight_decay, options.max_grad_norm):
+        for told in train(model, blocks, options.steps, options.batch, options.lr, options.scheduler,
+                          options.warmup_steps, options.weight_decay, options.max_grad_norm):
             print(json.dumps(told), file=metrics, flush=True)
             print(f"step {told['step']}: loss {told['loss']:.6f}", flush=True)
     model.save_pretrained(output)
