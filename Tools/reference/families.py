@@ -80,7 +80,7 @@ VISION = {"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_
           "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
 
 CASES = {
-    "llama": Case("llama3 rope in old keys, separate head, f32", "Llama", GATED | {
+    "llama-llama3": Case("llama3 rope in old keys, separate head, f32", "Llama", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2,
         "rope_parameters": rope("llama3", 500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                 original_max_position_embeddings=64)}, rewrite=old_rope, dtype=torch.float32),
@@ -108,7 +108,7 @@ CASES = {
         "rope_parameters": rope("llama3", 500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                 original_max_position_embeddings=512)},
         stores=("f16",), lengths={"long": [2100]}, whole=False),
-    "mistral": Case("no window", "Mistral", GATED | {
+    "mistral-whole": Case("no window", "Mistral", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 2, "num_key_value_heads": 1,
         "sliding_window": None}),
     "mistral-window": Case("window of 7, wide heads, tied", "Mistral", GATED | {
@@ -126,7 +126,7 @@ CASES = {
     "qwen2-unused-window": Case("a window that is not used", "Qwen2", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 4},
         rewrite=unused_window, dtype=torch.bfloat16),
-    "qwen3": Case("hidden size no multiple of the heads", "Qwen3", GATED | {
+    "qwen3-plain": Case("hidden size no multiple of the heads", "Qwen3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 32,
         "tie_word_embeddings": True, "rope_parameters": rope("default", 1e6)}, rewrite=old_rope, stores=ALL),
     "qwen3-window": Case("layer types, biases, yarn with its attention factor, separate head", "Qwen3", GATED | {
@@ -134,7 +134,7 @@ CASES = {
         "head_dim": 40, "attention_bias": True, "use_sliding_window": True, "sliding_window": 5, "rms_norm_eps": 1e-5,
         "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
         "rope_parameters": rope("yarn", factor=4.0, original_max_position_embeddings=32, attention_factor=1.2)}),
-    "gemma3": Case("old keys, scaled rope on whole layers, window of 6", "Gemma3", GATED | {
+    "gemma3-old": Case("old keys, scaled rope on whole layers, window of 6", "Gemma3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1, "head_dim": 64,
         "query_pre_attn_scalar": 40, "sliding_window": 6, "sliding_window_pattern": 2, "rope_parameters": {
             "full_attention": rope("linear", 1e6, factor=8.0), "sliding_attention": rope("default", 1e4)}},
@@ -153,14 +153,14 @@ CASES = {
         "vision_config": VISION, "mm_tokens_per_image": 4, "image_token_index": 1026, "boi_token_index": 1024,
         "eoi_token_index": 1025},
         targets=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj", stores=("nf4", "f16"), whole=False),
-    "smollm3": Case("every second layer without rope, biases, tied", "SmolLM3", GATED | {
+    "smollm3-interval": Case("every second layer without rope, biases, tied", "SmolLM3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1,
         "no_rope_layer_interval": 2, "attention_bias": True, "mlp_bias": True}, rewrite=old_rope, stores=ALL),
     "smollm3-window": Case("layers without rope listed and windowed, yarn, separate head", "SmolLM3", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 4,
         "no_rope_layers": [0, 1, 1], "use_sliding_window": True, "sliding_window": 6, "tie_word_embeddings": False,
         "rope_parameters": rope("yarn", 2e6, factor=2.0, original_max_position_embeddings=64)}),
-    "phi3": Case("partial rotary longrope past its length, old keys, tied", "Phi3", GATED | {
+    "phi3-longrope": Case("partial rotary longrope past its length, old keys, tied", "Phi3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1,
         "original_max_position_embeddings": 40, "tie_word_embeddings": True, "rope_parameters": rope(
             "longrope", partial_rotary_factor=0.75, short_factor=spread(12, 1.0, 1.8),
@@ -170,13 +170,13 @@ CASES = {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
         "original_max_position_embeddings": 256, "sliding_window": 6, "hidden_act": "gelu",
         "rope_parameters": rope("default", 3000.0, partial_rotary_factor=0.5)}),
-    "gpt2": Case("as published: gelu_new, four times as wide inside, tied", "GPT2LMHead", {
+    "gpt2-tied": Case("as published: gelu_new, four times as wide inside, tied", "GPT2LMHead", {
         "vocab_size": VOCABULARY, "n_embd": 96, "n_head": 4, "n_layer": 3, "n_positions": 64}, stores=ALL),
     "gpt2-options": Case("exact gelu, own inner size, scale by layer, separate head, f32", "GPT2LMHead", {
         "vocab_size": VOCABULARY, "n_embd": 128, "n_head": 2, "n_layer": 3, "n_positions": 64, "n_inner": 160,
         "activation_function": "gelu", "scale_attn_by_inverse_layer_idx": True, "tie_word_embeddings": False,
         "layer_norm_epsilon": 1e-3}, dtype=torch.float32),
-    "opt": Case("norm before, relu, tied", "OPT", {
+    "opt-before": Case("norm before, relu, tied", "OPT", {
         "vocab_size": VOCABULARY, "hidden_size": 96, "num_attention_heads": 4, "num_hidden_layers": 3, "ffn_dim": 160,
         "max_position_embeddings": 64}, stores=ALL),
     "opt-350m": Case("norm after, embedding projected in and out", "OPT", {
@@ -187,7 +187,7 @@ CASES = {
         "max_position_embeddings": 64, "enable_bias": False, "layer_norm_elementwise_affine": False,
         "activation_function": "gelu", "tie_word_embeddings": False, "_remove_final_layer_norm": True},
         stores=("nf4", "f16")),
-    "neox": Case("parallel, a quarter of a head rotated, old keys", "GPTNeoX", {
+    "neox-parallel": Case("parallel, a quarter of a head rotated, old keys", "GPTNeoX", {
         "vocab_size": VOCABULARY, "hidden_size": 96, "num_attention_heads": 3, "num_hidden_layers": 3,
         "intermediate_size": 160, "max_position_embeddings": 64,
         "rope_parameters": rope("default", partial_rotary_factor=0.25)}, rewrite=old_neox, stores=ALL),
