@@ -58,7 +58,7 @@ struct ExactnessTests {
     ("feed-forward is computed again", { $0.keptFeedForwardLayers = 0 }),
     ("everything is computed again", { ($0.keptAttentionLayers, $0.keptFeedForwardLayers) = (0, 0) }),
     ("row by row in one pass", { ($0.microBatchSize, $0.keptFeedForwardLayers) = (1, 1) }),
-    ("parts of rows", { ($0.feedForwardTokens, $0.keptFeedForwardLayers) = (16, 0) }),
+    ("parts of rows", { ($0.feedForwardTokens, $0.keptFeedForwardLayers) = (128, 0) }),
     ("inputs in a file", { ($0.layerInputs, $0.microBatchSize, $0.keptAttentionLayers) = (.spilled, 2, 1) }),
     ("the head in chunks", { $0.headRows = 16 }),
     ("the head passes through", { ($0.headRows, $0.isHeadResident, $0.microBatchSize) = (16, false, 1) }),
@@ -69,7 +69,8 @@ struct ExactnessTests {
   ]
 
   @Test(arguments: variants) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(_ variant: String) throws {
-    let length = variant == "llama-dynamic" ? 18 : 24
+    // More tokens than outlier columns are shared by, where positions are no table of 24.
+    let length = variant.hasPrefix("gpt2") || variant.hasPrefix("opt") ? 24 : 150
     let rows = PackedRows.made(rows: 3, length: length, vocabulary: 64, seed: 5)
     func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
       let bench = try Bench(
