@@ -53,7 +53,9 @@ final class Room {
   }
 
   /// What is measured is not looked at: a counting arena's addresses do.
-  private static var nowhere: UnsafeMutableRawPointer { Arena.counting.allocate("", kind: .recomputation, byteCount: 0) }
+  private static var nowhere: UnsafeMutableRawPointer {
+    Arena.counting.allocate("", kind: .recomputation, byteCount: 0)
+  }
 
   /// A matrix of floats, `[rows, columns]`.
   func matrix(_ name: String, _ kind: MemoryKind = .recomputation, rows: Int, columns: Int) -> Matrix {
