@@ -1,7 +1,7 @@
 // The product's tokenizer and templates behind standard input and output, for the scripts that compare them with
 // other implementations. Texts and lists of ids go in frames: a 32-bit count, then as many bytes or 32-bit ids.
 //
-// usage: encode FOLDER plain|special | decode FOLDER all|skip | stream FOLDER all|skip | time FOLDER FILE
+// usage: encode FOLDER plain|special | trace FOLDER (a request in JSON per line, an answer in JSON per line) | decode FOLDER all|skip | stream FOLDER all|skip | time FOLDER FILE
 //        | render TEMPLATE (a request in JSON per line, an answer in JSON per line) | gguf FILE FOLDER
 
 import Formats
@@ -50,6 +50,28 @@ case "encode":
   try frames(elementSize: 1) { data in
     let ids = tokenizer.encode(String(decoding: data, as: UTF8.self), addSpecialTokens: arguments[2] == "special")
     return frame(ids.count, ids.withUnsafeBytes { Data($0) })
+  }
+case "trace":
+  let tokenizer = try Tokenizer.load(directory: arguments[1])
+  while let line = readLine() {
+    let request = try JSONValue.parse(line, file: "request")
+    func words(_ key: String) -> [String]? { request[key]?.arrayValue?.compactMap(\.stringValue) }
+    let special = request["special"]?.boolValue ?? true
+    let encoding =
+      if let first = words("words") {
+        tokenizer.encoding(words: first, pair: words("pair"), addSpecialTokens: special)
+      } else {
+        tokenizer.encoding(
+          request["text"]?.stringValue ?? "", pair: request["pair"]?.stringValue, addSpecialTokens: special)
+      }
+    func list<Element>(_ values: [Element], _ json: (Element) -> JSONValue) -> JSONValue { .array(values.map(json)) }
+    let answer: [(String, JSONValue)] = [
+      ("ids", list(encoding.ids) { .integer(Int($0)) }), ("types", list(encoding.typeIDs) { .integer(Int($0)) }),
+      ("offsets", list(encoding.offsets) { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
+      ("words", list(encoding.wordIndices) { $0.map { .integer($0) } ?? .null }),
+      ("texts", list(encoding.textIndices) { $0.map { .integer($0) } ?? .null }),
+    ]
+    print(JSONValue.object(JSONObject(answer.map { ($0.0, $0.1) })).serialized())
   }
 case "decode":
   let tokenizer = try Tokenizer.load(directory: arguments[1])

@@ -1,6 +1,7 @@
 """Builds and runs the helper program (main.swift beside this file) that puts the product's tokenizer and templates
 behind standard input and output."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -53,3 +54,9 @@ def _frames(data, ids):
         else:
             yield data[position : position + count].decode()
             position += count
+
+
+def trace(program, folder, requests):
+    """Ids, types, places, words and texts of each request: `text` or `words`, perhaps a `pair`, and `special`."""
+    data = "".join(json.dumps(request) + "\n" for request in requests).encode()
+    return [json.loads(line) for line in run(program, "trace", str(folder), data=data).decode().splitlines()]

@@ -6,8 +6,9 @@ struct TokenizerPipeline: Sendable {
   /// Looked for after normalising.
   var normalizedTokens = AddedTokenFinder([])
   var preTokenizers: [PreTokenizer] = []
-  var model: BytePairModel
-  /// What the tokenizer itself puts before and after a text.
+  var model: TokenModel
+  var postProcessor = PostProcessor()
+  /// What the tokenizer itself puts before and after a single text.
   var prefix: [Int32] = []
   var suffix: [Int32] = []
   var decoder = TokenDecoder()
