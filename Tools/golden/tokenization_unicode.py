@@ -144,9 +144,10 @@ def exceptions(categories):
     """Scalars that are punctuation, control characters or marks for one of both alone: BERT's steps or the categories."""
     punctuation = pre_tokenizers.Punctuation("removed")
     clean = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=False, lowercase=False)
+    accents = normalizers.BertNormalizer(clean_text=False, handle_chinese_chars=False, strip_accents=True, lowercase=False)
     marks = normalizers.StripAccents()
     ascii_symbols = set(map(ord, "$+<=>^`|~"))
-    found = {"punctuation": [], "controls": [], "marks": []}
+    found = {"punctuation": [], "controls": [], "accents": [], "marks": []}
     for code in scalars():
         name = CATEGORIES[categories[code]]
         is_punctuation = not punctuation.pre_tokenize_str(chr(code))
@@ -155,8 +156,12 @@ def exceptions(categories):
         is_control = clean.normalize_str(chr(code)) == ""
         if is_control != (name in ("Cc", "Cf", "Co") and code not in (9, 10, 13) or code == 0xFFFD):
             found["controls"].append(code)
-        if (marks.normalize_str(chr(code)) == "") != (name == "Mn"):
-            found["marks"].append(code)
+        # What is taken apart first shows by its parts.
+        if normalizers.NFD().normalize_str(chr(code)) == chr(code):
+            if (accents.normalize_str(chr(code)) == "") != (name == "Mn"):
+                found["accents"].append(code)
+            if (marks.normalize_str(chr(code)) == "") != (name[0] == "M"):
+                found["marks"].append(code)
     return {name: ranges(codes) for name, codes in found.items()}
 
 

@@ -262,10 +262,10 @@ def _word_piece(vocabulary, texts, pair_types=True, **normalizer):
 
 def charsmap(texts, rule="nmt_nfkc"):
     """The table of characters of a SentencePiece model."""
-    import sentencepiece
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentence_piece_model(texts[:300], "unigram", 300, normalization_rule_name=rule)
+    plain = ["".join(c for c in text if c.isascii() and c.isprintable()) for text in texts]
+    model = sentence_piece_model(plain, "unigram", 300, normalization_rule_name=rule)
     proto = sentencepiece_model_pb2.ModelProto()
     proto.ParseFromString(model)
     return proto.normalizer_spec.precompiled_charsmap

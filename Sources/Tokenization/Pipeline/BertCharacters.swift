@@ -4,6 +4,7 @@
 enum BertCharacters {
   private static let punctuation = ScalarRanges(UnicodeExceptions.punctuation)
   private static let controls = ScalarRanges(UnicodeExceptions.controls)
+  private static let accents = ScalarRanges(UnicodeExceptions.accents)
   private static let marks = ScalarRanges(UnicodeExceptions.marks)
 
   @inline(__always) static func isPunctuation(_ scalar: UInt32, _ table: UnicodeTable) -> Bool {
@@ -77,16 +78,19 @@ enum BertCharacters {
     }
   }
 
-  static func stripAccents(_ text: inout TracedText, _ table: UnicodeTable) {
+  /// - Parameter all: whether marks that take room go as well
+  static func stripMarks(_ text: inout TracedText, all: Bool, _ table: UnicodeTable) {
     guard text.bytes.contains(where: { $0 >= 0xCC }) else { return }
+    let exceptions = all ? marks : accents
     text.edit { source, edit in
       var position = 0
       var kept = 0
       while position < source.count {
         let (scalar, length) = source.scalar(at: position)
         if scalar >= 0x300 {
-          let isMark = table.entry(scalar).category == UnicodeTable.Category.Mn.rawValue
-          if isMark != marks.contains(scalar) {
+          let entry = table.entry(scalar)
+          let isMark = all ? entry.isMark : entry.category == UnicodeTable.Category.Mn.rawValue
+          if isMark != exceptions.contains(scalar) {
             edit.keep(kept..<position)
             kept = position + length
           }

@@ -5,8 +5,8 @@ enum Normalizer: Sendable {
   case prepend([UInt8])
   case replace(RegexPattern, with: [UInt8])
   case strip(left: Bool, right: Bool)
-  /// Takes away marks that take no room, wherever they stand.
-  case stripAccents
+  /// Takes away marks, `all` or those that take no room (BERT).
+  case stripMarks(all: Bool)
   /// Takes away control characters and makes white space a space (BERT).
   case cleanText
   /// Puts spaces around ideographs (BERT).
@@ -30,7 +30,7 @@ enum Normalizer: Sendable {
       }
     case .replace(let pattern, let content): Self.replace(&text, pattern, content)
     case .strip(let left, let right): Self.strip(&text, left, right, table)
-    case .stripAccents: BertCharacters.stripAccents(&text, table)
+    case .stripMarks(let all): BertCharacters.stripMarks(&text, all: all, table)
     case .cleanText: BertCharacters.clean(&text, table)
     case .isolateIdeographs: BertCharacters.isolateIdeographs(&text)
     case .charsMap(let map): map.apply(&text)

@@ -16,8 +16,10 @@ struct PostProcessor: Sendable {
       for (index, trace) in traces.enumerated() {
         var (start, end) = (offsets[index].lowerBound, offsets[index].upperBound)
         if trace.leadingSpaces > 0 {
+          // A single space before the first word may be the one that was put there; more are of the text.
           let isFirst = index == 0 || start == 0
-          start = min(start + Int(trace.leadingSpaces) - (isFirst && addsPrefixSpace ? 1 : 0), end)
+          let isAdded = isFirst && addsPrefixSpace && trace.leadingSpaces == 1
+          start = min(start + (isAdded ? 0 : Int(trace.leadingSpaces)), end)
         }
         let trailing = Int(trace.trailingSpaces)
         if trailing > 0, end >= trailing { end = max(end - trailing, start) }

@@ -95,14 +95,14 @@ struct TokenizerReader {
       return [.replace(try pattern(json["pattern"]), with: Array((json["content"]?.stringValue ?? "").utf8))]
     case "Strip":
       return [.strip(left: json["strip_left"]?.boolValue ?? true, right: json["strip_right"]?.boolValue ?? true)]
-    case "StripAccents": return [.stripAccents]
+    case "StripAccents": return [.stripMarks(all: true)]
     case "Nmt": return [.translationText]
     case "Precompiled": return [.charsMap(try charsMap(json["precompiled_charsmap"]?.stringValue))]
     case "BertNormalizer":
       let lowercases = json["lowercase"]?.boolValue ?? true
       var steps: [Normalizer] = json["clean_text"]?.boolValue ?? true ? [.cleanText] : []
       if json["handle_chinese_chars"]?.boolValue ?? true { steps.append(.isolateIdeographs) }
-      if json["strip_accents"]?.boolValue ?? lowercases { steps += [.form(.decomposed), .stripAccents] }
+      if json["strip_accents"]?.boolValue ?? lowercases { steps += [.form(.decomposed), .stripMarks(all: false)] }
       return lowercases ? steps + [.lowercase] : steps
     case "ByteLevel": return [.byteLevel]
     case let type:
