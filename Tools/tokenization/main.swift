@@ -111,8 +111,10 @@ case "render":
     }
   }
 case "gguf":
-  let (tokenizer, configuration) = try TokenizerFromGGUF.tokenizerFiles(try GGUFFile(path: arguments[1]))
-  try Data(tokenizer.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer.json"))
-  try Data(configuration.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer_config.json"))
+  let rebuilt = try TokenizerFromGGUF.tokenizerFiles(try GGUFFile(path: arguments[1]))
+  try Data(rebuilt.tokenizer.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer.json"))
+  try Data(rebuilt.configuration.serialized().utf8).write(
+    to: URL(fileURLWithPath: "\(arguments[2])/tokenizer_config.json"))
+  print(rebuilt.warnings.joined(separator: "\n"))
 default: throw CocoaError(.fileReadUnknown)
 }

@@ -19,7 +19,10 @@ def build():
         ).stdout.strip()
     )
     program = products / "tokenization-helper"
-    objects = [str(o) for t in ("Formats", "Tokenization") for o in sorted((products / f"{t}.build").glob("*.o"))]
+    # Objects of files that have gone stay where they were built.
+    objects = [
+        str(products / f"{target}.build" / f"{source.name}.o")
+        for target in ("Formats", "Tokenization") for source in sorted((ROOT / "Sources" / target).rglob("*.swift"))]
     modules = ["-I", str(products / "Modules"), "-I", str(ROOT / "Sources/CZlib")]
     source = str(ROOT / "Tools/tokenization/main.swift")
     subprocess.run(["swiftc", "-O", "-swift-version", "6", *modules, source, *objects, "-lz", "-o", str(program)], check=True)

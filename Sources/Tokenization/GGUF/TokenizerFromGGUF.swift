@@ -2,194 +2,230 @@ import Formats
 
 /// `tokenizer.json` and `tokenizer_config.json` rebuilt from a GGUF file's metadata.
 public enum TokenizerFromGGUF {
-  private static let llama3Pattern =
-    #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
-  private static let qwen2Pattern =
-    #"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"#
+  /// - Throws: `TokenizerError` with what the metadata lacks or says wrongly
+  public static func tokenizerFiles(_ file: GGUFFile) throws -> RebuiltTokenizer {
+    var builder = try GGUFTokenizerBuilder(file)
+    let tokenizer = try builder.tokenizer()
+    return RebuiltTokenizer(tokenizer: tokenizer, configuration: builder.configuration(), warnings: builder.warnings)
+  }
+}
 
-  private static func object(_ entries: [(String, JSONValue)]) -> JSONValue {
-    .object(JSONObject(entries.map { ($0.0, $0.1) }))
+/// Puts the parts of a tokenizer together from `tokenizer.ggml.*`.
+private struct GGUFTokenizerBuilder {
+  private let file: GGUFFile
+  private let tokens: [String]
+  private let types: [Int]
+  private let model: String
+  private(set) var warnings: [String] = []
+
+  init(_ file: GGUFFile) throws {
+    self.file = file
+    tokens = file.metadata["tokenizer.ggml.tokens"]?.arrayValue?.compactMap(\.stringValue) ?? []
+    types = file.metadata["tokenizer.ggml.token_type"]?.arrayValue?.compactMap(\.intValue) ?? []
+    model = file.metadata["tokenizer.ggml.model"]?.stringValue ?? "missing"
+    if tokens.isEmpty { throw refuse("metadata tokenizer.ggml.tokens is missing") }
   }
 
-  public static func tokenizerFiles(_ file: GGUFFile) throws -> (tokenizer: JSONValue, configuration: JSONValue) {
-    func key(_ name: String) -> GGUFValue? { file.metadata["tokenizer.ggml.\(name)"] }
-    func refuse(_ reason: String) -> TokenizerError { TokenizerError(file: file.path, reason: reason) }
-    guard let tokens = key("tokens")?.arrayValue?.compactMap(\.stringValue), !tokens.isEmpty else {
-      throw refuse("metadata tokenizer.ggml.tokens is missing")
-    }
-    let types = key("token_type")?.arrayValue?.compactMap(\.intValue) ?? []
-    let model = key("model")?.stringValue ?? "missing"
-    var vocabulary = JSONObject()
-    var added: [JSONValue] = []
-    for (id, token) in tokens.enumerated() {
-      vocabulary[token] = .integer(id)
-      // Type 3 is a control token, type 4 one that a user defined; 2 is the unknown token.
-      let type = id < types.count ? types[id] : 1
-      if type == 3 || type == 4 || type == 2 {
-        added.append(
-          object([
-            ("id", .integer(id)), ("content", .string(token)), ("single_word", .bool(false)), ("lstrip", .bool(false)),
-            ("rstrip", .bool(false)), ("normalized", .bool(false)), ("special", .bool(type != 4)),
-          ]))
-      }
-    }
-    func token(_ name: String) -> String? {
-      key("\(name)_token_id")?.intValue.flatMap { $0 >= 0 && $0 < tokens.count ? tokens[$0] : nil }
-    }
-    let merges: [JSONValue]
-    var parts: [(String, JSONValue)]
+  private func refuse(_ reason: String) -> TokenizerError { TokenizerError(file: file.path, reason: reason) }
+
+  private func key(_ name: String) -> GGUFValue? { file.metadata["tokenizer.ggml.\(name)"] }
+
+  private func flag(_ name: String) -> Bool? { key(name)?.boolValue }
+
+  /// 1 is a normal token, 2 the unknown one, 3 a command, 4 one that a user defined, 5 unused, 6 a byte.
+  private func type(_ id: Int) -> Int { types.indices.contains(id) ? types[id] : 1 }
+
+  private func end(_ name: String) -> (token: String, id: Int)? {
+    key("\(name)_token_id")?.intValue.flatMap { tokens.indices.contains($0) ? (tokens[$0], $0) : nil }
+  }
+
+  mutating func tokenizer() throws -> JSONValue {
     switch model {
-    case "gpt2":
-      guard let list = key("merges")?.arrayValue?.compactMap(\.stringValue) else {
-        throw refuse("metadata tokenizer.ggml.merges is missing")
-      }
-      merges = list.map { .string($0) }
-      parts = try byteLevelParts(pre: key("pre")?.stringValue ?? "default", refuse: refuse)
-    case "llama":
-      guard let scores = key("scores")?.arrayValue?.compactMap(\.doubleValue), scores.count == tokens.count else {
-        throw refuse("metadata tokenizer.ggml.scores is missing or has another length than the tokens")
-      }
-      merges = mergesFromScores(tokens: tokens, scores: scores)
-      parts = sentencePieceParts(addsSpace: key("add_space_prefix")?.boolValue ?? true)
-    default: throw refuse("tokenizer model \(model) is not supported; supported are gpt2 and llama")
+    case "gpt2": return try byteLevel()
+    case "llama": return try sentencePiece(merges: try scoredMerges())
+    case _ where model.hasPrefix("gemma"):
+      return try sentencePiece(merges: key("merges") == nil ? try scoredMerges() : try writtenMerges())
+    case "bert": return try wordPiece()
+    case "t5", "unigram": return try unigram()
+    default:
+      throw refuse("tokenizer model \(model) is not supported; supported are gpt2, llama, gemma4, bert, t5")
     }
-    if key("add_bos_token")?.boolValue ?? (model == "llama"), let bos = token("bos"),
-      let id = key("bos_token_id")?.intValue
-    {
-      parts.append(("post_processor", startOfText(bos, id: id)))
-    }
-    let tokenizer = object(
-      [("version", .string("1.0")), ("truncation", .null), ("padding", .null), ("added_tokens", .array(added))] + parts
-        + [
-          (
-            "model",
-            object([
-              ("type", .string("BPE")), ("dropout", .null),
-              ("unk_token", model == "llama" ? token("unknown").map { .string($0) } ?? .null : .null),
-              ("continuing_subword_prefix", .null), ("end_of_word_suffix", .null),
-              ("fuse_unk", .bool(model == "llama")),
-              ("byte_fallback", .bool(model == "llama")),
-              ("ignore_merges", .bool(key("pre")?.stringValue == "llama-bpe")),
-              ("vocab", .object(vocabulary)), ("merges", .array(merges)),
-            ])
-          )
-        ])
+  }
+
+  func configuration() -> JSONValue {
     var configuration = JSONObject([("tokenizer_class", .string("PreTrainedTokenizerFast"))])
     for (name, source) in [
       ("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding"),
+      ("sep_token", "seperator"), ("cls_token", "cls"), ("mask_token", "mask"),
     ] {
-      if let text = token(source) { configuration[name] = .string(text) }
+      if let token = end(source)?.token { configuration[name] = .string(token) }
+    }
+    if model == "bert" {
+      for (name, token) in [("cls_token", "[CLS]"), ("sep_token", "[SEP]"), ("unk_token", "[UNK]")]
+      where configuration[name] == nil && tokens.contains(token) {
+        configuration[name] = .string(token)
+      }
     }
     configuration["clean_up_tokenization_spaces"] = .bool(false)
     if let template = file.metadata["tokenizer.chat_template"]?.stringValue {
       configuration["chat_template"] = .string(template)
     }
-    return (tokenizer, .object(configuration))
+    return .object(configuration)
   }
 
-  private static func byteLevelParts(pre: String, refuse: (String) -> TokenizerError) throws -> [(String, JSONValue)] {
-    func byteLevel(regex: Bool) -> JSONValue {
-      object([
-        ("type", .string("ByteLevel")), ("add_prefix_space", .bool(false)), ("trim_offsets", .bool(true)),
-        ("use_regex", .bool(regex)),
-      ])
+  // MARK: kinds
+
+  private mutating func byteLevel() throws -> JSONValue {
+    let merges = try writtenMerges()
+    let name: String
+    if let pre = key("pre")?.stringValue {
+      name = pre
+    } else {
+      name = GGUFPreTokenizer.guess(
+        architecture: file.metadata["general.architecture"]?.stringValue ?? "", tokens: Set(tokens))
+      warnings.append(
+        "\(file.path): tokenizer.ggml.pre is missing; text is cut as \(name) does, guessed from the tokens and the "
+          + "architecture")
     }
-    func split(_ pattern: String) -> JSONValue {
-      object([
-        ("type", .string("Split")), ("pattern", object([("Regex", .string(pattern))])),
-        ("behavior", .string("Isolated")), ("invert", .bool(false)),
-      ])
+    guard let pre = GGUFPreTokenizer(name) else {
+      throw refuse("pre-tokenizer \(name) is not supported; supported are \(GGUFPreTokenizer.supported)")
     }
-    let digits = object([("type", .string("Digits")), ("individual_digits", .bool(true))])
-    let steps: [JSONValue]
-    var normalizer = JSONValue.null
-    switch pre {
-    case "smollm", "starcoder", "refact", "command-r": steps = [digits, byteLevel(regex: true)]
-    case "llama-bpe", "llama3", "llama-v3": steps = [split(llama3Pattern), byteLevel(regex: false)]
-    case "qwen2", "deepseek-r1-qwen":
-      steps = [split(qwen2Pattern), byteLevel(regex: false)]
-      normalizer = object([("type", .string("NFC"))])
-    case "default", "gpt-2", "gpt2": steps = [byteLevel(regex: true)]
-    default:
-      throw refuse("pre-tokenizer \(pre) is not supported; supported are smollm, llama-bpe, qwen2, gpt-2")
+    if name == "default" {
+      warnings.append("\(file.path): tokenizer.ggml.pre is default; text is cut as gpt-2 does")
     }
-    return [
-      ("normalizer", normalizer),
-      ("pre_tokenizer", object([("type", .string("Sequence")), ("pretokenizers", .array(steps))])),
-      ("decoder", byteLevel(regex: true)),
-    ]
+    var ends = ends(start: pre.addsStart, end: false)
+    if name == "roberta-bpe", let start = end("bos") ?? end("cls"), let end = end("eos") ?? end("seperator") {
+      ends = TokenizerJSON.template(
+        single: [.token(start.token), .text("A"), .token(end.token)],
+        pair: [
+          .token(start.token), .text("A"), .token(end.token), .token(end.token), .text("B"), .token(end.token),
+        ], ids: [start, end])
+    }
+    return TokenizerJSON.document(
+      addedTokens: addedTokens(), normalizer: pre.normalizer,
+      preTokenizer: TokenizerJSON.sequence("pretokenizers", pre.steps), postProcessor: ends,
+      decoder: TokenizerJSON.byteLevel(),
+      model: TokenizerJSON.bytePair(
+        vocabulary: TokenizerJSON.vocabulary(tokens), merges: merges, ignoresMerges: pre.ignoresMerges))
   }
 
-  private static func sentencePieceParts(addsSpace: Bool) -> [(String, JSONValue)] {
-    func replace(_ from: String, _ to: String) -> JSONValue {
-      object([("type", .string("Replace")), ("pattern", object([("String", .string(from))])), ("content", .string(to))])
-    }
-    let prepend = object([("type", .string("Prepend")), ("prepend", .string("\u{2581}"))])
-    let strip = object([
-      ("type", .string("Strip")), ("content", .string(" ")), ("start", .integer(1)), ("stop", .integer(0)),
-    ])
-    let decoders =
-      [
-        replace("\u{2581}", " "), object([("type", .string("ByteFallback"))]), object([("type", .string("Fuse"))]),
-      ] + (addsSpace ? [strip] : [])
-    return [
-      (
-        "normalizer",
-        object([
-          ("type", .string("Sequence")),
-          ("normalizers", .array((addsSpace ? [prepend] : []) + [replace(" ", "\u{2581}")])),
-        ])
-      ),
-      ("pre_tokenizer", .null),
-      ("decoder", object([("type", .string("Sequence")), ("decoders", .array(decoders))])),
-    ]
-  }
-
-  private static func startOfText(_ token: String, id: Int) -> JSONValue {
-    let special = object([("SpecialToken", object([("id", .string(token)), ("type_id", .integer(0))]))])
-    func sequence(_ name: String) -> JSONValue {
-      object([("Sequence", object([("id", .string(name)), ("type_id", .integer(0))]))])
-    }
-    return object([
-      ("type", .string("TemplateProcessing")), ("single", .array([special, sequence("A")])),
-      ("pair", .array([special, sequence("A"), sequence("B")])),
-      (
-        "special_tokens",
-        object([
+  private func sentencePiece(merges: [JSONValue]) throws -> JSONValue {
+    let addsSpace = flag("add_space_prefix") ?? (model == "llama")
+    let prepend = TokenizerJSON.typed("Prepend", [("prepend", .string(TokenizerJSON.mark))])
+    return TokenizerJSON.document(
+      addedTokens: addedTokens(),
+      normalizer: TokenizerJSON.typed(
+        "Sequence",
+        [
           (
-            token,
-            object([
-              ("id", .string(token)), ("ids", .array([.integer(id)])), ("tokens", .array([.string(token)])),
-            ])
+            "normalizers",
+            .array((addsSpace ? [prepend] : []) + [TokenizerJSON.replace(" ", by: TokenizerJSON.mark)])
           )
-        ])
-      ),
-    ])
+        ]), postProcessor: ends(start: true, end: false),
+      decoder: TokenizerJSON.sentencePieceDecoder(stripsStart: addsSpace),
+      model: TokenizerJSON.bytePair(
+        vocabulary: TokenizerJSON.vocabulary(tokens), merges: merges, unknown: end("unknown")?.token,
+        fusesUnknown: true, byteFallback: true))
   }
 
-  /// A SentencePiece vocabulary has scores instead of merges: every way to make a token of two others is a merge, and
-  /// tokens with higher scores are made first.
-  private static func mergesFromScores(tokens: [String], scores: [Double]) -> [JSONValue] {
-    // By bytes: for Swift, strings are equal where only their meaning is.
-    var ids: [[UInt8]: Int] = [:]
-    for (id, token) in tokens.enumerated() where ids[Array(token.utf8)] == nil { ids[Array(token.utf8)] = id }
-    var merges: [(score: Double, left: Int, right: Int, text: [JSONValue])] = []
-    for (id, token) in tokens.enumerated() {
-      let scalars = Array(token.unicodeScalars)
-      guard scalars.count > 1 else { continue }
-      for cut in 1..<scalars.count {
-        var left = String.UnicodeScalarView()
-        left.append(contentsOf: scalars[..<cut])
-        var right = String.UnicodeScalarView()
-        right.append(contentsOf: scalars[cut...])
-        if let a = ids[Array(String(left).utf8)], let b = ids[Array(String(right).utf8)] {
-          merges.append((scores[id], a, b, [.string(String(left)), .string(String(right))]))
-        }
-      }
+  /// Tokens that start a word have a mark in front, those that continue one have none.
+  private mutating func wordPiece() throws -> JSONValue {
+    let mark = TokenizerJSON.mark
+    let written = tokens.enumerated().map { id, token in
+      if type(id) != 1 || (token.hasPrefix("[") && token.hasSuffix("]")) { return token }
+      return token.hasPrefix(mark) ? String(token.unicodeScalars.dropFirst()) : "##" + token
     }
-    return merges.enumerated().sorted {
-      if $0.element.score != $1.element.score { return $0.element.score > $1.element.score }
-      return $0.offset < $1.offset
-    }.map { .array($0.element.text) }
+    guard let unknown = end("unknown")?.token ?? tokens.first(where: { $0 == "[UNK]" }),
+      let start = named("cls", "[CLS]") ?? end("bos"), let end = named("seperator", "[SEP]") ?? end("eos")
+    else { throw refuse("the tokens [UNK], [CLS] and [SEP] are not all there") }
+    let lowercases = !written.enumerated().contains { id, token in
+      type(id) == 1 && !token.hasPrefix("[") && token.utf8.contains { (0x41...0x5A).contains($0) }
+    }
+    warnings.append(
+      "\(file.path): the file does not say whether the tokenizer tells capitals apart; from its tokens, it does\(lowercases ? " not" : "")"
+    )
+    return TokenizerJSON.document(
+      addedTokens: addedTokens(),
+      normalizer: TokenizerJSON.typed(
+        "BertNormalizer",
+        [
+          ("clean_text", .bool(true)), ("handle_chinese_chars", .bool(true)), ("strip_accents", .null),
+          ("lowercase", .bool(lowercases)),
+        ]), preTokenizer: TokenizerJSON.typed("BertPreTokenizer"),
+      postProcessor: TokenizerJSON.template(
+        single: [.token(start.token), .text("A"), .token(end.token)],
+        pair: [.token(start.token), .text("A"), .token(end.token), .text("B", type: 1), .token(end.token, type: 1)],
+        ids: [start, end]),
+      decoder: TokenizerJSON.typed("WordPiece", [("prefix", .string("##")), ("cleanup", .bool(true))]),
+      model: TokenizerJSON.wordPiece(vocabulary: TokenizerJSON.vocabulary(written), unknown: unknown))
+  }
+
+  private func named(_ key: String, _ token: String) -> (token: String, id: Int)? {
+    end(key) ?? tokens.firstIndex(of: token).map { (token, $0) }
+  }
+
+  private func unigram() throws -> JSONValue {
+    let scores = try scores()
+    let map = key("precompiled_charsmap")?.arrayValue?.compactMap { $0.intValue.map { UInt8(truncatingIfNeeded: $0) } }
+    var normalizers: [JSONValue] = []
+    if let map, !map.isEmpty {
+      normalizers.append(
+        TokenizerJSON.typed("Precompiled", [("precompiled_charsmap", .string(Base64.encode(map)))]))
+    }
+    let scheme = flag("add_space_prefix") ?? true ? "always" : "never"
+    let hasStart = flag("add_bos_token") ?? false
+    var ends = ends(start: false, end: true)
+    if hasStart, let start = end("bos"), let end = end("eos") {
+      // Of the models with a token in front, XLM-RoBERTa sets pairs apart by two.
+      ends = TokenizerJSON.template(
+        single: [.token(start.token), .text("A"), .token(end.token)],
+        pair: [
+          .token(start.token), .text("A"), .token(end.token), .token(end.token), .text("B"), .token(end.token),
+        ], ids: [start, end])
+    } else if let end = end("eos"), flag("add_eos_token") ?? true {
+      ends = TokenizerJSON.ends(start: nil, end: end, secondType: 0)
+    }
+    return TokenizerJSON.document(
+      addedTokens: addedTokens(), normalizer: TokenizerJSON.sequence("normalizers", normalizers),
+      preTokenizer: TokenizerJSON.sequence(
+        "pretokenizers", [TokenizerJSON.typed("WhitespaceSplit"), TokenizerJSON.metaspace(scheme)]),
+      postProcessor: ends, decoder: TokenizerJSON.metaspace(scheme),
+      model: TokenizerJSON.unigram(
+        zip(tokens, scores).map { (text: $0, score: $1) },
+        unknownID: end("unknown")?.id ?? tokens.firstIndex(of: "<unk>")))
+  }
+
+  // MARK: parts
+
+  private func addedTokens() -> [JSONValue] {
+    tokens.enumerated().compactMap { id, token in
+      (2...4).contains(type(id)) ? TokenizerJSON.addedToken(token, id: id, isSpecial: type(id) != 4) : nil
+    }
+  }
+
+  /// The tokens before and after each text; `start` and `end` say what holds where the file says nothing.
+  private func ends(start: Bool, end: Bool) -> JSONValue {
+    TokenizerJSON.ends(
+      start: flag("add_bos_token") ?? start ? self.end("bos") : nil,
+      end: flag("add_eos_token") ?? end ? self.end("eos") : nil)
+  }
+
+  private func writtenMerges() throws -> [JSONValue] {
+    guard let list = key("merges")?.arrayValue?.compactMap(\.stringValue) else {
+      throw refuse("metadata tokenizer.ggml.merges is missing")
+    }
+    return list.map { .string($0) }
+  }
+
+  private func scores() throws -> [Double] {
+    guard let scores = key("scores")?.arrayValue?.compactMap(\.doubleValue), scores.count == tokens.count,
+      scores.allSatisfy(\.isFinite)
+    else { throw refuse("metadata tokenizer.ggml.scores is missing or has another length than the tokens") }
+    return scores
+  }
+
+  private func scoredMerges() throws -> [JSONValue] {
+    let scores = try scores()
+    return TokenizerJSON.merges(of: tokens) { -scores[$0] }
   }
 }

@@ -70,7 +70,7 @@ public struct TokenizerFolder {
   /// `tokenizer.json` and `tokenizer_config.json` for a folder that has no `tokenizer.json` but another form of tokenizer;
   /// `nil` if it has one, or nothing at all.
   /// - Throws: `TokenizerError` and the errors of `Formats`
-  public func rebuilt() throws -> (tokenizer: JSONValue, configuration: JSONValue)? {
+  public func rebuilt() throws -> RebuiltTokenizer? {
     if Self.isThere("\(path)/tokenizer.json") { return nil }
     for name in Self.sentencePieceNames where Self.isThere("\(path)/\(name)") {
       try Self.refuseStandIns("\(path)/\(name)")
@@ -81,15 +81,17 @@ public struct TokenizerFolder {
     if Self.isThere(vocabulary), Self.isThere(merges) {
       try Self.refuseStandIns(vocabulary)
       try Self.refuseStandIns(merges)
-      return (
-        try VocabularyFiles.bytePair(
-          vocabulary: vocabulary, merges: merges, configuration: configuration, modelType: modelType), configuration
-      )
+      return RebuiltTokenizer(
+        tokenizer: try VocabularyFiles.bytePair(
+          vocabulary: vocabulary, merges: merges, configuration: configuration, modelType: modelType),
+        configuration: configuration, warnings: [])
     }
     let words = "\(path)/vocab.txt"
     if Self.isThere(words) {
       try Self.refuseStandIns(words)
-      return (try VocabularyFiles.wordPiece(vocabulary: words, configuration: configuration), configuration)
+      return RebuiltTokenizer(
+        tokenizer: try VocabularyFiles.wordPiece(vocabulary: words, configuration: configuration),
+        configuration: configuration, warnings: [])
     }
     return nil
   }

@@ -30,7 +30,7 @@ public enum TokenizerFromSentencePiece {
   /// - Throws: `TokenizerError`, `FileError`
   public static func tokenizerFiles(
     _ path: String, configuration: JSONValue, modelType: String?
-  ) throws -> (tokenizer: JSONValue, configuration: JSONValue) {
+  ) throws -> RebuiltTokenizer {
     let file = try MappedFile(path: path)
     let model = try withExtendedLifetime(file) { try SentencePieceModel(file.bytes, file: path) }
     return try tokenizerFiles(model, configuration: configuration, modelType: modelType)
@@ -38,7 +38,7 @@ public enum TokenizerFromSentencePiece {
 
   static func tokenizerFiles(
     _ model: SentencePieceModel, configuration: JSONValue, modelType: String?
-  ) throws -> (tokenizer: JSONValue, configuration: JSONValue) {
+  ) throws -> RebuiltTokenizer {
     let name = SpecialTokens.tokenizerClass(configuration, modelType: modelType)
     let family = Family(tokenizerClass: name)
     var result = configuration.objectValue ?? JSONObject()
@@ -72,7 +72,7 @@ public enum TokenizerFromSentencePiece {
       }
       tokenizer = try plain(model, result)
     }
-    return (tokenizer, .object(result))
+    return RebuiltTokenizer(tokenizer: tokenizer, configuration: .object(result), warnings: [])
   }
 
   private static func setDefaults(_ configuration: inout JSONObject, _ defaults: [String: String]) {
