@@ -69,17 +69,20 @@ final class TextEncoder: @unchecked Sendable {
 
   private func normalize(_ text: Stretch, isStart: Bool) {
     if pipeline.normalizers.isEmpty { return findTokens(text, isStart: isStart) }
-    var normalized = TracedText(text)
+    // Where it counts whether a word starts the text, what normalizers take away before it counts as well.
+    let asksForStart = isStart && pipeline.dependsOnStart && text.origins == nil
+    let origins = asksForStart ? Self.origins(of: text.text) : []
+    var normalized = origins.withUnsafeBufferPointer {
+      TracedText(asksForStart ? Stretch(text: text.text, origins: $0.baseAddress) : text)
+    }
     for normalizer in pipeline.normalizers {
       if case .prepend = normalizer, continuing, isStart { continue }
       normalizer.apply(&normalized, table)
     }
-    var isStart = isStart
-    if case .strip(left: true, _)? = pipeline.normalizers.first, let first = text.text.first {
-      // Where white space went away, the text no longer starts where the given one did.
-      isStart = isStart && normalized.bytes.first == first
+    let isStart = isStart && normalized.origins.first?.start ?? 0 == 0
+    normalized.withStretch {
+      findTokens(Stretch(text: $0.text, origins: asksForStart ? nil : $0.origins), isStart: isStart)
     }
-    normalized.withStretch { findTokens($0, isStart: isStart) }
   }
 
   private func findTokens(_ text: Stretch, isStart: Bool) {

@@ -20,6 +20,12 @@ struct TokenizerPipeline: Sendable {
 
   func id(_ token: String) -> Int32? { addedIDs[Array(token.utf8)] ?? model.vocabulary.id(token) }
 
+  /// Whether the word that starts a text is treated as others are not, and it is not plain which one that is.
+  var dependsOnStart: Bool {
+    !normalizers.isEmpty
+      && preTokenizers.contains { if case .metaspace(_, .first, _) = $0 { true } else { false } }
+  }
+
   var hasSpecialTokens: Bool { !prefix.isEmpty || !suffix.isEmpty }
 
   /// One more than the greatest id.
