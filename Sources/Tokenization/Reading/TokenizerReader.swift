@@ -67,6 +67,16 @@ struct TokenizerReader {
         stripsRight: entry["rstrip"]?.boolValue ?? false, isSingleWord: entry["single_word"]?.boolValue ?? false)
       if isNormalized { normalized.append(token) } else { raw.append(token) }
     }
+    if case .unigram(let model) = pipeline.model {
+      // A list may hold a token twice; whether it is special goes by its text.
+      for id in 0..<Int32(model.vocabulary.count) {
+        if let text = model.vocabulary.text(id), let added = pipeline.addedIDs[Array(text)],
+          pipeline.specialIDs.contains(added)
+        {
+          pipeline.specialIDs.insert(id)
+        }
+      }
+    }
     pipeline.rawTokens = AddedTokenFinder(raw)
     pipeline.normalizedTokens = AddedTokenFinder(normalized)
   }
