@@ -21,7 +21,9 @@ struct CharsMap: Sendable {
     guard size % 4 == 0, size > 0, size <= bytes.count - 4 else { throw CharsMapError(reason: "its trie does not fit") }
     units = (0..<size / 4).map { word(4 + 4 * $0) }
     texts = Array(bytes[(4 + size)...])
-    guard String(validating: texts, as: UTF8.self) != nil else { throw CharsMapError(reason: "its texts are not UTF-8") }
+    guard String(validating: texts, as: UTF8.self) != nil else {
+      throw CharsMapError(reason: "its texts are not UTF-8")
+    }
     for byte in UInt8.min..<0x80 { ascii.append(withUnsafeBytes(of: byte) { find($0.bindMemory(to: UInt8.self)) }) }
   }
 

@@ -49,7 +49,8 @@ enum TokenizerJSON {
       ])
   }
 
-  static func unigram(_ tokens: [(text: String, score: Double)], unknownID: Int?, byteFallback: Bool = false) -> JSONValue
+  static func unigram(_ tokens: [(text: String, score: Double)], unknownID: Int?, byteFallback: Bool = false)
+    -> JSONValue
   {
     typed(
       "Unigram",
@@ -75,7 +76,8 @@ enum TokenizerJSON {
     steps.isEmpty ? .null : steps.count == 1 ? steps[0] : typed("Sequence", [(list, .array(steps))])
   }
 
-  static func byteLevel(addsPrefixSpace: Bool = false, trimsOffsets: Bool = true, usesPattern: Bool = true) -> JSONValue {
+  static func byteLevel(addsPrefixSpace: Bool = false, trimsOffsets: Bool = true, usesPattern: Bool = true) -> JSONValue
+  {
     typed(
       "ByteLevel",
       [

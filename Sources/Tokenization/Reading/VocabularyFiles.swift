@@ -97,10 +97,14 @@ enum VocabularyFiles {
       listed.insert(text)
       result.append(.object(token))
     }
+    // Special tokens that are not in the vocabulary get the ids behind.
+    var next = (ids.values.max() ?? -1) + 1
     for name in SpecialTokens.names {
-      guard let text = SpecialTokens.text(configuration[name]), let id = ids[text], listed.insert(text).inserted else {
+      guard let text = SpecialTokens.text(configuration[name]), !text.isEmpty, listed.insert(text).inserted else {
         continue
       }
+      let id = ids[text] ?? next
+      if id == next { next += 1 }
       result.append(
         TokenizerJSON.addedToken(
           text, id: id, isSpecial: true, stripsLeft: SpecialTokens.stripsLeft(configuration[name])))

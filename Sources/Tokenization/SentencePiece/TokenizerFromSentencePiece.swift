@@ -243,9 +243,18 @@ public enum TokenizerFromSentencePiece {
     }
     for key in SpecialTokens.names { if let name = special(configuration, key), !name.isEmpty { names.insert(name) } }
     let mask = special(configuration, "mask_token")
-    return tokens.enumerated().filter { names.contains($0.element) }.map { id, token in
+    // Special tokens that are no pieces get the ids behind.
+    let known = Set(tokens)
+    var missing: [String] = []
+    for key in SpecialTokens.names {
+      if let name = special(configuration, key), !name.isEmpty, !known.contains(name), !missing.contains(name) {
+        missing.append(name)
+      }
+    }
+    return (tokens + missing).enumerated().filter { names.contains($0.element) }.map { id, token in
       TokenizerJSON.addedToken(
-        token, id: id, isSpecial: true, stripsLeft: token == mask && SpecialTokens.stripsLeft(configuration["mask_token"]))
+        token, id: id, isSpecial: true,
+        stripsLeft: token == mask && SpecialTokens.stripsLeft(configuration["mask_token"]))
     }
   }
 

@@ -151,11 +151,14 @@ extension TemplateEvaluator {
       return .list(
         stride(from: 0, to: values.count, by: size).map { start in
           let part = Array(values[start..<min(start + size, values.count)])
-          let fill = arguments.count > 1 ? Array(repeating: arguments[1], count: min(size, 10_000) - min(part.count, 10_000)) : []
+          let fill =
+            arguments.count > 1
+            ? Array(repeating: arguments[1], count: min(size, 10_000) - min(part.count, 10_000)) : []
           return .list(part + fill)
         })
     case "wordcount":
-      return .integer(value.text.unicodeScalars.split { !$0.properties.isAlphabetic && $0.properties.numericType == nil }.count)
+      return .integer(
+        value.text.unicodeScalars.split { !$0.properties.isAlphabetic && $0.properties.numericType == nil }.count)
     case "attr": return value.member(arguments.first?.text ?? "")
     case "indent":
       let width = (keywords["width"] ?? arguments.first)?.double.map { Int(min(max($0, 0), 64)) } ?? 4

@@ -26,7 +26,8 @@ struct TemplateJSON {
         + entries.map { line(level + 1) + string($0.key) + separators.key + text($0.value, level: level + 1) }
         .joined(separator: separators.item) + line(level) + "}"
     case .string(let text): return string(text)
-    case .number(let number): return number.isNaN ? "NaN" : number.isInfinite ? number < 0 ? "-Infinity" : "Infinity" : "\(number)"
+    case .number(let number):
+      return number.isNaN ? "NaN" : number.isInfinite ? number < 0 ? "-Infinity" : "Infinity" : "\(number)"
     default: return value.serialized()
     }
   }
