@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Golden vectors of the formats: random blocks of every GGML type, and the floats that the gguf package makes of them.
+"""Golden vectors of the formats.
 
-Writes Tests/FormatsTests/Golden/ggml.gguf and ggml-expected.safetensors. Needs gguf, numpy, safetensors.
+- ggml.gguf, ggml-expected.safetensors: random blocks of every GGML type, and the floats that the gguf package makes of them
+- ggml-encoded.safetensors: random rows, and the blocks that the gguf package makes of them
+- split-0000N-of-00003.gguf: a model in three parts
+
+Writes into Tests/FormatsTests/Golden. Needs gguf, numpy, safetensors.
 """
 import pathlib
 
@@ -13,7 +17,8 @@ from safetensors.numpy import save_file
 GOLDEN = pathlib.Path(__file__).resolve().parents[2] / "Tests/FormatsTests/Golden"
 # Where the half-precision scales of a block lie: their exponents are kept small, so that no value is infinite.
 HALVES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q5_0: [0], Type.Q5_1: [0, 2], Type.Q4_K: [0, 2],
-          Type.Q5_K: [0, 2], Type.Q6_K: [208]}
+          Type.Q5_K: [0, 2], Type.Q6_K: [208], Type.Q2_K: [80, 82], Type.Q3_K: [108], Type.IQ4_NL: [0], Type.IQ4_XS: [0],
+          Type.TQ1_0: [52], Type.TQ2_0: [64], Type.MXFP4: [], Type.NVFP4: []}
 COLUMNS, ROWS = 512, 6
 
 
@@ -26,6 +31,41 @@ def blocks(kind, random):
         halves[1, 0] = 0
         data[:, :, offset:offset + 2] = halves[:, :, None].view(numpy.uint8)
     return data.reshape(ROWS, -1)
+
+
+def encoded(random):
+    """Rows as models have them, rows of zeros, of one sign, of ties, and what each encoder makes of them."""
+    rows = random.standard_normal((12, COLUMNS)).astype(numpy.float32) * 0.05
+    rows[1] = 0
+    rows[2] = numpy.abs(rows[2])
+    rows[3] = -numpy.abs(rows[3])
+    rows[4] = random.integers(-8, 9, COLUMNS) / 8
+    rows[5] *= 1e-6
+    rows[6, 7] = 30
+    rows[7] = random.integers(-127, 128, COLUMNS) / 2
+    rows[8, ::32] = 0.5
+    rows[8, 1::32] = -0.5
+    rows[9] *= 1000
+    found = {"rows": rows}
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+        found[kind.name] = numpy.ascontiguousarray(gguf.quantize(rows, kind)).view(numpy.uint8).reshape(len(rows), -1)
+    save_file(found, GOLDEN / "ggml-encoded.safetensors")
+
+
+def split():
+    for number in range(3):
+        writer = gguf.GGUFWriter(GOLDEN / f"split-{number + 1:05}-of-00003.gguf", "llama")
+        if number == 0:
+            writer.add_block_count(2)
+        writer.add_uint16("split.no", number)
+        writer.add_uint16("split.count", 3)
+        writer.add_int32("split.tensors.count", 4)
+        for name in (["a", "b"], [], ["c", "d"])[number]:
+            writer.add_tensor(name, numpy.full((2, 4), ord(name), numpy.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def main():
@@ -54,6 +94,8 @@ def main():
     writer.close()
     save_file({name: numpy.ascontiguousarray(value) for name, value in expected.items()},
               GOLDEN / "ggml-expected.safetensors")
+    encoded(random)
+    split()
 
 
 main()

@@ -161,7 +161,7 @@ extension GGMLType {
       for digit in 0..<(bytes == 4 ? 4 : 5) {
         for i in 0..<bytes {
           let rest = block[first + i] &* powers[digit]
-          out[start + digit * bytes + i] = d * Float(Int(rest) * 3 >> 8 - 1)
+          out[start + digit * bytes + i] = d * Float(((Int(rest) * 3) >> 8) - 1)
         }
       }
     }

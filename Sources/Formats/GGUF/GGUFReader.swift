@@ -27,11 +27,11 @@ struct GGUFReader {
   /// - Parameter most: what no real file reaches, so that a damaged one does not fill the memory
   mutating func count(_ place: String, smallest: Int, most: Int = .max) throws -> Int {
     let count: UInt64 = try read(place)
-    guard count <= UInt64(most) else {
-      throw GGUFError.badValue(file: file, place: place, reason: "\(count) is more than the \(most) that are allowed")
-    }
     guard count <= UInt64((bytes.count - position) / smallest) else {
       throw GGUFError.badValue(file: file, place: place, reason: "\(count) is more than the file can hold")
+    }
+    guard count <= UInt64(most) else {
+      throw GGUFError.badValue(file: file, place: place, reason: "\(count) is more than the \(most) that are allowed")
     }
     return Int(count)
   }
