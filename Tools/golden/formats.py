@@ -4,10 +4,21 @@
 - ggml.gguf, ggml-expected.safetensors: random blocks of every GGML type, and the floats that the gguf package makes of them
 - ggml-encoded.safetensors: random rows, and the blocks that the gguf package makes of them
 - split-0000N-of-00003.gguf: a model in three parts
+- peft.json: configurations as PEFT saves them
+- adapterhub.json: configurations of bottlenecks as the adapters package describes them
 
-Writes into Tests/FormatsTests/Golden. Needs gguf, numpy, safetensors.
+Writes into Tests/FormatsTests/Golden. Needs gguf, numpy, safetensors, peft. The adapters package wants another version
+of transformers, so only its file of configurations is used: `pip download adapters --no-deps`, unpack the wheel, and name
+its folder.
+
+usage: formats.py [FOLDER_OF_ADAPTERS]
 """
+import importlib.util
+import json
 import pathlib
+import sys
+import tempfile
+import types
 
 import gguf
 import numpy
@@ -68,6 +79,66 @@ def split():
         writer.close()
 
 
+def peft_configurations():
+    import peft
+
+    tasks = dict(task_type="CAUSAL_LM", base_model_name_or_path="base")
+    shape = dict(num_virtual_tokens=5, token_dim=64, num_layers=2, num_attention_heads=4, num_transformer_submodules=1)
+    made = {
+        "lora": peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"], **tasks),
+        "lora of all": peft.LoraConfig(
+            r=16, lora_alpha=32, lora_dropout=0.05, target_modules="all-linear", exclude_modules=["v_proj"],
+            use_rslora=True, use_dora=True, rank_pattern={"q_proj": 8, "^model.layers.0.k_proj": 2},
+            alpha_pattern={"q_proj": 2}, layers_to_transform=None, modules_to_save=["score"], bias="lora_only",
+            fan_in_fan_out=True, init_lora_weights="gaussian", trainable_token_indices=[1, 5], task_type="SEQ_CLS"),
+        "lora of layers": peft.LoraConfig(
+            r=2, lora_alpha=3, target_modules=["q_proj"], layers_to_transform=[0, 3], layers_pattern=["layers"],
+            init_lora_weights=False, trainable_token_indices={"embed_tokens": [7], "lm_head": [8]}),
+        "lora by pattern": peft.LoraConfig(r=1, target_modules=r".*\.(q|v)_proj", exclude_modules=r".*3.*"),
+        "ia3": peft.IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"], **tasks),
+        "prefix": peft.PrefixTuningConfig(prefix_projection=True, encoder_hidden_size=32, **shape, **tasks),
+        "prompt": peft.PromptTuningConfig(
+            prompt_tuning_init="TEXT", prompt_tuning_init_text="Answer:", tokenizer_name_or_path="base", **shape, **tasks),
+        "p": peft.PromptEncoderConfig(
+            encoder_reparameterization_type="LSTM", encoder_hidden_size=32, encoder_dropout=0.1, encoder_num_layers=1,
+            **shape, **tasks),
+    }
+    found = {}
+    for name, config in made.items():
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+            found[name] = json.loads((pathlib.Path(folder) / "adapter_config.json").read_text())
+            found[name].pop("peft_version")
+    (GOLDEN / "peft.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def adapterhub_configurations(folder):
+    for name in ("adapters", "adapters.configuration"):
+        sys.modules[name] = types.ModuleType(name)
+        sys.modules[name].__path__ = []
+    sys.modules["adapters.utils"] = types.ModuleType("adapters.utils")
+    sys.modules["adapters.utils"].resolve_adapter_config = None
+    path = pathlib.Path(folder) / "configuration/adapter_config.py"
+    spec = importlib.util.spec_from_file_location("adapters.configuration.adapter_config", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    made = {
+        "seq_bn": module.SeqBnConfig(),
+        "double_seq_bn": module.DoubleSeqBnConfig(reduction_factor=8),
+        "par_bn": module.ParBnConfig(),
+        "by layer": module.SeqBnConfig(reduction_factor={"0": 4, "default": 16}, leave_out=[1], dropout=0.1,
+                                       non_linearity="gelu", scaling="learned"),
+        "invertible": module.SeqBnInvConfig(),
+        "compacter": module.CompacterConfig(),
+        "prefix": module.PrefixTuningConfig(),
+    }
+    found = {name: {"model_type": "bert", "hidden_size": 64, "model_name": "base", "name": "task",
+                    "model_class": "BertAdapterModel", "config": config.to_dict(), "version": "adapters.1.3.0"}
+             for name, config in made.items()}
+    (GOLDEN / "adapterhub.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
 def main():
     GOLDEN.mkdir(exist_ok=True)
     random = numpy.random.default_rng(11)
@@ -96,6 +167,9 @@ def main():
               GOLDEN / "ggml-expected.safetensors")
     encoded(random)
     split()
+    peft_configurations()
+    if len(sys.argv) > 1:
+        adapterhub_configurations(sys.argv[1])
 
 
 main()

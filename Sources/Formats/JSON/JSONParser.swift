@@ -206,7 +206,8 @@ private struct JSONParser {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isWhole, let value = Int(text) { return .integer(value) }
-    guard let value = Double(text) else { throw failure("not a number") }
+    // Infinity could not be written again, and no computation wants it.
+    guard let value = Double(text), value.isFinite else { throw failure("a number beyond all bounds") }
     return .number(value)
   }
 
