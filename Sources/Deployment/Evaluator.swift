@@ -1,9 +1,9 @@
+import Data
 import Formats
 import Foundation
 import Kernels
 import Memory
 import Tokenization
-import Training
 import Transformer
 
 /// How well a model does on some data.
@@ -74,7 +74,7 @@ public struct Evaluator {
 
   /// Writes the logits after every token of `data` as one F32 tensor `logits`, `[tokens, vocabulary]`: for comparisons.
   public func dumpLogits(_ data: TrainingData, maximumLength: Int, to path: String) throws {
-    let vocabulary = loaded.model.configuration.vocabularySize
+    let vocabulary = loaded.model.description.vocabularySize
     let count = data.samples.reduce(0) { $0 + $1.tokens.count }
     let made = try loaded.makeWorkspace(
       tokens: maximumLength, positions: maximumLength, headRows: 64, purpose: .evaluation)
@@ -87,5 +87,12 @@ public struct Evaluator {
       }
     }
     try writer.finish()
+  }
+}
+
+extension Batch {
+  /// What the model takes.
+  var microBatch: MicroBatch {
+    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
   }
 }

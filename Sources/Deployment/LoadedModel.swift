@@ -1,50 +1,50 @@
-import Adapters
 import Formats
 import Foundation
 import Kernels
 import Memory
 import Tokenization
 import Transformer
+import Tuning
 import WeightStore
 
 /// A model with its tokenizer and, perhaps, an adapter, ready to be used but not trained.
 public final class LoadedModel {
-  public let model: CausalLanguageModel
+  public let model: LanguageModel
   public let tokenizer: Tokenizer
   public let pool: ThreadPool
   public let precision: Precision
   /// Tokens after which generation ends.
   public let stopTokens: Set<Int32>
-  private let adapterArena: Arena
-  private let adapters: LowRankAdapterSet?
+  /// Owns the memory of `method`.
+  private let arena: Arena?
+  private let method: (any TuningMethod)?
 
   /// - Parameters:
   ///   - directory: store or model folder
   ///   - adapter: PEFT folder
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
-    model = try CausalLanguageModel(store: try WeightStore.open(directory))
+    model = try LanguageModel(store: try WeightStore.open(directory))
     tokenizer = try Tokenizer.load(directory: directory)
     stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
-    adapterArena = try Arena()
-    if let adapter {
-      let set = try LowRankAdapterSet(
-        configuration: try LowRankConfiguration.load(from: adapter), model: model, trainingTokens: 0,
-        arena: adapterArena)
-      try adapterArena.commit()
-      try set.load(from: adapter)
-      set.attach(to: model)
-      adapters = set
-    } else {
-      adapters = nil
+    guard let adapter else {
+      (arena, method) = (nil, nil)
+      return
     }
+    let configuration = try AdapterFolder.configuration(of: adapter)
+    let (arena, method) = try Arena.filled { [model] in
+      try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
+    }
+    try method.load(from: adapter)
+    method.attach(to: model)
+    (self.arena, self.method) = (arena, method)
   }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
-  private static func stopTokens(model: CausalLanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
-    var ids = model.configuration.eosTokenIDs
+  private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
+    var ids = model.description.eosTokenIDs
     let path = "\(model.store.directory)/generation_config.json"
     if FileManager.default.fileExists(atPath: path), let end = try JSONValue.parse(contentsOf: path)["eos_token_id"] {
       ids += end.arrayValue?.compactMap(\.intValue) ?? end.intValue.map { [$0] } ?? []
@@ -61,16 +61,18 @@ public final class LoadedModel {
   func makeWorkspace(
     tokens: Int, positions: Int, headRows: Int, purpose: Workspace.Purpose, cacheCapacity: Int? = nil
   ) throws -> (workspace: Workspace, pass: Pass, cache: KeyValueCache?, arena: Arena) {
-    let arena = try Arena()
-    let engine = ComputeEngine(
-      precision: precision, pool: pool,
-      demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
-    let workspace = Workspace(
-      model: model, keptColumns: { [adapters] in adapters?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
-      positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
-      threadCount: pool.threadCount, arena: arena)
-    let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }
-    try arena.commit()
+    let (arena, made) = try Arena.filled { arena in
+      let engine = ComputeEngine(
+        precision: precision, pool: pool,
+        demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
+      let workspace = Workspace(
+        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
+        positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
+        threadCount: pool.threadCount, arena: arena)
+      let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }
+      return (engine, workspace, cache)
+    }
+    let (engine, workspace, cache) = made
     workspace.prepare()
     return (workspace, Pass(engine: engine), cache, arena)
   }

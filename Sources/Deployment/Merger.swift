@@ -1,11 +1,9 @@
-import Adapters
 import Formats
 import Foundation
 import Kernels
 import Memory
-import Tokenization
-import Training
 import Transformer
+import Tuning
 import WeightStore
 
 /// A merge that costs too much.
@@ -28,11 +26,12 @@ public struct Merger {
     progress: @escaping (Int, Int) throws -> Void
   ) throws -> QuantizationReport {
     let store = try WeightStore.open(modelDirectory)
-    let model = try CausalLanguageModel(store: store)
-    let arena = try Arena()
-    let set = try LowRankAdapterSet(
-      configuration: try LowRankConfiguration.load(from: directory), model: model, trainingTokens: 0, arena: arena)
-    try arena.commit()
+    let model = try LanguageModel(store: store)
+    let configuration = try LowRankConfiguration.load(from: directory)
+    let (arena, set) = try Arena.filled {
+      try LowRankMethod(configuration: configuration, model: model, trainingTokens: 0, arena: $0)
+    }
+    defer { withExtendedLifetime(arena) {} }
     try set.load(from: directory)
     let byName = Dictionary(uniqueKeysWithValues: set.adapters.map { ("\($0.location.name).weight", $0) })
     return try quantizer.write(

@@ -1,6 +1,6 @@
-import Adapters
 import Foundation
 import Kernels
+import Randomness
 
 /// How the next token is chosen.
 public struct SamplingOptions: Sendable {

@@ -19,16 +19,20 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
   public var dropout: Double
   public var targetModules: TargetModules
   public var useRSLoRA: Bool
+  /// Whether the base keeps weights transposed, as GPT-2 does.
+  public var fanInFanOut: Bool
   public var baseModel: String
 
   public init(
-    rank: Int, alpha: Double, dropout: Double, targetModules: TargetModules, useRSLoRA: Bool, baseModel: String
+    rank: Int, alpha: Double, dropout: Double, targetModules: TargetModules, useRSLoRA: Bool,
+    fanInFanOut: Bool = false, baseModel: String
   ) {
     self.rank = rank
     self.alpha = alpha
     self.dropout = dropout
     self.targetModules = targetModules
     self.useRSLoRA = useRSLoRA
+    self.fanInFanOut = fanInFanOut
     self.baseModel = baseModel
   }
 
@@ -42,7 +46,6 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     guard method == "LORA" else { throw refuse("peft_type is \(method), expected LORA") }
     if json["use_dora"]?.boolValue == true { throw refuse("use_dora is not supported") }
     if let bias = json["bias"]?.stringValue, bias != "none" { throw refuse("bias is \(bias), expected none") }
-    if json["fan_in_fan_out"]?.boolValue == true { throw refuse("fan_in_fan_out is not supported") }
     for key in [
       "modules_to_save", "layers_to_transform", "layers_pattern", "layer_replication", "target_parameters",
       "trainable_token_indices", "exclude_modules", "use_qalora", "use_bdlora", "lora_bias", "alora_invocation_tokens",
@@ -80,7 +83,8 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     }
     return PEFTAdapterConfig(
       rank: rank, alpha: alpha, dropout: dropout, targetModules: targets,
-      useRSLoRA: json["use_rslora"]?.boolValue ?? false, baseModel: json["base_model_name_or_path"]?.stringValue ?? "")
+      useRSLoRA: json["use_rslora"]?.boolValue ?? false, fanInFanOut: json["fan_in_fan_out"]?.boolValue ?? false,
+      baseModel: json["base_model_name_or_path"]?.stringValue ?? "")
   }
 
   public func write(to directory: String) throws {
@@ -94,7 +98,7 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
       ("auto_mapping", .null),
       ("base_model_name_or_path", .string(baseModel)),
       ("bias", .string("none")),
-      ("fan_in_fan_out", .bool(false)),
+      ("fan_in_fan_out", .bool(fanInFanOut)),
       ("inference_mode", .bool(true)),
       ("init_lora_weights", .bool(true)),
       ("lora_alpha", alpha == alpha.rounded() ? .integer(Int(alpha)) : .number(alpha)),

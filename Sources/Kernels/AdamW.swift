@@ -73,7 +73,7 @@ public struct AdamW: Sendable {
     _ elements: Range<Int>, _ parameters: Vector, _ gradients: Vector, first: UnsafeMutablePointer<Float>,
     second: UnsafeMutablePointer<Float>, step: Int, learningRate: Double
   ) {
-    VectorOperations.kernels.adamw(
+    KernelTables.float.pointee.adamw(
       elements.count, parameters.base + elements.lowerBound, gradients.base + elements.lowerBound, first, second,
       Float(learningRate), Float(beta1), Float(beta2), Float(epsilon), Float(weightDecay),
       Float(1 - pow(beta1, Double(step))), Float((1 - pow(beta2, Double(step))).squareRoot()))

@@ -87,7 +87,7 @@ public struct BlockwiseMoments: @unchecked Sendable {
   }
 
   /// Runs `body` for every block of every part, a part per task.
-  func forEachBlock(pool: ThreadPool, _ body: (_ block: Int, _ elements: Range<Int>, _ worker: Int) -> Void) {
+  func forEachBlock(pool: ThreadPool, _ body: @Sendable (_ block: Int, _ elements: Range<Int>, _ worker: Int) -> Void) {
     pool.run(parts.count) { task, worker in
       let part = parts[task]
       for index in 0..<part.blockCount { body(part.firstBlock + index, part.block(index), worker) }

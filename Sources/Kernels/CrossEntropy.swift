@@ -29,13 +29,13 @@ public enum CrossEntropy {
     precondition(labels.count == logits.rows && logits.columns == columns.count, "one label per row")
     precondition(logSumExp.count >= logits.rows && labelLogits.count >= logits.rows, "one sum per row")
     precondition(columns.lowerBound % blockColumns == 0, "slices begin at a block")
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     pool.run(logits.rows) { row, _ in
       let line = logits.base + row * logits.stride
       let label = Int(labels[row])
       if columns.contains(label) { labelLogits.base[row] = line[label - columns.lowerBound] }
       for first in stride(from: 0, to: logits.columns, by: blockColumns) {
-        let part = kernels.log_sum_exp(min(blockColumns, logits.columns - first), line + first)
+        let part = kernels.pointee.log_sum_exp(min(blockColumns, logits.columns - first), line + first)
         let sum = logSumExp.base[row]
         let isFirst = columns.lowerBound + first == 0
         logSumExp.base[row] = isFirst ? part : max(sum, part) + log1p(exp(-abs(sum - part)))
@@ -49,9 +49,9 @@ public enum CrossEntropy {
   public static func gradient(
     _ logits: Matrix, columns: Range<Int>, labels: [Int32], logSumExp: Vector, scale: Float, pool: ThreadPool
   ) -> [Element] {
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     pool.run(logits.rows) { row, _ in
-      _ = kernels.exp_shifted(logits.columns, logSumExp.base[row], scale, logits.base + row * logits.stride)
+      _ = kernels.pointee.exp_shifted(logits.columns, logSumExp.base[row], scale, logits.base + row * logits.stride)
     }
     return (0..<logits.rows).compactMap { row in
       let label = Int(labels[row])

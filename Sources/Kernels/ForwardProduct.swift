@@ -60,7 +60,7 @@ extension MatrixProduct {
   }
 
   /// One of several products of the same input.
-  public struct Output {
+  public struct Output: Sendable {
     let weight: StoredMatrix
     let rows: Range<Int>
     let y: Matrix
@@ -111,12 +111,13 @@ extension MatrixProduct {
           defer { tasks += division.count }
           return Part(output: output, forward: forward, division: division, firstTask: tasks)
         }
-        func place(_ task: Int) -> (part: Part, panels: Range<Int>, tokens: Range<Int>)? {
-          guard let part = parts.last(where: { $0.firstTask <= task }), task < tasks else { return nil }
+        let taskCount = tasks
+        @Sendable func place(_ task: Int) -> (part: Part, panels: Range<Int>, tokens: Range<Int>)? {
+          guard let part = parts.last(where: { $0.firstTask <= task }), task < taskCount else { return nil }
           let (panels, tokens) = part.division.part(task - part.firstTask)
           return (part, panels, tokens)
         }
-        pool.run(tasks, as: .integerProduct, inOrder: true) { task, worker in
+        pool.run(taskCount, as: .integerProduct, inOrder: true) { task, worker in
           guard let (part, range, tokens) = place(task) else { return }
           // What the thread takes next, if all tasks take the same time.
           let upcoming = place(task + pool.threadCount).map { next in
@@ -131,7 +132,7 @@ extension MatrixProduct {
   }
 
   /// A product's place in a loop over several.
-  private struct Part {
+  private struct Part: Sendable {
     let output: Output
     let forward: PanelForward
     let division: PanelDivision
@@ -151,7 +152,7 @@ extension MatrixProduct {
   ///   - body: is given a stretch, by the rows of `weight` that it comes from
   public static func forEachStretch(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>, length: Int, space: [Matrix], pool: ThreadPool,
-    scratch: [Scratch], _ body: (_ columns: Range<Int>, _ y: Matrix) -> Void
+    scratch: [Scratch], _ body: @Sendable (_ columns: Range<Int>, _ y: Matrix) -> Void
   ) {
     let slice = checked(rows, of: weight)
     precondition(
@@ -191,7 +192,7 @@ extension MatrixProduct {
   }
 
   /// What the tasks of a forward product have in common.
-  private struct PanelForward {
+  private struct PanelForward: Sendable {
     let x: QuantizedRows
     let rows: UncheckedPointer<el_rows>
     let weight: UncheckedPointer<el_matrix>

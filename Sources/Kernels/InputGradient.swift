@@ -43,7 +43,7 @@ extension MatrixProduct {
   }
 
   /// One of several products whose sum is an input gradient.
-  public struct Source {
+  public struct Source: Sendable {
     let dy: QuantizedRows
     let weight: StoredMatrix
     let rows: Range<Int>
@@ -124,7 +124,7 @@ extension MatrixProduct {
   }
 
   /// What the tasks of an input gradient have in common for one source.
-  private struct PanelGradient {
+  private struct PanelGradient: Sendable {
     let source: Source
     let rows: UncheckedPointer<el_rows>
     let weight: UncheckedPointer<el_matrix>

@@ -69,7 +69,6 @@ public struct InstructionSet: @unchecked Sendable {
 
 /// The tables of `InstructionSet.current` as bare addresses: what a loop touches is neither copied nor retained.
 enum KernelTables {
-  // The tables are constant data.
-  nonisolated(unsafe) static let float = InstructionSet.current.float
-  nonisolated(unsafe) static let int8 = InstructionSet.current.int8
+  static let float = UncheckedPointer(InstructionSet.current.float)
+  static let int8 = UncheckedPointer(InstructionSet.current.int8)
 }

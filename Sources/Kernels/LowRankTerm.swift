@@ -2,7 +2,7 @@ import CKernels
 
 /// A product of low rank that joins a frozen one: `y += scale * p w`, under a dropout mask if there is one. It is added
 /// tile by tile, while the frozen product has the output in cache.
-public struct LowRankTerm {
+public struct LowRankTerm: Sendable {
   public let p: Matrix  // [tokens, rank]
   public let w: Matrix  // [rank, columns]
   public let scale: Float
@@ -25,9 +25,9 @@ public struct LowRankTerm {
 
   /// `tile (+)= scale * p w`, for the part of the term that `tile` is.
   func add(rows: Range<Int>, columns: Range<Int>, to tile: Matrix, accumulate: Bool) {
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     guard let mask else {
-      kernels.gemm(
+      kernels.pointee.gemm(
         rows.count, columns.count, w.rows, scale, p.base + rows.lowerBound * p.stride, p.stride, 1,
         w.base + columns.lowerBound, w.stride, accumulate ? 1 : 0, tile.base, tile.stride)
       return
@@ -38,7 +38,7 @@ public struct LowRankTerm {
         let width = min(Self.maskedColumns, columns.upperBound - column)
         for row in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.maskedRows) {
           let count = min(Self.maskedRows, rows.upperBound - row)
-          kernels.gemm(
+          kernels.pointee.gemm(
             count, width, w.rows, scale, p.base + row * p.stride, p.stride, 1, w.base + column, w.stride, 0, part, width
           )
           for line in 0..<count {
@@ -46,7 +46,7 @@ public struct LowRankTerm {
             let values = part + line * width
             mask.apply(
               row: row + line, column: column, of: w.columns, to: values, count: width, into: accumulate ? values : y)
-            if accumulate { kernels.add_scaled(width, 1, values, y) }
+            if accumulate { kernels.pointee.add_scaled(width, 1, values, y) }
           }
         }
       }

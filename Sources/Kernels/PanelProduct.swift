@@ -74,4 +74,5 @@ struct PanelProduct {
 struct UncheckedPointer<T>: @unchecked Sendable {
   let pointer: UnsafePointer<T>
   init(_ pointer: UnsafePointer<T>) { self.pointer = pointer }
+  var pointee: T { @inline(__always) get { pointer.pointee } }
 }

@@ -158,8 +158,8 @@ public struct QuantizedRows: @unchecked Sendable {
       exactColumns: take(x.rows * exactCount * 4, Int32.self))
     if exactCount > 0 {
       let lineBytes = Lines.byteCount(columns: x.columns)
-      let lines = take(lineCount(threadCount: pool.threadCount) * lineBytes, UInt8.self)
-      result.quantizeInput(x, pool: pool) { Lines(UnsafeMutableRawPointer(lines + $0 * lineBytes), columns: x.columns) }
+      let lines = Scratch(address, byteCount: lineCount(threadCount: pool.threadCount) * lineBytes)
+      result.quantizeInput(x, pool: pool) { Lines(lines.base + $0 * lineBytes, columns: x.columns) }
     } else {
       result.quantizeRows(of: x, pool: pool)
     }
@@ -212,7 +212,7 @@ public struct QuantizedRows: @unchecked Sendable {
 
   /// A group at a time, which stays in cache from its sums to its codes; or all groups together, by columns and then by
   /// rows, where the threads would not have as much to do each and there are rows for all of them.
-  private func quantizeInput(_ x: Matrix, pool: ThreadPool, lines: (Int) -> Lines) {
+  private func quantizeInput(_ x: Matrix, pool: ThreadPool, lines: @Sendable (Int) -> Lines) {
     let threads = pool.threadCount
     if groups.count >= 2 * threads || groups.count % threads == 0 || rows < threads * Self.tileRows {
       pool.run(groups.count, as: .quantize) { task, worker in

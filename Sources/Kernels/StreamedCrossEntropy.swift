@@ -7,7 +7,7 @@ import Glibc
 ///
 /// The gradient of a logit is its probability, less one at the label. The labels' elements are far larger than the others of
 /// their row, so they are computed apart, and zero among the codes.
-public struct StreamedCrossEntropy {
+public struct StreamedCrossEntropy: Sendable {
   /// Columns of a stretch: their logits fit the second-level cache, and sums are made stretch by stretch, so they do not
   /// depend on the slices.
   public static let stretch = 256
@@ -18,7 +18,7 @@ public struct StreamedCrossEntropy {
   private let codes: Scratch?
 
   /// The softmax of some rows, as far as it is known.
-  public struct Sums {
+  public struct Sums: Sendable {
     let largest: Vector  // [rows]: the largest logit so far
     let total: Vector  // [rows]: sum of the exponentials of what logits are less than it
     let labelLogits: Vector  // [rows]
@@ -77,7 +77,7 @@ public struct StreamedCrossEntropy {
     _ x: QuantizedRows, _ weight: StoredMatrix, columns: Range<Int>, from start: Int, labels: [Int32], softmax: Sums,
     into gradient: QuantizedRows?, dither: UInt32, pool: ThreadPool, scratch: [Scratch]
   ) {
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     MatrixProduct.forEachStretch(
       x, weight, rows: columns, length: Self.stretch, space: logits, pool: pool, scratch: scratch
     ) { part, y in
@@ -87,7 +87,7 @@ public struct StreamedCrossEntropy {
         let label = Int(labels[row])
         let isHere = part.contains(label)
         if isHere { softmax.labelLogits.base[row] = line[label - part.lowerBound] }
-        sums.row(row).base[index] = kernels.exp_from_largest(part.count, line, largest.row(row).base + index)
+        sums.row(row).base[index] = kernels.pointee.exp_from_largest(part.count, line, largest.row(row).base + index)
         guard let gradient else { continue }
         if isHere { line[label - part.lowerBound] = 0 }
         gradient.put(line, count: part.count, row: row, first: part.lowerBound - start, dither: dither)
@@ -126,13 +126,13 @@ public struct StreamedCrossEntropy {
     _ gradient: QuantizedRows, columns: Range<Int>, from start: Int, labels: [Int32], softmax: Sums, scale: Float,
     pool: ThreadPool
   ) -> [CrossEntropy.Element] {
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     let stretches = stretches(columns, from: start)
     let blocks = Self.stretch / gradient.block
     let last = (columns.upperBound - start + gradient.block - 1) / gradient.block
     VectorOperations.forEachRow(gradient.rows, pool: pool) { row in
       let factors = largest.row(row).base
-      _ = kernels.exp_shifted(stretches.count, softmax.logSumExp(row), scale, factors + stretches.lowerBound)
+      _ = kernels.pointee.exp_shifted(stretches.count, softmax.logSumExp(row), scale, factors + stretches.lowerBound)
       let scales = gradient.scales(row)
       for index in stretches {
         for block in index * blocks..<min((index + 1) * blocks, last) { scales[block] *= factors[index] }

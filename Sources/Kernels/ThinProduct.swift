@@ -9,20 +9,21 @@ public enum ThinProduct {
   private static let tileColumns = 128
 
   /// Runs `body` for every tile of tokens.
-  static func forEachTile(_ tokens: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
+  static func forEachTile(_ tokens: Int, pool: ThreadPool, _ body: @Sendable (Range<Int>) -> Void) {
     forEachTile(tokens, of: tileTokens, pool: pool, body)
   }
 
-  private static func forEachTile(_ count: Int, of tile: Int, pool: ThreadPool, _ body: (Range<Int>) -> Void) {
+  private static func forEachTile(_ count: Int, of tile: Int, pool: ThreadPool, _ body: @Sendable (Range<Int>) -> Void)
+  {
     pool.run((count + tile - 1) / tile, as: .adapter) { task, _ in body(task * tile..<min((task + 1) * tile, count)) }
   }
 
   /// `p = scale * x wᵀ`; `x`: `[tokens, n]`, `w`: `[rank, n]`, `p`: `[tokens, rank]`.
   public static func project(_ x: Matrix, _ w: Matrix, scale: Float = 1, into p: Matrix, pool: ThreadPool) {
     precondition(x.columns == w.columns && p.columns == w.rows && p.rows == x.rows, "shapes of a projection")
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     forEachTile(x.rows, pool: pool) { rows in
-      kernels.gemm_rows(
+      kernels.pointee.gemm_rows(
         rows.count, w.rows, x.columns, scale, x.base + rows.lowerBound * x.stride, x.stride, w.base, w.stride, 0,
         p.base + rows.lowerBound * p.stride, p.stride)
     }
@@ -36,10 +37,10 @@ public enum ThinProduct {
     _ p: Matrix, _ x: Matrix, scale: Float = 1, addingTo dw: Matrix, rowLength: Int = .max, pool: ThreadPool
   ) {
     precondition(p.rows == x.rows && dw.rows == p.columns && dw.columns == x.columns, "shapes of a weight gradient")
-    let kernels = VectorOperations.kernels
+    let kernels = KernelTables.float
     forEachTile(x.columns, of: tileColumns, pool: pool) { columns in
       QuantizedRows.forEachGroup(rows: x.rows, rowsPerSequence: rowLength) { rows in
-        kernels.gemm_transposed(
+        kernels.pointee.gemm_transposed(
           p.columns, columns.count, rows.count, scale, p.base + rows.lowerBound * p.stride, p.stride,
           x.base + rows.lowerBound * x.stride + columns.lowerBound, x.stride, dw.base + columns.lowerBound, dw.stride)
       }

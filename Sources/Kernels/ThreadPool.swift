@@ -9,7 +9,12 @@ import Synchronization
 /// and no sum may depend on it: results are the same at any thread count.
 public final class ThreadPool: Sendable {
   /// What one loop is: runs task `task` on worker `worker` (`0 ..< threadCount`).
-  public typealias Body = (_ task: Int, _ worker: Int) -> Void
+  ///
+  /// The compiler checks that a body shares no variable with other tasks. It does not see through views of memory, `Matrix`,
+  /// `Vector`, `Scratch` and what is made of them: of those a task writes a part that follows from its number, which no
+  /// other task of the loop reads or writes, or memory of its worker, which has one task at a time. Everything that was
+  /// written before the loop is seen by its tasks, and what they wrote by whoever comes after it.
+  public typealias Body = @Sendable (_ task: Int, _ worker: Int) -> Void
 
   public let threadCount: Int
   /// What the threads are doing.

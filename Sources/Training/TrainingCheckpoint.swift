@@ -1,8 +1,9 @@
-import Adapters
 import CZlib
 import Formats
 import Foundation
 import Kernels
+import Planning
+import Tuning
 
 /// A checkpoint that cannot be used.
 public struct CheckpointError: Error, CustomStringConvertible {
@@ -30,11 +31,11 @@ public struct TrainingCheckpoint {
   ) throws {
     let output = try AtomicOutput(path: "\(directory)/checkpoint-\(step)", force: true)
     try output.createDirectory()
-    try memory.adapters.save(to: output.temporaryPath, baseModel: baseModel)
+    try memory.method.save(to: output.temporaryPath, baseModel: baseModel)
     let writer = try SafetensorsWriter(
       path: "\(output.temporaryPath)/\(momentsName)",
       headerByteCount: SafetensorsWriter.headerByteCount(tensors: 5, longestName: AdamWMoments.longestName))
-    let parameters = memory.adapters.parameters
+    let parameters = memory.method.trainables.parameters
     try writer.begin(.init(name: parametersName, elementType: .f32, shape: [parameters.count]))
     try parameters.withBytes { try writer.append($0) }
     try memory.moments.write(to: writer)
@@ -85,10 +86,10 @@ public struct TrainingCheckpoint {
   /// - Returns: the form of the checkpoint's moments; if it is not the memory's, they were converted
   public func restore(into memory: TrainingMemory) throws -> MomentFormat {
     let file = try SafetensorsFile(path: "\(path)/\(Self.momentsName)")
-    let parameters = memory.adapters.parameters
+    let parameters = memory.method.trainables.parameters
     let tensor = try file.state(Self.parametersName, .f32, count: parameters.count)
     parameters.withMutableElements { tensor.copyFloats(range: 0..<parameters.count, into: $0) }
-    return try memory.moments.read(file, parts: memory.adapters.matrixCounts)
+    return try memory.moments.read(file, parts: memory.method.trainables.counts)
   }
 
   /// Removes all but the newest `limit` checkpoints.
@@ -105,13 +106,6 @@ public struct TrainingCheckpoint {
     return withExtendedLifetime(file) {
       UInt32(
         truncatingIfNeeded: crc32_z(0, file.bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), file.byteCount))
-    }
-  }
-
-  /// CRC-32 of a list of tokens, for fingerprints.
-  static func checksum(_ tokens: [Int32]) -> UInt32 {
-    tokens.withUnsafeBytes {
-      UInt32(truncatingIfNeeded: crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count))
     }
   }
 }

@@ -1,9 +1,10 @@
-import Adapters
 import Formats
 import Foundation
 import Kernels
 import Memory
+import Planning
 import Transformer
+import Tuning
 
 /// One option of a command: the flag without its dashes, what it takes, and what it does.
 public struct OptionDeclaration: Sendable {
@@ -24,12 +25,6 @@ public struct OptionDeclaration: Sendable {
     self.help = help
     self.isList = isList
   }
-}
-
-/// A value that an option does not take.
-public struct OptionError: Error, CustomStringConvertible {
-  public let description: String
-  public init(_ description: String) { self.description = description }
 }
 
 /// Everything that `train` and `plan` can be told; names and defaults are Hugging Face's where it has them.
@@ -86,7 +81,9 @@ public struct TrainingOptions: Sendable {
     .init("rank", "N", default: "8", "rank of the adapters"),
     .init("alpha", "X", default: "16", "the adapters' share is scaled by alpha / rank"),
     .init("dropout", "P", default: "0", "dropout on the adapters' input"),
-    .init("target-modules", "NAMES", default: "q_proj,v_proj", "names, all-linear, or a regular expression"),
+    .init(
+      "target-modules", "NAMES",
+      "names, all-linear, or a regular expression (default: PEFT's for the model's family, such as q_proj,v_proj)"),
     .init("use-rslora", nil, "scale by alpha / sqrt(rank)"),
     .init("init-adapter", "DIR", "start from this adapter; its rank, alpha and targets are used"),
     .init("learning-rate", "X", default: "2e-4", "peak learning rate"),
@@ -165,7 +162,7 @@ public struct TrainingOptions: Sendable {
     adapter = LowRankConfiguration(
       rank: try required(number("rank", Int.self, 1, 1024)), alpha: try required(number("alpha", Double.self, 0, 1e6)),
       dropout: try required(number("dropout", Double.self, 0, 0.95)),
-      targetModules: TargetModules(text("target-modules") ?? ""), useRSLoRA: flag("use-rslora"))
+      targetModules: text("target-modules").map { TargetModules($0) } ?? .familyDefault, useRSLoRA: flag("use-rslora"))
     initialAdapter = text("init-adapter")
     learningRate = try required(number("learning-rate", Double.self, 0, 10))
     schedule = try kind("lr-scheduler", LearningRateSchedule.Kind.self)

@@ -1,10 +1,12 @@
-import Adapters
+import Data
 import Formats
 import Foundation
 import Kernels
 import Memory
+import Planning
 import Tokenization
 import Transformer
+import Tuning
 import WeightStore
 
 /// What a run says while it goes on.
@@ -29,8 +31,8 @@ public final class TrainingRun {
 
   private let options: TrainingOptions
   private let observer: any TrainingObserver
-  private let model: CausalLanguageModel
-  private let adapter: LowRankConfiguration
+  private let model: LanguageModel
+  private let tuning: any TuningConfiguration
   private let data: BatchPlan
   private let evaluation: BatchPlan?
   private let fingerprint: String
@@ -46,19 +48,21 @@ public final class TrainingRun {
     self.options = options
     self.observer = observer
     let store = try WeightStore.open(modelDirectory)
-    model = try CausalLanguageModel(store: store)
-    let length = min(options.maximumLength, model.configuration.maximumPositions)
+    model = try LanguageModel(store: store)
+    let length = min(options.maximumLength, model.description.maximumPositions)
     let (train, held) = try Self.read(
       files, options: options,
       DataReader(
         tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
         trainOnPrompt: options.trainOnPrompt, skipBadLines: options.skipBadLines,
-        vocabularySize: model.configuration.vocabularySize))
+        vocabularySize: model.description.vocabularySize))
     if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
     if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
     data = BatchPlan(train, maximumLength: length, seed: options.seed, shuffles: options.shuffles)
     evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.seed, shuffles: false) }
-    adapter = try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
+    let tuning: any TuningConfiguration =
+      try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
+    self.tuning = tuning
     fingerprint = options.fingerprint + " data=" + train.fingerprint
     let rowsPerStep = options.microBatchSize * options.accumulationSteps
     var wishes = options.wishes
@@ -66,10 +70,10 @@ public final class TrainingRun {
     if options.precision == .f32 { try ReferenceProduct.prepare() }
     let pool = ThreadPool(threadCount: options.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
-    let (model, adapter) = (model, adapter)
+    let model = model
     func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
       try TrainingPlanner(
-        model: model, adapter: adapter, precision: options.precision, pool: pool, rowsPerStep: rowsPerStep,
+        model: model, tuning: tuning, precision: options.precision, pool: pool, rowsPerStep: rowsPerStep,
         microBatchSize: options.microBatchSize, rowLength: rowLength,
         processByteCount: ProcessMemory.residentBytes + room,
         pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.spillDirectory, speed: speed, wishes: wishes
@@ -83,8 +87,7 @@ public final class TrainingRun {
     // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
     if let budget = options.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
     let layerInputs =
-      model.configuration.layerCount * rowsPerStep * rowLength * model.configuration.hiddenSize
-      * MemoryLayout<Float>.stride
+      model.layers.count * rowsPerStep * rowLength * model.description.hiddenSize * MemoryLayout<Float>.stride
     let needed = store.byteCount + layerInputs + (options.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
       model, precision: options.precision, spillDirectory: options.spillDirectory,
@@ -92,11 +95,12 @@ public final class TrainingRun {
     dropWhatIsRead()
     planner = try makePlanner(speed)
     if let budget = options.maximumMemory {
-      (plan, memory) = try planner.plan(budget: budget)
+      plan = try planner.plan(budget: budget)
     } else {
-      (plan, memory) = try planner.plan(
+      plan = try planner.plan(
         available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
     }
+    memory = try planner.memory(of: plan)
   }
 
   /// Data to train on and, perhaps, to evaluate on.
@@ -121,10 +125,10 @@ public final class TrainingRun {
     var budget = Self.wholeMegabytes(try planner.least() + (1 << 20) - 1)
     var plans: [TrainingPlan] = []
     while budget < most, plans.count < 8 {
-      plans.append(try planner.plan(budget: budget).plan)
+      plans.append(try planner.plan(budget: budget))
       budget = Self.wholeMegabytes(max(budget * 3 / 2, budget + (16 << 20)))
     }
-    return plans + [try planner.plan(budget: most).plan]
+    return plans + [try planner.plan(budget: most)]
   }
 
   private static func wholeMegabytes(_ byteCount: Int) -> Int { byteCount / (1 << 20) * (1 << 20) }
@@ -137,15 +141,15 @@ public final class TrainingRun {
     try options.checkOutput()
     try memory.begin(with: model)
     if let directory = options.initialAdapter {
-      try memory.adapters.load(from: directory)
+      try memory.method.load(from: directory)
     } else {
-      memory.adapters.initialize(seed: options.seed)
+      memory.method.initialize(seed: options.seed)
     }
-    let trainer = Trainer(
+    let session = TrainingSession(
       model: model, memory: memory, optimizer: AdamW(weightDecay: options.weightDecay),
       maximumGradientNorm: options.maximumGradientNorm, seed: options.seed)
     if let file = options.gradientFile {
-      return try dumpGradients(to: file, trainer: trainer)
+      return try dumpGradients(to: file, session: session)
     }
     do {
       try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
@@ -170,7 +174,7 @@ public final class TrainingRun {
     while step < steps, stopSignal() == nil {
       let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let readBefore = ProcessMemory.storageBytesRead
-      let report = try trainer.step(batches, step: step, learningRate: schedule.rate(at: step))
+      let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
       try metrics.append(
@@ -179,7 +183,7 @@ public final class TrainingRun {
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
       if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
-        evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
+        evaluationLoss = try evaluate(session, step: step, metrics: metrics)
       }
       if options.saveSteps > 0, step % options.saveSteps == 0, step < steps { try checkpoint(step) }
       if watch.takeWarning() {
@@ -194,7 +198,7 @@ public final class TrainingRun {
       }
     }
     if options.evaluationSteps == 0, evaluation != nil, stopSignal() == nil {
-      evaluationLoss = try evaluate(trainer, step: step, metrics: metrics)
+      evaluationLoss = try evaluate(session, step: step, metrics: metrics)
     }
     let signalNumber = step < steps ? stopSignal() : nil
     if signalNumber != nil {
@@ -216,9 +220,9 @@ public final class TrainingRun {
     return MemoryKind.allCases.compactMap { kind in kinds[kind].map { (kind, $0) } }
   }
 
-  private func evaluate(_ trainer: Trainer, step: Int, metrics: MetricsWriter) throws -> Double? {
+  private func evaluate(_ session: TrainingSession, step: Int, metrics: MetricsWriter) throws -> Double? {
     guard let evaluation else { return nil }
-    let loss = try trainer.evaluate(evaluation.all(microBatchSize: plan.strategy.microBatchSize)).loss
+    let loss = try session.evaluate(evaluation.all(microBatchSize: plan.strategy.microBatchSize)).loss
     try metrics.append(step: step, evaluationLoss: loss)
     observer.evaluated(step: step, loss: loss)
     return loss
@@ -260,7 +264,7 @@ public final class TrainingRun {
   private func saveAdapter() throws {
     let staging = try AtomicOutput(path: "\(options.output)/.adapter", force: true)
     try staging.createDirectory()
-    try memory.adapters.save(to: staging.temporaryPath, baseModel: model.store.directory)
+    try memory.method.save(to: staging.temporaryPath, baseModel: model.store.directory)
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
       guard rename("\(staging.temporaryPath)/\(name)", "\(options.output)/\(name)") == 0 else {
         throw FileError.cannotWrite(file: "\(options.output)/\(name)", reason: String(cString: strerror(errno)))
@@ -293,12 +297,12 @@ public final class TrainingRun {
     return summary
   }
 
-  private func dumpGradients(to path: String, trainer: Trainer) throws -> Outcome {
+  private func dumpGradients(to path: String, session: TrainingSession) throws -> Outcome {
     let batches = data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
-    let loss = try trainer.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
+    let loss = try session.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
     let output = try AtomicOutput(path: path, force: options.force)
-    try LowRankAdapterSet.write(memory.adapters.namedGradients, to: output.temporaryPath)
+    try session.trainables.writeGradients(to: output.temporaryPath)
     try output.commit()
     return Outcome(
       summary: .object(JSONObject([("loss", .number(loss)), ("gradients", .string(path))])), signalNumber: nil)

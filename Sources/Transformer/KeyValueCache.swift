@@ -3,25 +3,40 @@ import Memory
 
 /// Keys and values of the tokens that generation has seen.
 public final class KeyValueCache {
-  /// The cache of one layer.
+  /// The cache of one layer; where a window hides older tokens, their places are taken by new ones.
   final class Layer {
-    private let keyStorage: Matrix  // [capacity, key-value heads * head size]
+    private let keyStorage: Matrix  // [places, key-value heads * head size]
     private let valueStorage: Matrix
+    /// Tokens that were seen.
     private(set) var length = 0
 
-    fileprivate init(index: Int, capacity: Int, width: Int, arena: Arena) {
-      keyStorage = arena.matrix("keys of layer \(index)", kind: .attention, rows: capacity, columns: width)
-      valueStorage = arena.matrix("values of layer \(index)", kind: .attention, rows: capacity, columns: width)
+    fileprivate init(_ attention: AttentionBlock, index: Int, capacity: Int, arena: Arena) {
+      let width = attention.shape.keyValueHeadCount * attention.shape.headSize
+      let places = min(capacity, attention.visibility.window ?? capacity)
+      keyStorage = arena.matrix("keys of layer \(index)", kind: .attention, rows: places, columns: width)
+      valueStorage = arena.matrix("values of layer \(index)", kind: .attention, rows: places, columns: width)
     }
 
-    var keys: Matrix { keyStorage.rows(0..<length) }
-    var values: Matrix { valueStorage.rows(0..<length) }
+    /// What the last token sees, in any order.
+    var keys: Matrix { keyStorage.rows(0..<min(length, keyStorage.rows)) }
+    var values: Matrix { valueStorage.rows(0..<min(length, valueStorage.rows)) }
 
-    func append(key: Matrix, value: Matrix, pool: ThreadPool) {
-      let range = length..<length + key.rows
-      VectorOperations.copy(key, into: keyStorage.rows(range), pool: pool)
-      VectorOperations.copy(value, into: valueStorage.rows(range), pool: pool)
-      length = range.upperBound
+    func append(key: HeadMatrix, value: HeadMatrix, pool: ThreadPool) {
+      let places = keyStorage.rows
+      // Of more tokens than there are places the last ones.
+      var first = max(0, key.rows - places)
+      length += first
+      while first < key.rows {
+        let place = length % places
+        let count = min(key.rows - first, places - place)
+        for (from, to) in [(key, keyStorage), (value, valueStorage)] {
+          VectorOperations.copy(
+            from.rows(first..<first + count), into: HeadMatrix(to.rows(place..<place + count), size: from.size),
+            pool: pool)
+        }
+        first += count
+        length += count
+      }
     }
 
     func removeAll() { length = 0 }
@@ -31,12 +46,10 @@ public final class KeyValueCache {
   let layers: [Layer]
 
   /// - Parameter capacity: positions that fit
-  public init(model: CausalLanguageModel, capacity: Int, arena: Arena) {
-    let configuration = model.configuration
+  public init(model: LanguageModel, capacity: Int, arena: Arena) {
     self.capacity = capacity
-    layers = model.layers.indices.map {
-      Layer(
-        index: $0, capacity: capacity, width: configuration.keyValueHeadCount * configuration.headSize, arena: arena)
+    layers = model.layers.enumerated().map {
+      Layer($1.attention, index: $0, capacity: capacity, arena: arena)
     }
   }
 

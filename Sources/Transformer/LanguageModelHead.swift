@@ -1,3 +1,4 @@
+import Architectures
 import Kernels
 import Memory
 
@@ -11,11 +12,10 @@ import Memory
 ///
 /// Source of the slices: Wijmans et al. 2024, arXiv 2411.09009.
 public struct LanguageModelHead {
-  let norm: RMSNorm
-  let weight: StoredMatrix  // [vocabulary, hidden]; the embedding itself where the two are tied
-
-  /// Label of a token that carries no loss.
-  public static let ignoredLabel: Int32 = -100
+  let norm: Norm?
+  /// From the hidden size to the weight's columns, where they differ.
+  let projection: Linear?
+  let weight: StoredMatrix  // [vocabulary, columns]; the embedding itself where the two are tied
 
   /// Tokens that share outlier columns. Chunks are multiples of it, so their size changes nothing.
   public static let groupRows = 16
@@ -24,7 +24,10 @@ public struct LanguageModelHead {
   struct Buffers {
     let hidden: Matrix  // [rows, hidden]
     let normed: Matrix  // [rows, hidden]
-    let inverseRMS: Vector  // [rows]
+    let statistics: NormStatistics?  // [rows]
+    let projected: Matrix  // [rows, columns of the weight]; empty without a projection
+    let projectionKept: Matrix  // what its adapter keeps
+    let projectionGradient: Matrix  // [rows, hidden]; empty without a projection or a way back
     /// Columns of the whole vocabulary or of a slice of it, which are computed before any is computed again.
     let columns: Int
     let logits: Matrix  // [rows, columns]; empty where nobody reads them
@@ -32,26 +35,33 @@ public struct LanguageModelHead {
     let logSumExp: Vector  // [rows of a wave]
     let labelLogits: Vector  // [rows of a wave]
     let softmax: StreamedCrossEntropy.Sums  // of the rows of a wave, where logits are streamed
-    let normedGradient: Matrix  // [rows of a wave, hidden]
-    let exactShare: Matrix  // [rows of a wave, hidden]: what the labels' elements add to the gradient
-    let weightRow: Vector  // [hidden]
+    let normedGradient: Matrix  // [rows of a wave, columns of the weight]
+    let exactShare: Matrix  // [rows of a wave, columns of the weight]: what the labels' elements add to the gradient
+    let weightRow: Vector  // [columns of the weight]
 
     /// - Parameters:
     ///   - rows: of a chunk
     ///   - waveRows: of all chunks that are computed with a slice before the next one
-    ///   - weight: the head's
     ///   - keepsLogits: whether they are kept, for those who read them or for products in floats
     ///   - streamingThreads: for products in 8 bits, the number of threads; 0 where no loss is computed with those
+    ///   - keptColumns: floats per token that the projection's adapter keeps
     ///   - shared: two matrices, `[any, hidden]`, that nobody needs while the head computes; `nil` without gradients
     init(
-      rows: Int, waveRows: Int, columns: Int, weight: StoredMatrix, keepsLogits: Bool, streamingThreads: Int,
-      shared: (Matrix, Matrix)?, arena: Arena
+      rows: Int, waveRows: Int, columns: Int, head: LanguageModelHead, keepsLogits: Bool, streamingThreads: Int,
+      keptColumns: Int, shared: (Matrix, Matrix)?, arena: Arena
     ) {
-      let hiddenSize = weight.columns
+      let weight = head.weight
+      let hiddenSize = head.projection?.location.shape.in ?? weight.columns
       self.columns = columns
       hidden = arena.matrix("head input", kind: .head, rows: rows, columns: hiddenSize)
       normed = arena.matrix("head input, normalised", kind: .head, rows: rows, columns: hiddenSize)
-      inverseRMS = arena.vector("head inverse RMS", kind: .head, count: rows)
+      statistics = head.norm?.reserve("head", in: Room(arena, kind: .head), tokens: rows)
+      let projectedRows = head.projection == nil ? 0 : rows
+      projected = arena.matrix("head input, projected", kind: .head, rows: projectedRows, columns: weight.columns)
+      projectionKept = arena.matrix(
+        "adapter of the head's projection", kind: .head, rows: projectedRows, columns: keptColumns)
+      projectionGradient = arena.matrix(
+        "gradient of the head's projection", kind: .head, rows: shared == nil ? 0 : projectedRows, columns: hiddenSize)
       logits = arena.matrix("logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns)
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
@@ -65,13 +75,13 @@ public struct LanguageModelHead {
           rows: rows, columns: columns, weight: weight, threadCount: streamingThreads, hasGradient: shared != nil,
           arena: arena)
       func gradient(_ matrix: Matrix?) -> Matrix {
-        if let matrix, matrix.rows >= waveRows { return matrix }
+        if let matrix, matrix.rows >= waveRows, matrix.columns == weight.columns { return matrix }
         return arena.matrix(
-          "head input gradient", kind: .head, rows: shared == nil ? 0 : waveRows, columns: hiddenSize)
+          "head input gradient", kind: .head, rows: shared == nil ? 0 : waveRows, columns: weight.columns)
       }
       normedGradient = gradient(shared?.0)
       exactShare = gradient(shared?.1)
-      weightRow = arena.vector("row of the head", kind: .head, count: hiddenSize)
+      weightRow = arena.vector("row of the head", kind: .head, count: weight.columns)
     }
 
     private static func streamed(
@@ -117,14 +127,18 @@ public struct LanguageModelHead {
     let x: Matrix
     let buffers: Buffers
     let residency: WeightResidency
-    let engine: ComputeEngine
+    let pass: Pass
+    /// Labels of the step before these.
+    var firstLabel = 0
+
+    var engine: ComputeEngine { pass.engine }
   }
 
   /// Sum of the cross-entropies of all tokens with a label.
   ///
   /// - Parameter x: output of the last layer, `[tokens of all micro-batches, hidden]`
   func loss(_ x: Matrix, _ batches: [Labels], workspace: Workspace, pass: Pass) -> Double {
-    let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
+    let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, pass: pass)
     return waves(batches, context).reduce(0) { $0 + softmax($1, firstLabel: nil, context) }
   }
 
@@ -134,13 +148,14 @@ public struct LanguageModelHead {
   func lossAndGradient(
     _ x: Matrix, _ batches: [Labels], gradientScale: Float, firstLabel: Int, workspace: Workspace, pass: Pass
   ) -> Double {
-    let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, engine: pass.engine)
+    let context = Context(
+      x: x, buffers: workspace.head, residency: workspace.residency, pass: pass, firstLabel: firstLabel)
     var sum = 0.0
     for wave in waves(batches, context) {
       sum += softmax(wave, firstLabel: firstLabel, context)
       gradient(wave, scale: gradientScale, firstLabel: firstLabel, context)
     }
-    for (token, label) in batches.flatMap(\.labels).enumerated() where label == Self.ignoredLabel {
+    for (token, label) in batches.flatMap(\.labels).enumerated() where label == Label.ignored {
       VectorOperations.fill(x.row(token), with: 0)
     }
     return sum
@@ -155,7 +170,7 @@ public struct LanguageModelHead {
     for batch in batches {
       for start in stride(from: 0, to: batch.labels.count, by: batch.rowsPerSequence) {
         let tokens = (start..<min(start + batch.rowsPerSequence, batch.labels.count)).filter {
-          batch.labels[$0] != Self.ignoredLabel
+          batch.labels[$0] != Label.ignored
         }
         for first in stride(from: 0, to: tokens.count, by: chunkRows) {
           let part = tokens[first..<min(first + chunkRows, tokens.count)]
@@ -190,13 +205,41 @@ public struct LanguageModelHead {
     let buffers = context.buffers
     let hidden = buffers.hidden.rows(chunk.rows)
     VectorOperations.gatherRows(of: context.x, at: chunk.tokens, into: hidden, pool: context.engine.pool)
-    norm.forward(
-      hidden, into: buffers.normed.rows(chunk.rows), keeping: buffers.inverseRMS, pool: context.engine.pool)
+    load(hidden, pass: projectionPass(chunk, context), context)
     return prepare(rows: chunk.rows.count, context)
   }
 
+  /// Normalises and projects rows, as far as there is a norm and a projection.
+  private func load(_ hidden: Matrix, pass: Pass, _ context: Context) {
+    let buffers = context.buffers
+    let normed = buffers.normed.rows(0..<hidden.rows)
+    if let norm, let statistics = buffers.statistics {
+      norm.forward(hidden, into: normed, keeping: statistics.rows(0..<hidden.rows), pool: context.engine.pool)
+    } else {
+      VectorOperations.copy(hidden, into: normed, pool: context.engine.pool)
+    }
+    if let projection {
+      projection.forward(
+        context.engine.prepare(normed, for: projection.weight, rowsPerSequence: Self.groupRows),
+        into: buffers.projected.rows(0..<hidden.rows), keeping: buffers.projectionKept.rows(0..<hidden.rows),
+        pass: pass)
+    }
+  }
+
+  /// Sums over tokens are made within groups, and masks depend on the label's place: neither depends on the chunks.
+  private func projectionPass(_ chunk: Chunk, _ context: Context) -> Pass {
+    var pass = Pass(
+      engine: context.engine, dropoutSeed: context.pass.dropoutSeed,
+      firstToken: context.firstLabel + chunk.first.overall)
+    pass.rowLength = Self.groupRows
+    return pass
+  }
+
   private func prepare(rows: Int, _ context: Context) -> PreparedRows {
-    context.engine.prepare(context.buffers.normed.rows(0..<rows), for: weight, rowsPerSequence: Self.groupRows)
+    let buffers = context.buffers
+    return context.engine.prepare(
+      (projection == nil ? buffers.normed : buffers.projected).rows(0..<rows), for: weight,
+      rowsPerSequence: Self.groupRows)
   }
 
   /// Computes the logits of `slice` from the input of a chunk.
@@ -299,13 +342,32 @@ public struct LanguageModelHead {
       let dNormed = buffers.normedGradient.rows(chunk.waveRows)
       let share = buffers.exactShare.rows(chunk.waveRows)
       VectorOperations.add(share, to: dNormed, pool: engine.pool)
-      let dHidden = share
-      VectorOperations.fill(dHidden, with: 0)
-      norm.backward(
-        dNormed, x: buffers.hidden.rows(chunk.rows), inverseRMS: buffers.inverseRMS, addingTo: dHidden,
-        pool: engine.pool)
-      VectorOperations.scatterRows(dHidden, to: chunk.tokens, of: context.x, pool: engine.pool)
+      VectorOperations.scatterRows(
+        gradient(ofInput: dNormed, chunk, using: share, context), to: chunk.tokens, of: context.x, pool: engine.pool)
     }
+  }
+
+  /// The way back of a chunk through projection and norm.
+  ///
+  /// - Parameters:
+  ///   - dy: gradient of the last product's input
+  ///   - space: memory of the same shape
+  private func gradient(ofInput dy: Matrix, _ chunk: Chunk, using space: Matrix, _ context: Context) -> Matrix {
+    let buffers = context.buffers
+    let pool = context.engine.pool
+    var (dy, space) = (dy, space)
+    if let projection {
+      let dNormed = buffers.projectionGradient.rows(chunk.rows)
+      projection.backward(
+        dy, x: buffers.normed.rows(chunk.rows), kept: buffers.projectionKept.rows(chunk.rows), into: dNormed,
+        pass: projectionPass(chunk, context))
+      (dy, space) = (dNormed, buffers.normed.rows(chunk.rows))
+    }
+    guard let norm, let statistics = buffers.statistics else { return dy }
+    VectorOperations.fill(space, with: 0)
+    norm.backward(
+      dy, x: buffers.hidden.rows(chunk.rows), statistics: statistics.rows(chunk.rows), addingTo: space, pool: pool)
+    return space
   }
 
   /// What a slice adds to the gradient of a chunk's normalised input, by way of codes, but for the labels' elements.
@@ -345,10 +407,9 @@ public struct LanguageModelHead {
   /// Logits of every row of `hidden`, `[rows, vocabulary]`, in the buffer for them.
   func logits(of hidden: Matrix, workspace: Workspace, pass: Pass) -> Matrix {
     let buffers = workspace.head
-    let context = Context(x: hidden, buffers: buffers, residency: workspace.residency, engine: pass.engine)
+    let context = Context(x: hidden, buffers: buffers, residency: workspace.residency, pass: pass)
     precondition(holdsAllLogits(context), "the buffer of logits holds the whole vocabulary")
-    norm.forward(
-      hidden, into: buffers.normed.rows(0..<hidden.rows), keeping: buffers.inverseRMS, pool: pass.engine.pool)
+    load(hidden, pass: pass, context)
     for slice in slices(context) {
       context.residency.enterHead(slice)
       _ = product(prepare(rows: hidden.rows, context), slice: slice, context)

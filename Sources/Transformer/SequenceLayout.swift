@@ -6,6 +6,8 @@ public struct SequenceLayout: Sendable {
   public let rowLength: Int
   /// Position of each token within its sample, `[tokens]`.
   public let positions: [Int32]
+  /// Tokens of each token's sample, `[tokens]`.
+  public let sampleLengths: [Int32]
   /// First token of each sample, ascending, then the number of tokens: attention never crosses one of these.
   public let segments: [Int]
 
@@ -19,12 +21,16 @@ public struct SequenceLayout: Sendable {
     self.rowLength = rowLength
     self.segments = segments
     var positions: [Int32] = []
+    var lengths: [Int32] = []
     positions.reserveCapacity(segments[segments.count - 1])
+    lengths.reserveCapacity(segments[segments.count - 1])
     for (start, end) in zip(segments, segments.dropFirst()) {
       precondition(start < end, "segments ascend")
       positions.append(contentsOf: 0..<Int32(end - start))
+      lengths.append(contentsOf: repeatElement(Int32(end - start), count: end - start))
     }
     self.positions = positions
+    sampleLengths = lengths
   }
 
   /// The tokens in parts of about `count` at most: whole rows, or parts of a row that do not divide a group of rows that
@@ -41,8 +47,9 @@ public struct SequenceLayout: Sendable {
     }
   }
 
-  /// One run of `count` tokens from position `start`: generation.
-  init(continuingAt start: Int, count: Int) {
+  /// One run of `count` tokens from position `start`: generation of a text of at most `length` tokens.
+  init(continuingAt start: Int, count: Int, of length: Int) {
+    sampleLengths = [Int32](repeating: Int32(length), count: count)
     rowLength = count
     positions = (0..<count).map { Int32(start + $0) }
     segments = [0, count]

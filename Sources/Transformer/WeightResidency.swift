@@ -9,9 +9,9 @@ struct LayerPages {
   /// In the order of the forward pass.
   let modules: [MappedPages]
 
-  init(_ layer: DecoderLayer) {
-    all = MappedPages(LinearModule.allCases.flatMap { layer[$0].weight.memory() })
-    modules = LinearModule.allCases.map { MappedPages(layer[$0].weight.memory()) }
+  init(_ layer: TransformerLayer) {
+    all = MappedPages(layer.linears.flatMap { $0.weight.memory() })
+    modules = layer.linears.map { MappedPages($0.weight.memory()) }
   }
 }
 
@@ -45,11 +45,11 @@ public final class WeightResidency: Sendable {
   private static let faultBytes = 64 << 10
 
   /// - Parameter strategy: what stays, and the logits of a slice; everything stays if `nil`
-  public init(model: CausalLanguageModel, strategy: TrainingStrategy? = nil) {
+  public init(model: LanguageModel, strategy: TrainingStrategy? = nil) {
     layers = model.layerPages
     head = model.head.weight
-    embedding = model.embedding
-    headIsEmbedding = model.configuration.tiedEmbeddings
+    embedding = model.embedding.tokens
+    headIsEmbedding = model.description.head.isTied
     residentLayers = min(strategy?.residentLayers ?? .max, layers.count)
     isHeadResident = strategy?.isHeadResident ?? true
     sliceRows = Self.sliceRows(of: head, most: strategy?.headColumns ?? .max, isResident: isHeadResident)

@@ -13,32 +13,17 @@ public final class Workspace {
     case generation(capacity: Int)
   }
 
-  /// What a decoder layer keeps.
-  struct LayerActivations {
-    let attention: AttentionBlock.Activations
-    /// Whether `attention` is valid after the forward pass, or memory that the layers share.
-    let keepsAttention: Bool
-    let feedForward: FeedForwardBlock.Activations
-    let keepsFeedForward: Bool
-  }
-
   /// Tokens of the largest micro-batch.
   public let tokenCapacity: Int
   public let purpose: Purpose
-  let layers: [LayerActivations]
+  let layers: [TransformerLayer.Memory]
   /// Of layers that are trained; `nil` where nothing goes back.
   let inputs: LayerInputs?
   let residual: Matrix  // [tokens of all micro-batches, hidden]: the residual stream, and on the way back its gradient
-  let normed: Matrix  // [tokens, hidden]
   let feedForwardTokens: Int
-  private let intermediates: (Matrix, Matrix)  // [feed-forward tokens, intermediate]
-  let normedGradient: Matrix  // [tokens, hidden]
-  let queryGradient: Matrix  // [tokens, heads * head size]
-  let mixed: Matrix  // [tokens, heads * head size]: attended values where no layer keeps them, and their gradient
-  let keyGradient: Matrix  // [tokens, key-value heads * head size]
-  let valueGradient: Matrix  // [tokens, key-value heads * head size]
+  let embedding: Embedding.Working
   let attentionScratch: [Scratch]
-  let rotary: RotaryEmbedding
+  let rotaries: [RotaryEmbedding]
   let head: LanguageModelHead.Buffers
   /// Which weights stay in memory.
   public let residency: WeightResidency
@@ -54,15 +39,11 @@ public final class Workspace {
   ///   - headRows: tokens of one chunk of the vocabulary head
   ///   - precision: of the frozen products; where it is not the reference, wide activations are kept as halves
   public init(
-    model: CausalLanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
+    model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
     threadCount: Int, arena: Arena
   ) {
-    let configuration = model.configuration
-    let hidden = configuration.hiddenSize
-    let inner = configuration.intermediateSize
-    let queries = configuration.headCount * configuration.headSize
-    let keys = configuration.keyValueHeadCount * configuration.headSize
+    let hidden = model.description.hiddenSize
     let layerCount = model.layers.count
     let group = groupTokens ?? tokenCapacity
     self.tokenCapacity = tokenCapacity
@@ -76,143 +57,88 @@ public final class Workspace {
     let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
     self.feedForwardTokens = feedForwardTokens
     residency = WeightResidency(model: model, strategy: strategy)
-
-    let weightsPerToken =
-      strategy == nil || precision == .f32
-      ? 0 : Attention.weightsPerToken(shape: model.attentionShape, length: positionCount)
-    func matrix(_ name: String, _ kind: MemoryKind, _ rows: Int, _ columns: Int) -> Matrix {
-      arena.matrix(name, kind: kind, rows: rows, columns: columns)
-    }
-    func attention(_ kind: MemoryKind, tokens: Int, keptColumns: (LinearModule) -> Int) -> AttentionBlock.Activations {
-      func kept(_ module: LinearModule) -> Matrix {
-        matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
-      }
-      return AttentionBlock.Activations(
-        query: matrix("queries", kind, tokens, queries),
-        key: matrix("keys", kind, tokens, keys),
-        value: matrix("values", kind, tokens, keys),
-        mixed: matrix(
-          "attended values", kind, kind == .activations && keptColumns(.output) > 0 ? tokens : 0, queries),
-        output: matrix("attention output", kind, strategy == nil ? 0 : tokens, hidden),
-        inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
-        sums: matrix("sums of attention's softmax", kind, tokens, configuration.headCount),
-        weights: arena.keptMatrix(
-          "weights of attention", kind: kind, rows: tokens, columns: weightsPerToken, format: .f16),
-        queryKept: kept(.query), keyKept: kept(.key), valueKept: kept(.value), outputKept: kept(.output))
-    }
-    func feedForward(
-      _ kind: MemoryKind, tokens: Int, keptColumns: (LinearModule) -> Int
-    ) -> FeedForwardBlock.Activations {
-      func wide(_ name: String) -> KeptMatrix {
-        arena.keptMatrix(
-          name, kind: kind, rows: strategy == nil ? 0 : tokens, columns: inner, format: precision == .f32 ? .f32 : .f16
-        )
-      }
-      func kept(_ module: LinearModule) -> Matrix {
-        matrix("adapter of \(module.rawValue)", kind, tokens, keptColumns(module))
-      }
-      return FeedForwardBlock.Activations(
-        gate: wide("gate"), up: wide("up"),
-        inverseRMS: arena.vector("inverse RMS", kind: kind, count: tokens),
-        gateKept: kept(.gate), upKept: kept(.up), downKept: kept(.down))
-    }
-
-    residual = matrix("residual stream", .activations, group, hidden)
+    residual = arena.matrix("residual stream", kind: .activations, rows: group, columns: hidden)
     inputs = strategy.map {
       LayerInputs(
         format: $0.layerInputs, layerCount: layerCount, tokens: group, stagedTokens: tokenCapacity,
         hiddenSize: hidden, spillDirectory: spillDirectory, arena: arena)
     }
-    let keptAttention = min(strategy?.keptAttentionLayers ?? 0, layerCount)
-    let keptFeedForward = min(strategy?.keptFeedForwardLayers ?? 0, layerCount)
-    func columns(_ layer: Int) -> (LinearModule) -> Int {
-      { keptColumns(LinearLocation(layer: layer, module: $0)) }
-    }
-    func widest(_ module: LinearModule) -> Int { (0..<layerCount).map { columns($0)(module) }.max() ?? 0 }
-    // What is not kept is computed in memory that all layers share.
-    let sharedAttention =
-      keptAttention < layerCount ? attention(.recomputation, tokens: tokenCapacity, keptColumns: widest) : nil
-    let sharedFeedForward =
-      keptFeedForward < layerCount ? feedForward(.recomputation, tokens: feedForwardTokens, keptColumns: widest) : nil
-    layers = (0..<layerCount).map { index in
-      let columns = columns(index)
-      let isAttentionShared = index < layerCount - keptAttention
-      let isFeedForwardShared = index < layerCount - keptFeedForward
-      return LayerActivations(
-        attention: (isAttentionShared ? sharedAttention?.narrowed(to: columns) : nil)
-          ?? attention(.activations, tokens: group, keptColumns: columns),
-        keepsAttention: !isAttentionShared,
-        feedForward: (isFeedForwardShared ? sharedFeedForward?.narrowed(to: columns) : nil)
-          ?? feedForward(.activations, tokens: group, keptColumns: columns),
-        keepsFeedForward: !isFeedForwardShared)
-    }
+    let demand = RoomDemand(
+      tokens: tokenCapacity, trains: strategy != nil, precision: precision, positionCount: positionCount,
+      keptColumns: keptColumns)
+    let rooms = Self.layers(
+      model.layers, demand: demand, feedForwardTokens: feedForwardTokens, groupTokens: group, strategy: strategy,
+      arena: arena)
+    layers = rooms.layers
 
-    normed = matrix("normalised input", .recomputation, tokenCapacity, hidden)
-    intermediates = (
-      matrix("gate and gated product", .recomputation, feedForwardTokens, inner),
-      matrix("up", .recomputation, feedForwardTokens, inner)
-    )
-    let gradientTokens = strategy == nil ? 0 : tokenCapacity
-    normedGradient = matrix("gradient of the normalised input", .recomputation, gradientTokens, hidden)
-    queryGradient = matrix("gradient of the queries", .recomputation, gradientTokens, queries)
-    mixed = matrix("attended values and their gradient", .recomputation, tokenCapacity, queries)
-    keyGradient = matrix("gradient of the keys", .recomputation, gradientTokens, keys)
-    valueGradient = matrix("gradient of the values", .recomputation, gradientTokens, keys)
-
-    let scratchBytes = Attention.scratchByteCount(
-      shape: model.attentionShape, length: positionCount, hasGradient: strategy != nil)
+    let scratchBytes = model.layers.map { $0.attention.scratchByteCount(demand) }.max() ?? 0
     attentionScratch = (0..<threadCount).map { worker in
       Scratch(
         arena.allocate("attention tiles of thread \(worker)", kind: .attention, byteCount: scratchBytes),
         byteCount: scratchBytes)
     }
-    rotary = RotaryEmbedding(
-      headSize: configuration.headSize, theta: configuration.ropeTheta, scaling: configuration.ropeScaling,
-      positionCount: positionCount,
-      table: arena.vector(
-        "rotary table", kind: .attention,
-        count: RotaryEmbedding.tableCount(headSize: configuration.headSize, positionCount: positionCount)))
+    rotaries = model.description.rotaries.map { rotary in
+      let count = RotaryEmbedding.tableCount(
+        frequencyCount: rotary.frequencies.count, positionCount: positionCount, hasLong: rotary.long != nil)
+      return RotaryEmbedding(
+        frequencies: rotary.frequencies, attentionFactor: rotary.factor,
+        long: rotary.long.map {
+          .init(frequencies: $0.frequencies, factor: rotary.factor, originalPositions: $0.beyond)
+        }, positionCount: positionCount, table: arena.vector("rotary table", kind: .attention, count: count))
+    }
+    let lookUp = Room()
+    _ = model.embedding.share(in: lookUp, hidden: hidden, demand: demand)
+    lookUp.reserve(in: arena)
+    embedding = model.embedding.share(in: lookUp, hidden: hidden, demand: demand)
     let isGeneration = if case .generation = purpose { true } else { false }
     head = LanguageModelHead.Buffers(
       rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
-      columns: min(strategy?.headColumns ?? .max, configuration.vocabularySize), weight: model.head.weight,
+      columns: min(strategy?.headColumns ?? .max, model.description.vocabularySize), head: model.head,
       keepsLogits: strategy == nil || precision == .f32,
       streamingThreads: isGeneration || precision == .f32 ? 0 : threadCount,
-      shared: strategy == nil ? nil : (normedGradient, normed), arena: arena)
+      keptColumns: model.head.projection.map { keptColumns($0.location) } ?? 0,
+      shared: strategy == nil ? nil : rooms.shared, arena: arena)
   }
 
-  /// Two matrices, `[rows, intermediate]`, for what a feed-forward block needs while it computes.
-  func intermediates(rows: Int) -> (Matrix, Matrix) {
-    (intermediates.0.rows(0..<rows), intermediates.1.rows(0..<rows))
-  }
-
-  /// Where attention writes its output: what is kept, or memory that all layers share.
-  func mixed(_ kept: AttentionBlock.Activations, rows: Int) -> Matrix {
-    kept.mixed.rows == 0 ? mixed.rows(0..<rows) : kept.mixed
+  /// The memory of every layer: of its own where it is kept, else shared with all others.
+  ///
+  /// - Returns: also two matrices, `[tokens, hidden]`, that nobody needs between the layers
+  private static func layers(
+    _ layers: [TransformerLayer], demand: RoomDemand, feedForwardTokens: Int, groupTokens: Int,
+    strategy: TrainingStrategy?, arena: Arena
+  ) -> (layers: [TransformerLayer.Memory], shared: (Matrix, Matrix)) {
+    let sharedAttention = layers.count - min(strategy?.keptAttentionLayers ?? 0, layers.count)
+    let sharedFeedForward = layers.count - min(strategy?.keptFeedForwardLayers ?? 0, layers.count)
+    let kept = demand.with(tokens: groupTokens, keepsActivations: true)
+    let part = demand.with(tokens: feedForwardTokens, keepsActivations: false)
+    let (attention, feedForward, working) = (Room(), Room(), Room())
+    func memory(_ index: Int, own: Room?) -> TransformerLayer.Memory {
+      let layer = layers[index]
+      let keepsAttention = index >= sharedAttention
+      let keepsFeedForward = index >= sharedFeedForward
+      return TransformerLayer.Memory(
+        attention: layer.attention.reserve(
+          in: keepsAttention ? own ?? Room() : attention, demand: keepsAttention ? kept : demand),
+        keepsAttention: keepsAttention, attentionWorking: layer.attention.share(in: working, demand: demand),
+        feedForward: layer.feedForward.reserve(
+          in: keepsFeedForward ? own ?? Room() : feedForward, demand: keepsFeedForward ? kept : part),
+        keepsFeedForward: keepsFeedForward, feedForwardWorking: layer.feedForward.share(in: working, demand: part),
+        sum: working.matrix(
+          "sum of parallel blocks", rows: layer.isParallel ? demand.tokens : 0,
+          columns: layer.attention.output.location.shape.out))
+    }
+    for index in layers.indices { _ = memory(index, own: nil) }
+    for room in [attention, feedForward, working] { room.reserve(in: arena) }
+    let all = layers.indices.map { memory($0, own: Room(arena, kind: .activations)) }
+    let shared = all[0].attentionWorking.residual
+    return (all, (shared.normedGradient, shared.normed))
   }
 
   /// Fills what is constant; call once after the arena's commit.
   public func prepare() {
-    rotary.prepare()
+    for rotary in rotaries { rotary.prepare() }
     residency.prepare()
   }
-}
-
-extension Workspace.LayerActivations {
-  /// Attention's memory for the tokens of one micro-batch: its own where it is kept, else the shared beginning.
-  func attention(_ range: Range<Int>) -> AttentionBlock.Activations {
-    attention.rows(keepsAttention ? range : 0..<range.count)
-  }
-
-  /// The same for the feed-forward block and a part of a micro-batch.
-  func feedForward(_ range: Range<Int>) -> FeedForwardBlock.Activations {
-    feedForward.rows(keepsFeedForward ? range : 0..<range.count)
-  }
-}
-
-extension Matrix {
-  /// The same memory with fewer columns.
-  func narrowed(to columns: Int) -> Matrix { Matrix(base, rows: rows, columns: columns) }
 }
 
 extension Arena {

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
@@ -52,10 +53,10 @@ public struct ModelSource: Sendable {
   public let path: String
   /// `config.json`.
   public let configurationJSON: JSONValue
-  public let configuration: ModelConfiguration
+  public let description: ModelDescription
   /// Files to write beside the weights.
   public let companions: [CompanionFile]
-  let lookUp: @Sendable (_ name: String, _ shape: [Int]) throws -> SourceTensor
+  let lookUp: @Sendable (TensorDescription) throws -> SourceTensor
 
   /// What cannot be quantised.
   public struct Unsuitable: Error, CustomStringConvertible {
@@ -64,11 +65,12 @@ public struct ModelSource: Sendable {
     public var description: String { "\(path): \(reason)" }
   }
 
-  /// - Throws: when the tensor is missing or has another shape.
-  public func tensor(_ name: String, shape: [Int]) throws -> SourceTensor {
-    let tensor = try lookUp(name, shape)
-    guard tensor.shape == shape else {
-      throw SafetensorsError.wrongShape(file: path, tensor: name, found: tensor.shape, expected: shape)
+  /// The weight as the model uses it, however it lies in the source.
+  /// - Throws: when it is missing or has another shape.
+  public func tensor(_ wanted: TensorDescription) throws -> SourceTensor {
+    let tensor = try lookUp(wanted)
+    guard tensor.shape == wanted.shape else {
+      throw SafetensorsError.wrongShape(file: path, tensor: wanted.name, found: tensor.shape, expected: wanted.shape)
     }
     return tensor
   }
@@ -89,22 +91,31 @@ public struct ModelSource: Sendable {
         reason: "is quantised already (\(quantization["quant_method"]?.stringValue ?? "unknown method")); "
           + "train on it as it is, or quantise the original checkpoint")
     }
-    let configuration = try ModelConfiguration(json: json, file: file)
-    try configuration.checkParts(checkpoint.tensorNames, file: path)
+    let description = try ModelDescription(json: json, file: file)
+    let names = TensorNames(of: description, in: checkpoint.tensorNames)
+    try names.checkParts(of: description, in: checkpoint.tensorNames, file: path)
     return ModelSource(
-      path: path, configurationJSON: json, configuration: configuration,
+      path: path, configurationJSON: description.family.configuration(json), description: description,
       companions: try CompanionFile.all(in: directory)
-    ) { name, _ in
+    ) { wanted in
+      let name = names.stored(wanted.name)
       let stored = try checkpoint.requiredTensor(name)
       guard [.f32, .f16, .bf16].contains(stored.elementType) else {
         throw Unsuitable(
           path: path, reason: "tensor \(name) has type \(stored.elementType.rawValue), expected F32, F16 or BF16")
       }
-      let columns = stored.shape.last ?? 1
+      guard stored.shape == wanted.fileShape else {
+        throw SafetensorsError.wrongShape(file: path, tensor: name, found: stored.shape, expected: wanted.fileShape)
+      }
+      let columns = wanted.shape.last ?? 1
       return SourceTensor(
-        name: name, shape: stored.shape, elementType: stored.elementType,
+        name: wanted.name, shape: wanted.shape, elementType: stored.elementType,
         read: { rows, target in
-          stored.copyFloats(range: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
+          if wanted.isTransposed {
+            stored.copyColumns(rows, of: wanted.shape[0], into: target)
+          } else {
+            stored.copyFloats(range: rows.lowerBound * columns..<rows.upperBound * columns, into: target)
+          }
         },
         release: { stored.file.dropPages(offset: stored.byteOffset, count: stored.byteCount) })
     }
@@ -122,68 +133,87 @@ public struct ModelSource: Sendable {
       default: .f16
       }
     return ModelSource(
-      path: store.directory, configurationJSON: .object(json), configuration: store.configuration,
-      companions: try CompanionFile.all(in: store.directory)
-    ) { name, shape in
-      guard shape.count == 2 else {
-        let values = try store.vector(name, count: shape[0])
+      path: store.directory, configurationJSON: store.description.family.configuration(.object(json)),
+      description: store.description, companions: try CompanionFile.all(in: store.directory)
+    ) { wanted in
+      guard wanted.shape.count == 2 else {
+        let values = try store.vector(wanted)
         return SourceTensor(
-          name: name, shape: [values.count], elementType: type,
+          name: wanted.name, shape: [values.count], elementType: type,
           read: { _, target in _ = target.update(fromContentsOf: values) })
       }
-      let matrix = try store.matrix(String(name.dropLast(".weight".count)), rows: shape[0], columns: shape[1])
+      let matrix = try store.matrix(wanted)
       return SourceTensor(
-        name: name, shape: shape, elementType: type,
+        name: wanted.name, shape: wanted.shape, elementType: type,
         read: { rows, target in
           guard let base = target.baseAddress else { return }
-          matrix.decode(rows: rows, into: Matrix(base, rows: rows.count, columns: shape[1]))
-        }, release: { store.dropPages(of: name) })
+          matrix.decode(rows: rows, into: Matrix(base, rows: rows.count, columns: wanted.shape[1]))
+        }, release: { store.dropPages(of: wanted) })
     }
   }
 
   private static func openGGUF(_ path: String) throws -> ModelSource {
     let file = try GGUFFile(path: path)
     let json = try GGUFConfiguration.configurationJSON(file)
-    let configuration = try ModelConfiguration(json: json, file: path)
+    let description = try ModelDescription(json: json, file: path)
     let tokenizer = try TokenizerFromGGUF.tokenizerFiles(file)
-    let permutesHeads = configuration.architecture != .qwen2
-    try configuration.checkParts(
-      file.tensors.map(\.name), file: path, layers: "blk.", expected: { GGUFConfiguration.tensorName($0) })
+    try TensorNames.checkGGUFParts(of: description, in: file.tensors.map(\.name), file: path)
     let companions = [
       CompanionFile(name: "tokenizer.json", text: tokenizer.tokenizer.serialized()),
       CompanionFile(name: "tokenizer_config.json", text: tokenizer.configuration.serialized(pretty: true)),
     ]
     return ModelSource(
-      path: path, configurationJSON: json, configuration: configuration, companions: companions
-    ) { name, _ in
-      let stored = GGUFConfiguration.tensorName(name)
-      guard let tensor = stored.flatMap({ file.tensor($0) }) else {
-        throw SafetensorsError.missingTensor(file: path, tensor: stored ?? name, similar: nil)
+      path: path, configurationJSON: json, description: description, companions: companions
+    ) { wanted in
+      guard let place = wanted.gguf, let tensor = file.tensor(place.name) else {
+        throw SafetensorsError.missingTensor(file: path, tensor: wanted.gguf?.name ?? wanted.name, similar: nil)
       }
-      // llama.cpp interleaves the halves of each head of the query and key weights of Llama models.
-      let heads =
-        !permutesHeads
-        ? nil
-        : name.hasSuffix("q_proj.weight")
-          ? configuration.headCount : name.hasSuffix("k_proj.weight") ? configuration.keyValueHeadCount : nil
       return SourceTensor(
-        name: name, shape: tensor.shape, elementType: tensor.type == .bf16 ? .bf16 : .f16,
-        read: { rows, target in
-          guard let heads else {
-            file.dequantize(tensor, rows: rows, into: target)
-            return
-          }
-          let size = tensor.rows / heads
-          for (place, row) in rows.enumerated() {
-            let within = row % size
-            let source = row - within + within % (size / 2) * 2 + within / (size / 2)
-            file.dequantize(
-              tensor, rows: source..<source + 1,
-              into: UnsafeMutableBufferPointer(
-                rebasing: target[place * tensor.columns..<(place + 1) * tensor.columns]))
-          }
-        },
+        name: wanted.name, shape: tensor.shape, elementType: tensor.type == .bf16 ? .bf16 : .f16,
+        read: { rows, target in file.dequantize(tensor, at: place, rows: rows, into: target) },
         release: { file.dropPages(of: tensor) })
     }
+  }
+}
+
+extension StoredTensor {
+  /// Some columns of a matrix as rows: `target[i][k] = self[k][columns[i]]`.
+  ///
+  /// - Parameter count: columns of the whole matrix
+  fileprivate func copyColumns(_ columns: Range<Int>, of count: Int, into target: UnsafeMutableBufferPointer<Float>) {
+    let rows = elementCount / count
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: columns.count) { part in
+      for row in 0..<rows {
+        copyFloats(range: row * count + columns.lowerBound..<row * count + columns.upperBound, into: part)
+        for column in 0..<columns.count { target[column * rows + row] = part[column] }
+      }
+    }
+  }
+}
+
+extension GGUFFile {
+  /// Rows of a weight in Hugging Face's order and with its values.
+  fileprivate func dequantize(
+    _ tensor: GGUFTensor, at place: TensorDescription.GGUFPlace, rows: Range<Int>,
+    into target: UnsafeMutableBufferPointer<Float>
+  ) {
+    let columns = tensor.columns
+    if tensor.shape.count == 1, place.rows != .same {
+      // the elements of a bias are what its rows would be
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: columns) { all in
+        dequantize(tensor, rows: 0..<1, into: all)
+        for element in 0..<columns { target[element] = all[place.rows.place(ofRow: element, of: columns)] }
+      }
+    } else if place.rows == .same {
+      dequantize(tensor, rows: rows, into: target)
+    } else {
+      for (index, row) in rows.enumerated() {
+        let source = place.rows.place(ofRow: row, of: tensor.rows)
+        dequantize(
+          tensor, rows: source..<source + 1,
+          into: UnsafeMutableBufferPointer(rebasing: target[index * columns..<(index + 1) * columns]))
+      }
+    }
+    if place.excess != 0 { for index in 0..<rows.count * columns { target[index] -= place.excess } }
   }
 }

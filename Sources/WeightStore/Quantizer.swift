@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
@@ -29,30 +30,29 @@ public struct Quantizer {
     check: (_ temporaryDirectory: String) throws -> Void = { _ in },
     progress: @escaping (_ done: Int, _ all: Int) throws -> Void
   ) throws -> QuantizationReport {
-    let configuration = source.configuration
-    try checkShapes(configuration, path: source.path)
+    let tensors = source.description.tensors
+    try checkShapes(tensors, path: source.path)
     let target = try AtomicOutput(path: output, force: force)
     try checkReplaceable(target.path, source: source)
     try target.createDirectory()
-    let names = configuration.tensorNames
     // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
-    let isBrain = try source.tensor(names[0].text, shape: names[0].shape).elementType == .bf16
-    let all = names.reduce(0) { $0 + $1.shape.reduce(1, *) }
+    let isBrain = try source.tensor(tensors[0]).elementType == .bf16
+    let all = tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
     var done = 0
     let writer = try StoreWriter(
-      path: "\(target.temporaryPath)/model.safetensors", tensorCount: names.count, format: format,
+      path: "\(target.temporaryPath)/model.safetensors", tensorCount: tensors.count, format: format,
       int8Embeddings: int8Embeddings, isBrain: isBrain, pool: pool
     ) { count in
       done += count
       try progress(done, all)
     }
-    for name in names {
-      let tensor = try source.tensor(name.text, shape: name.shape)
+    for wanted in tensors {
+      let tensor = try source.tensor(wanted)
       do {
-        switch name.role {
-        case .vector: try writer.writeVector(tensor)
+        switch wanted.role {
+        case .vector, .table: try writer.writePlain(tensor)
         case .embedding: try writer.writeEmbedding(tensor)
-        case .linear: try writer.writeLinear(try transform(tensor))
+        case .linear: try writer.writeLinear(try transform(tensor), isTransposed: wanted.isTransposed)
         }
       } catch let error as StoreWriter.NotFinite {
         throw ModelSource.Unsuitable(path: source.path, reason: error.reason)
@@ -93,13 +93,12 @@ public struct Quantizer {
     }
   }
 
-  private func checkShapes(_ configuration: ModelConfiguration, path: String) throws {
+  private func checkShapes(_ tensors: [TensorDescription], path: String) throws {
     guard case .int4(let groupSize) = format else { return }
-    for size in [
-      configuration.hiddenSize, configuration.intermediateSize, configuration.headCount * configuration.headSize,
-    ] where size % groupSize != 0 {
+    for tensor in tensors where tensor.role == .linear && tensor.shape[1] % groupSize != 0 {
       throw ModelSource.Unsuitable(
-        path: path, reason: "int4 groups of \(groupSize) do not fill rows of \(size); give --group-size 32")
+        path: path,
+        reason: "int4 groups of \(groupSize) do not fill rows of \(tensor.shape[1]) (\(tensor.name)); give --group-size 32")
     }
   }
 }

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 
@@ -14,14 +15,16 @@ extension ModelSource {
   public static func random(
     configurationJSON: JSONValue, file: String = "config.json", seed: UInt64, companions: [CompanionFile] = []
   ) throws -> ModelSource {
-    let configuration = try ModelConfiguration(json: configurationJSON, file: file)
+    let description = try ModelDescription(json: configurationJSON, file: file)
+    let shifted = description.shiftedNorms
     return ModelSource(
-      path: "random weights", configurationJSON: configurationJSON, configuration: configuration,
-      companions: companions
-    ) { name, shape in
+      path: "random weights", configurationJSON: description.family.configuration(configurationJSON),
+      description: description, companions: companions
+    ) { wanted in
+      let (name, shape) = (wanted.name, wanted.shape)
       let columns = shape[shape.count - 1]
       let scale: Float = shape.count == 1 ? (name.hasSuffix(".bias") ? 0.02 : 0) : 1 / Float(columns).squareRoot()
-      let mean: Float = shape.count == 1 && !name.hasSuffix(".bias") ? 1 : 0
+      let mean: Float = shape.count == 1 && !name.hasSuffix(".bias") && !shifted.contains(name) ? 1 : 0
       let key = name.utf8.reduce(mixed(seed)) { mixed($0 ^ UInt64($1)) }
       return SourceTensor(name: name, shape: shape) { rows, target in
         for place in 0..<rows.count * columns {

@@ -38,9 +38,9 @@ final class StoreWriter {
   /// Byte tensors of any length go to the end of the file, so that all others stay aligned.
   private var trailing: [(name: String, bytes: [UInt8])] = []
 
-  /// Norms and biases: in the type of the embedding, because transformers gives a bitsandbytes checkpoint's tensors the
-  /// types they have in the file, and fp32 norms before a half-precision head do not run.
-  func writeVector(_ tensor: SourceTensor) throws { try writeHalf(tensor) }
+  /// Norms, biases and positions: in the type of the embedding, because transformers gives a bitsandbytes checkpoint's
+  /// tensors the types they have in the file, and fp32 norms before a half-precision head do not run.
+  func writePlain(_ tensor: SourceTensor) throws { try writeHalf(tensor) }
 
   /// The embedding or the vocabulary head.
   func writeEmbedding(_ tensor: SourceTensor) throws {
@@ -48,12 +48,14 @@ final class StoreWriter {
   }
 
   /// A linear layer.
-  func writeLinear(_ tensor: SourceTensor) throws {
+  ///
+  /// - Parameter isTransposed: whether rows and columns are exchanged where it is not quantised
+  func writeLinear(_ tensor: SourceTensor, isTransposed: Bool) throws {
     switch format {
     case .nf4(let doubleQuantization): try writeNF4(tensor, doubleQuantization: doubleQuantization)
     case .int8: try writeInt8(tensor)
     case .int4(let groupSize): try writeInt4(tensor, groupSize: groupSize)
-    case .f16: try writeHalf(tensor)
+    case .f16: try writeHalf(tensor, isTransposed: isTransposed)
     }
   }
 
@@ -117,11 +119,13 @@ final class StoreWriter {
     }
   }
 
-  /// 16-bit floats.
-  private func writeHalf(_ tensor: SourceTensor) throws {
+  /// 16-bit floats. With rows and columns exchanged the whole weight is in memory: GPT-2's are small.
+  private func writeHalf(_ tensor: SourceTensor, isTransposed: Bool = false) throws {
     let isBrain = isBrain
-    try writer.begin(.init(name: tensor.name, elementType: isBrain ? .bf16 : .f16, shape: tensor.shape))
+    let shape = isTransposed ? tensor.shape.reversed() : tensor.shape
+    try writer.begin(.init(name: tensor.name, elementType: isBrain ? .bf16 : .f16, shape: shape))
     var sums = ErrorSums()
+    var all: [UInt16] = []
     try forEachChunk(tensor) { rows, values in
       let columns = tensor.columns
       var bits = [UInt16](repeating: 0, count: values.count)
@@ -145,7 +149,12 @@ final class StoreWriter {
         throw NotFinite(tensor: tensor.name, row: rows.lowerBound, stored: isBrain ? "BF16" : "F16")
       }
       sums += chunk
-      try writer.append(bits)
+      if isTransposed { all += bits } else { try writer.append(bits) }
+    }
+    if isTransposed {
+      for column in 0..<tensor.columns {
+        try writer.append((0..<tensor.rows).map { all[$0 * tensor.columns + column] })
+      }
     }
     add(
       tensor, format: isBrain ? "bf16" : "f16", byteCount: tensor.rows * tensor.columns * 2, squaredError: sums.error,
@@ -298,7 +307,7 @@ final class StoreWriter {
   }
 
   /// Runs `body` for every row in parallel and adds up what it returns in order.
-  private func parallelRows(_ rows: Int, _ body: (Int) -> ErrorSums) -> ErrorSums {
+  private func parallelRows(_ rows: Int, _ body: @Sendable (Int) -> ErrorSums) -> ErrorSums {
     let tile = 64
     let tasks = (rows + tile - 1) / tile
     var sums = [ErrorSums](repeating: ErrorSums(), count: tasks)

@@ -1,12 +1,17 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
+import Synchronization
 
 /// The frozen weights of a model, mapped: a folder in bitsandbytes', compressed-tensors' or the plain layout.
 public final class WeightStore: Sendable {
   public let directory: String
-  public let configuration: ModelConfiguration
+  public let description: ModelDescription
   private let checkpoint: Checkpoint
+  private let names: TensorNames
+  /// Copies of weights that lie the other way round.
+  private let copies = Mutex<[MappedFile]>([])
 
   /// What cannot be used.
   public struct Invalid: Error, CustomStringConvertible {
@@ -15,10 +20,11 @@ public final class WeightStore: Sendable {
     public var description: String { "\(directory): \(reason)" }
   }
 
-  private init(directory: String, configuration: ModelConfiguration, checkpoint: Checkpoint) {
+  private init(directory: String, description: ModelDescription, checkpoint: Checkpoint, names: TensorNames) {
     self.directory = directory
-    self.configuration = configuration
+    self.description = description
     self.checkpoint = checkpoint
+    self.names = names
   }
 
   /// Opens a folder; tensors are checked against the configuration when they are asked for.
@@ -47,19 +53,15 @@ public final class WeightStore: Sendable {
           reason: "quant_method \(method) is not supported; supported are bitsandbytes (nf4) and compressed-tensors")
       }
     }
-    let configuration = try ModelConfiguration(json: json, file: path)
-    try configuration.checkParts(checkpoint.tensorNames, file: directory)
-    return WeightStore(directory: directory, configuration: configuration, checkpoint: checkpoint)
-  }
-
-  /// Bytes of all tensors: what is resident when every page has been touched.
-  public var weightByteCount: Int {
-    checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) }
+    let description = try ModelDescription(json: json, file: path)
+    let names = TensorNames(of: description, in: checkpoint.tensorNames)
+    try names.checkParts(of: description, in: checkpoint.tensorNames, file: directory)
+    return WeightStore(directory: directory, description: description, checkpoint: checkpoint, names: names)
   }
 
   /// `nf4`, `int8`, `int4`, `f16`, ...: how the first linear layer is kept.
   public var format: String {
-    let stem = "model.layers.0.self_attn.q_proj.weight"
+    let stem = names.stored(description.layers[0].linears[0].weight.name)
     if checkpoint.tensor("\(stem)_packed") != nil { return "int4" }
     switch checkpoint.tensor(stem)?.elementType {
     case _ where checkpoint.tensor(Self.stateName(stem)) != nil: return "nf4"
@@ -72,9 +74,9 @@ public final class WeightStore: Sendable {
   /// Bytes of all tensors.
   public var byteCount: Int { checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) } }
 
-  /// A norm or a bias.
-  public func vector(_ name: String, count: Int) throws -> [Float] {
-    try checkpoint.requiredTensor(name, shape: [count]).floats()
+  /// A norm's weights or a bias.
+  public func vector(_ wanted: TensorDescription) throws -> [Float] {
+    try checkpoint.requiredTensor(names.stored(wanted.name), shape: wanted.shape).floats()
   }
 
   /// Drops all pages; they come back from the file when touched.
@@ -87,7 +89,8 @@ public final class WeightStore: Sendable {
   }
 
   /// Drops the pages of a tensor's codes; they come back from the file when touched.
-  func dropPages(of name: String) {
+  func dropPages(of wanted: TensorDescription) {
+    let name = names.stored(wanted.name)
     for key in [name, "\(name)_packed"] {
       if let tensor = checkpoint.tensor(key) {
         tensor.file.dropPages(offset: tensor.byteOffset, count: tensor.byteCount)
@@ -97,21 +100,23 @@ public final class WeightStore: Sendable {
 
   private static func stateName(_ name: String) -> String { "\(name).quant_state.bitsandbytes__nf4" }
 
-  /// A matrix by its name without `.weight`, whatever its layout.
-  public func matrix(_ name: String, rows: Int, columns: Int) throws -> StoredMatrix {
-    let full = "\(name).weight"
+  /// A matrix, whatever its layout.
+  public func matrix(_ wanted: TensorDescription) throws -> StoredMatrix {
+    let full = names.stored(wanted.name)
+    let (rows, columns) = (wanted.shape[0], wanted.shape[1])
     if checkpoint.tensor("\(full)_packed") != nil { return try int4(full, rows: rows, columns: columns) }
     let tensor = try checkpoint.requiredTensor(full)
     // The packed bytes may be called any type (`bnb_4bit_quant_storage`).
     if tensor.elementType == .u8 || checkpoint.tensor(Self.stateName(full)) != nil {
       return try nf4(tensor, rows: rows, columns: columns)
     }
-    let checked = try checkpoint.requiredTensor(full, shape: [rows, columns])
+    let isInteger = tensor.elementType == .i8
+    let checked = try checkpoint.requiredTensor(full, shape: isInteger ? wanted.shape : wanted.fileShape)
     let codes: StoredMatrix.Codes
     switch checked.elementType {
-    case .f32: codes = .f32(try pointer(checked))
-    case .f16: codes = .f16(try pointer(checked))
-    case .bf16: codes = .bf16(try pointer(checked))
+    case .f32: codes = .f32(try elements(checked, isTransposed: wanted.isTransposed))
+    case .f16: codes = .f16(try elements(checked, isTransposed: wanted.isTransposed))
+    case .bf16: codes = .bf16(try elements(checked, isTransposed: wanted.isTransposed))
     case .i8:
       try checkSymmetric(full)
       let scale = try checkpoint.requiredTensor("\(full)_scale")
@@ -125,6 +130,17 @@ public final class WeightStore: Sendable {
         directory: directory, reason: "tensor \(full) has type \(checked.elementType.rawValue), which no layout uses")
     }
     return StoredMatrix(rows: rows, columns: columns, codes: codes)
+  }
+
+  /// The elements of a plain weight as the model uses them: where its file has rows and columns exchanged, those of a copy
+  /// in a file without a name.
+  private func elements<T>(_ tensor: StoredTensor, isTransposed: Bool) throws -> UnsafePointer<T> {
+    let base: UnsafePointer<T> = try pointer(tensor)
+    guard isTransposed else { return base }
+    let copy = try TransposedCopy.make(base, rows: tensor.shape[0], columns: tensor.shape[1])
+    copies.withLock { $0.append(copy) }
+    guard let address = copy.bytes.baseAddress else { return base }
+    return address.assumingMemoryBound(to: T.self)
   }
 
   /// Refuses what compressed-tensors may add to codes and scales.

@@ -1,3 +1,4 @@
+import Data
 import Deployment
 import Formats
 import Foundation
@@ -28,11 +29,11 @@ enum ModelOptions {
     _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false,
     skipBadLines: Bool = false
   ) throws -> TrainingData {
-    let length = min(maximumLength, loaded.model.configuration.maximumPositions)
+    let length = min(maximumLength, loaded.model.description.maximumPositions)
     let data = try DataReader(
       tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt,
       skipBadLines: skipBadLines,
-      vocabularySize: loaded.model.configuration.vocabularySize, keepsQuestions: true
+      vocabularySize: loaded.model.description.vocabularySize, keepsQuestions: true
     ).read(files)
     if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
     if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }

@@ -1,4 +1,7 @@
-import Adapters
+import Architectures
+import Tuning
+import Planning
+import Data
 import Deployment
 import Formats
 import Kernels
@@ -40,7 +43,7 @@ enum ExitCode {
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
       is DataError,
-      is TokenizerError, is TemplateError, is ModelConfiguration.Invalid, is WeightStore.Invalid,
+      is TokenizerError, is TemplateError, is ModelDescription.Invalid, is WeightStore.Invalid,
       is ModelSource.Unsuitable,
       is CheckpointError, is GenerationError:
       badData

@@ -16,7 +16,7 @@ enum GenerationBench {
     let promptTokens = try arguments.number("prompt-tokens", default: 512, in: 1...1_000_000)
     let newTokens = try arguments.number("max-new-tokens", default: 128, in: 1...1_000_000)
     let loaded = try ModelOptions.load(arguments)
-    let vocabularySize = loaded.model.configuration.vocabularySize
+    let vocabularySize = loaded.model.description.vocabularySize
     let prompt = (0..<promptTokens).map { Int32(($0 * 7919 + 13) % vocabularySize) }
     let generator = try TextGenerator(loaded, capacity: promptTokens + newTokens)
     var reading: [Double] = []

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
@@ -159,11 +160,12 @@ enum KernelBench {
       throw UsageError(
         description: "--model \(name): expected all, \(shapes.map(\.name).joined(separator: ", ")), or a config.json")
     }
-    let model = try ModelConfiguration(json: try JSONValue.parse(contentsOf: name), file: name)
+    let model = try ModelDescription(json: try JSONValue.parse(contentsOf: name), file: name)
     return [
       Shape(
         name: URL(fileURLWithPath: name).deletingPathExtension().lastPathComponent, hidden: model.hiddenSize,
-        intermediate: model.intermediateSize, keyValue: model.keyValueHeadCount * model.headSize)
+        intermediate: model.layers[0].feedForward.intermediateSize,
+        keyValue: model.layers[0].attention.keyValueHeadCount * model.layers[0].attention.headSize)
     ]
   }
 

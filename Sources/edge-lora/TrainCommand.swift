@@ -1,3 +1,4 @@
+import Planning
 import Formats
 import Foundation
 import Memory

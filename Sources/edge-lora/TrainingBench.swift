@@ -1,3 +1,5 @@
+import Architectures
+import Planning
 import Formats
 import Foundation
 import Kernels
@@ -44,7 +46,7 @@ enum TrainingBench {
     options.data = ["\(scratch)/tokens.jsonl"]
     try writeTokens(
       rows: (steps + 1) * options.microBatchSize * options.accumulationSteps, length: options.maximumLength,
-      vocabularySize: try ModelConfiguration.load(directory: model).vocabularySize, to: options.data[0])
+      vocabularySize: try ModelDescription.load(directory: model).vocabularySize, to: options.data[0])
     let sampler = WorkSampler()
     let observer = BenchObserver(sampler)
     let run = try TrainingRun(options: options, modelDirectory: model, files: options.data, observer: observer)

@@ -33,6 +33,7 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int, kee
   // from the fourth tile of queries on, a sample may be two tasks
   let segments = [0, 30, 137, 250]
   let tokens = 250
+  func heads(_ x: Matrix) -> HeadMatrix { HeadMatrix(x, size: shape.headSize) }
   let (width, sharedWidth) = (shape.headCount * shape.headSize, shape.keyValueHeadCount * shape.headSize)
   var generator = Generator()
   func random(_ columns: Int) -> Matrix {
@@ -46,13 +47,15 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int, kee
   let o = storage(tokens, width)
   let kept = kept(shape, tokens: tokens, length: keepsWeights ? 113 : 0)
   Attention.forward(
-    query: q, key: k, value: v, shape: shape, segments: segments, into: o, keeping: kept, isExact: isExact, pool: pool,
+    query: heads(q), key: heads(k), value: heads(v), shape: shape, segments: segments, into: o, keeping: kept,
+    isExact: isExact, pool: pool,
     scratch: memory)
   let output = elements(o)
   let (dq, dk, dv) = (storage(tokens, width), storage(tokens, sharedWidth), storage(tokens, sharedWidth))
   Attention.backward(
-    dO, query: q, key: k, value: v, shape: shape, segments: segments, kept: kept, dQuery: dq,
-    dKey: dk, dValue: dv, isExact: isExact, pool: pool, scratch: memory)
+    dO, query: heads(q), key: heads(k), value: heads(v), shape: shape, segments: segments, kept: kept,
+    dQuery: heads(dq),
+    dKey: heads(dk), dValue: heads(dv), isExact: isExact, pool: pool, scratch: memory)
   return [output] + [dq, dk, dv].map(elements)
 }
 
@@ -96,6 +99,7 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int, kee
   var generator = Generator()
   let shape = AttentionShape(headCount: 2, keyValueHeadCount: 1, headSize: 8)
   let segments = [0, 4, tokens]
+  func heads(_ x: Matrix) -> HeadMatrix { HeadMatrix(x, size: 8) }
   let pool = ThreadPool(threadCount: 2)
   let (q, dO, o) = (storage(tokens, 16), storage(tokens, 16), storage(tokens, 16))
   let (k, v) = (storage(tokens, 8), storage(tokens, 8))
@@ -104,7 +108,8 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int, kee
   let scratch = scratch(shape, length: tokens, workers: 2)
   func value() -> Double {
     Attention.forward(
-      query: q, key: k, value: v, shape: shape, segments: segments, into: o, keeping: kept, isExact: true, pool: pool,
+      query: heads(q), key: heads(k), value: heads(v), shape: shape, segments: segments, into: o, keeping: kept,
+      isExact: true, pool: pool,
       scratch: scratch)
     return (0..<tokens * 16).reduce(0) { $0 + Double(o.base[$1]) * Double(dO.base[$1]) }
   }
@@ -116,8 +121,8 @@ private func attention(_ shape: AttentionShape, isExact: Bool, threads: Int, kee
     return y
   }
   Attention.backward(
-    copied(dO), query: copied(q), key: k, value: v, shape: shape, segments: segments, kept: kept, dQuery: dq,
-    dKey: dk, dValue: dv, isExact: true, pool: pool, scratch: scratch)
+    copied(dO), query: heads(copied(q)), key: heads(k), value: heads(v), shape: shape, segments: segments, kept: kept,
+    dQuery: heads(dq), dKey: heads(dk), dValue: heads(dv), isExact: true, pool: pool, scratch: scratch)
   for (matrix, gradient) in [(q, dq), (k, dk), (v, dv)] {
     for index in stride(from: 0, to: matrix.rows * matrix.columns, by: tokens - 4) {
       let old = matrix.base[index]

@@ -63,14 +63,14 @@ func gatesAndTheirGradientsMatchFP64(count: Int) {
     let (gate, up) = (Array(rounded[..<count]), Array(rounded[count...]))
     var (h, kept) = (gate, gate)
     h.withUnsafeMutableBufferPointer { h in
-      if let base = h.baseAddress { kernels.silu_gate(count, base, up, base) }
+      if let base = h.baseAddress { kernels.silu.pointee.gate(count, base, up, base) }
     }
-    kernels.silu_gate_half(count, gateCodes, upCodes, &kept)
+    kernels.silu.pointee.gate_half(count, gateCodes, upCodes, &kept)
     #expect(h == kept)
     var (dGate, dUp) = (gradient, up)
-    kernels.silu_gate_backward(count, gate, up, &dGate, &dUp)
+    kernels.silu.pointee.gate_backward(count, gate, up, &dGate, &dUp)
     var (dGateKept, dUpKept) = (gradient, up)
-    kernels.silu_gate_backward_half(count, gateCodes, upCodes, &dGateKept, &dUpKept)
+    kernels.silu.pointee.gate_backward_half(count, gateCodes, upCodes, &dGateKept, &dUpKept)
     #expect(dGate == dGateKept && dUp == dUpKept)
     for i in 0..<count {
       let (g, u, d) = (Double(gate[i]), Double(up[i]), Double(gradient[i]))

@@ -8,7 +8,9 @@ import pathlib
 
 import torch
 from safetensors import safe_open
+from torch.overrides import TorchFunctionMode
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 
 def tensors_of(store):
@@ -59,35 +61,87 @@ def packed_int4_to_float(tensors, base):
 
 
 def float_weights(store):
-    """The store's weights as float32, under the names of an unquantised checkpoint."""
-    tensors, weights = tensors_of(store), {}
+    """The store's weights as float32, under their names in the store, and the names of those that were stored as codes.
+
+    Codes lie row by row as `[out, in]` whatever the model's class keeps: bitsandbytes transposes a Conv1D before it
+    quantises it. Floating-point tensors lie as the model's class keeps them.
+    """
+    tensors, weights, coded = tensors_of(store), {}, set()
     for name, value in tensors.items():
         if name.endswith(".weight_packed"):
             base = name.removesuffix(".weight_packed")
             weights[base + ".weight"] = packed_int4_to_float(tensors, base)
+            coded.add(base + ".weight")
         elif name.endswith(".weight") and any(k.startswith(name + ".quant_state.") for k in tensors):
             weights[name] = nf4_to_float(tensors, name)
+            coded.add(name)
         elif name.endswith(".weight") and value.dtype == torch.int8:
             weights[name] = value.float() * tensors[name + "_scale"].float()
+            coded.add(name)
         elif name.endswith((".weight", ".bias")) and value.is_floating_point():
             weights[name] = value.float()
-    return weights
+    return weights, coded
+
+
+# Beginnings of names in files, and what the class calls them: GPT-NeoX's head, the text part of Gemma 3 with images,
+# and the first files of GPT-2 and OPT, which were saved without the head's class.
+RENAMED = (("embed_out.", "lm_head."), ("language_model.model.", "model.language_model."),
+           ("language_model.lm_head.", "lm_head."), ("", "transformer."), ("", "model."))
+
+
+def name_in(names, name):
+    """What the model whose parameters are called `names` calls a tensor of a file."""
+    candidates = [name] + [new + name[len(old):] for old, new in RENAMED if name.startswith(old)]
+    return next((candidate for candidate in candidates if candidate in names), name)
 
 
 def load_model(store):
-    """The store as a transformers model whose parameters are float32, without the dropout of training."""
+    """The store as a transformers model whose parameters are float32, without the dropout of training.
+
+    Of a model with images only the text part has to be there.
+    """
     config = AutoConfig.from_pretrained(store)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.dtype = torch.float32
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
-    missing, unexpected = model.load_state_dict(float_weights(store), strict=False)
+    names, (weights, coded) = set(model.state_dict()), float_weights(store)
+    placed = {}
+    for name, value in weights.items():
+        place = name_in(names, name)
+        transposed = name in coded and isinstance(model.get_submodule(place.rpartition(".")[0]), Conv1D)
+        placed[place] = value.T if transposed else value
+    missing, unexpected = model.load_state_dict(placed, strict=False)
+    missing = [name for name in missing if "vision_tower" not in name and "multi_modal_projector" not in name]
+    unexpected = [name for name in unexpected if not name.endswith(("attn.bias", "attention.bias", "masked_bias"))]
     if config.tie_word_embeddings:
         missing = [name for name in missing if name != "lm_head.weight"]
         model.tie_weights()
     if missing or unexpected:
         raise SystemExit(f"{store}: missing {missing[:5]}, unexpected {unexpected[:5]}")
     return model.eval()
+
+
+class DoublePrecision(TorchFunctionMode):
+    """Keeps float64 where a model's code asks for float32, as norms and softmax do: the truth without that rounding."""
+
+    def __torch_function__(self, function, types, arguments=(), options=None):
+        options = dict(options or {})
+        if arguments and isinstance(arguments[0], torch.Tensor) and arguments[0].dtype == torch.float64:
+            if function is torch.Tensor.float:
+                return arguments[0]
+            if function is torch.Tensor.to:
+                arguments = tuple(torch.float64 if word is torch.float32 else word for word in arguments)
+            if options.get("dtype") is torch.float32:
+                options["dtype"] = torch.float64
+        return function(*arguments, **options)
+
+
+def logits_in_double(model, blocks):
+    """Logits `[tokens, vocabulary]` of each block in float64 arithmetic; the model is float64 afterwards."""
+    model = model.double().eval()
+    with torch.no_grad(), DoublePrecision():
+        return [model(input_ids=ids[None]).logits[0] for ids, _ in blocks]
 
 
 def load_with_adapter(store, adapter):

@@ -14,6 +14,26 @@ from transformers import get_scheduler
 import store
 
 
+def train(model, blocks, steps, batch, rate, scheduler="linear", warmup=0, decay=0.0, max_norm=1.0):
+    """Takes `steps` steps with the trainable parameters of `model`, and yields what each step's record says."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    name = "constant_with_warmup" if scheduler == "constant" else scheduler
+    schedule = get_scheduler(name, optimiser, num_warmup_steps=warmup, num_training_steps=steps)
+    at = 0
+    for step in range(1, steps + 1):
+        rows = [blocks[(at + i) % len(blocks)] for i in range(batch)]
+        at = (at + batch) % len(blocks)
+        loss, _ = store.mean_loss(model, rows)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained, max_norm)
+        now = schedule.get_last_lr()[0]
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        yield {"step": step, "loss": loss.item(), "learning_rate": now, "grad_norm": norm.item()}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", help="model directory: nf4, int8, int4 or floating point")
@@ -30,28 +50,13 @@ def main():
     options = parser.parse_args()
     model = store.load_with_adapter(options.store, options.adapter).eval()  # eval: no dropout
     blocks = store.read_blocks(options.tokens)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=options.lr, weight_decay=options.weight_decay)
-    name = "constant_with_warmup" if options.scheduler == "constant" else options.scheduler
-    schedule = get_scheduler(name, optimiser, num_warmup_steps=options.warmup_steps,
-                             num_training_steps=options.steps)
     output = pathlib.Path(options.output)
     output.mkdir(parents=True, exist_ok=True)
-    at = 0
     with open(output / "metrics.jsonl", "w", encoding="utf-8") as metrics:
-        for step in range(1, options.steps + 1):
-            batch = [blocks[(at + i) % len(blocks)] for i in range(options.batch)]
-            at = (at + options.batch) % len(blocks)
-            loss, _ = store.mean_loss(model, batch)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(trained, options.max_grad_norm)
-            rate = schedule.get_last_lr()[0]
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad()
-            told = {"step": step, "loss": loss.item(), "learning_rate": rate, "grad_norm": norm.item()}
+        for told in train(model, blocks, options.steps, options.batch, options.lr, options.scheduler,
+                          options.warmup_steps, options.weight_decay, options.max_grad_norm):
             print(json.dumps(told), file=metrics, flush=True)
-            print(f"step {step}: loss {loss.item():.6f}", flush=True)
+            print(f"step {told['step']}: loss {told['loss']:.6f}", flush=True)
     model.save_pretrained(output)
 
 

@@ -18,6 +18,22 @@ typedef struct {
                size_t ldb, float beta, float *c, size_t ldc);
 } el_pair_kernels;
 
+// One activation f, alone and as the gate of another product; x, gate and up are halves where the name says so.
+typedef struct {
+  // h = f(gate) up; h may be gate or up.
+  void (*gate)(size_t n, const float *gate, const float *up, float *h);
+  void (*gate_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *h);
+  // dh becomes the gradient of gate, du that of up.
+  void (*gate_backward)(size_t n, const float *gate, const float *up, float *dh, float *du);
+  void (*gate_backward_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *dh, float *du);
+  // h = f(x); h may be x.
+  void (*alone)(size_t n, const float *x, float *h);
+  void (*alone_half)(size_t n, const uint16_t *x, float *h);
+  // dh becomes the gradient of x.
+  void (*backward)(size_t n, const float *x, float *dh);
+  void (*backward_half)(size_t n, const uint16_t *x, float *dh);
+} el_activation;
+
 typedef struct {
   const char *name;
 
@@ -25,19 +41,24 @@ typedef struct {
   float (*rms_norm)(size_t n, const float *x, const float *weight, float epsilon, float *y);
   // dx += inverse * (w dy - x^ mean(w dy x^)), x^ = x * inverse.
   void (*rms_norm_backward)(size_t n, const float *dy, const float *x, const float *weight, float inverse, float *dx);
-  // h = gate / (1 + exp(-gate)) * up; h may be gate or up.
-  void (*silu_gate)(size_t n, const float *gate, const float *up, float *h);
-  // dh becomes the gradient of gate, du that of up.
-  void (*silu_gate_backward)(size_t n, const float *gate, const float *up, float *dh, float *du);
+  // The same in place: dy becomes the gradient of x.
+  void (*rms_norm_gradient)(size_t n, const float *x, const float *weight, float inverse, float *dy);
+  void (*rms_norm_gradient_half)(size_t n, const uint16_t *x, const float *weight, float inverse, float *dy);
+  // y = x^ * weight + bias, x^ = (x - mean) * inverse, inverse = 1 / sqrt(variance + epsilon), over n elements; weight and
+  // bias may be null, y may be x; returns inverse.
+  float (*layer_norm)(size_t n, const float *x, const float *weight, const float *bias, float epsilon, float *y,
+                      float *mean);
+  // dx += inverse * (w dy - mean(w dy) - x^ mean(w dy x^)).
+  void (*layer_norm_backward)(size_t n, const float *dy, const float *x, const float *weight, float mean, float inverse,
+                              float *dx);
+  // x / (1 + exp(-x)); x times the normal distribution, and with a tanh in its place; max(x, 0); the hyperbolic tangent.
+  const el_activation *silu, *gelu, *gelu_tanh, *relu, *tanh;
   // bfloat16, rounded to nearest even, and back.
   void (*to_bfloat)(size_t n, const float *x, uint16_t *y);
   void (*from_bfloat)(size_t n, const uint16_t *x, float *y);
   // Halves, IEEE 754's binary16, rounded to nearest even, and back; what is too large becomes the largest.
   void (*to_half)(size_t n, const float *x, uint16_t *y);
   void (*from_half)(size_t n, const uint16_t *x, float *y);
-  // As those without the suffix; gate and up are halves.
-  void (*silu_gate_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *h);
-  void (*silu_gate_backward_half)(size_t n, const uint16_t *gate, const uint16_t *up, float *dh, float *du);
   // Rotates the pairs (i, i + half) of one head; sign is +1 forward, -1 for the inverse.
   void (*rotate)(size_t half, const float *cosine, const float *sine, float sign, float *x);
   // y = x. The C library's way, with few long instructions, takes many times as long for rows on some processors: Zen's, where
@@ -47,6 +68,11 @@ typedef struct {
   void (*add_scaled)(size_t n, float scale, const float *x, float *y);
   // x *= scale
   void (*scale)(size_t n, float scale, float *x);
+  // y = x s; y may be x.
+  void (*multiply)(size_t n, const float *x, const float *s, float *y);
+  // sum[j] += sum_i a[i][j], and sum_i a[i][j] b[i][j], for m rows and n columns: the rows' sum first.
+  void (*column_sums)(size_t m, size_t n, const float *a, size_t lda, float *sum);
+  void (*column_dots)(size_t m, size_t n, const float *a, size_t lda, const float *b, size_t ldb, float *sum);
   // sum of x^2
   double (*sum_of_squares)(size_t n, const float *x);
   // sum of x * y

@@ -1,0 +1,73 @@
+import Architectures
+import CZlib
+import Randomness
+
+/// One tokenised sample.
+public struct Sample: Sendable, Equatable {
+  public var tokens: [Int32]
+  /// `labels[i]` says whether token `i` is to be learnt: the token itself, or `Label.ignored`.
+  public var labels: [Int32]
+
+  public init(tokens: [Int32], labels: [Int32]) {
+    self.tokens = tokens
+    self.labels = labels
+  }
+}
+
+/// A question whose answer is known.
+public struct PromptAnswer: Sendable {
+  /// What generation is fed with, tokenised.
+  public let promptTokens: [Int32]
+  public let prompt: String
+  public let answer: String
+}
+
+/// What is wrong with the data.
+public enum DataError: Error, CustomStringConvertible {
+  case badLine(file: String, line: Int, reason: String)
+  case empty(files: [String], skippedLines: Int = 0)
+  case unknownKind(file: String)
+
+  public var description: String {
+    switch self {
+    case .badLine(let file, let line, let reason):
+      "\(file):\(line): \(reason)\n       --skip-bad-lines counts such lines and goes on"
+    case .empty(let files, let skipped):
+      "\(files.joined(separator: ", ")): no sample with a token to learn"
+        + (skipped > 0 ? " (\(skipped) bad lines skipped)" : "")
+    case .unknownKind(let file): "\(file): expected a .txt, .jsonl or .json file"
+    }
+  }
+}
+
+/// Tokenised data, read once.
+public struct TrainingData: Sendable {
+  public internal(set) var samples: [Sample] = []
+  /// The questions among them, for exact-match evaluation; only if the reader was asked to keep them.
+  public internal(set) var questions: [PromptAnswer] = []
+  /// Samples that were cut at the maximum length.
+  public internal(set) var truncatedCount = 0
+  public internal(set) var skippedLines = 0
+  /// Whether every sample stands in a row of its own, as `input_ids` lines do.
+  public internal(set) var isOnePerRow = false
+
+  /// Number and checksum of all tokens.
+  public var fingerprint: String {
+    let tokens = samples.flatMap(\.tokens)
+    let sum = tokens.withUnsafeBytes { crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count) }
+    return "\(tokens.count):\(UInt32(truncatingIfNeeded: sum))"
+  }
+
+  /// The data split deterministically.
+  /// - Parameter share: of the samples that go to the second part, between 0 and 1
+  public func split(_ share: Double, seed: UInt64) -> (train: TrainingData, evaluation: TrainingData) {
+    let order = Shuffle.permutation(samples.count, seed: seed ^ 0x5EED)
+    let count = min(max(Int((Double(samples.count) * share).rounded()), 1), max(samples.count - 1, 0))
+    var train = self
+    var evaluation = self
+    evaluation.samples = order.prefix(count).sorted().map { samples[$0] }
+    train.samples = order.dropFirst(count).sorted().map { samples[$0] }
+    evaluation.questions = []
+    return (train, evaluation)
+  }
+}

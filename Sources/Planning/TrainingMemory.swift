@@ -1,0 +1,49 @@
+import Kernels
+import Memory
+import Transformer
+import Tuning
+
+/// Everything that a training run keeps in memory besides the mapped weights, from one arena.
+///
+/// On an arena that counts it is a plan and nothing has changed; `begin` makes one on a real arena what the run uses.
+public final class TrainingMemory {
+  public let strategy: TrainingStrategy
+  public let arena: Arena
+  public let method: any TuningMethod
+  public let moments: AdamWMoments
+  public let engine: ComputeEngine
+  public let workspace: Workspace
+
+  /// - Parameters:
+  ///   - rowLength: tokens of the longest row
+  ///   - spillDirectory: takes the file of layer inputs, if the strategy wants one
+  public init(
+    model: LanguageModel, tuning: any TuningConfiguration, strategy: TrainingStrategy, rowLength: Int,
+    precision: Precision, spillDirectory: String, pool: ThreadPool, arena: Arena
+  ) throws {
+    let tokens = strategy.microBatchSize * rowLength
+    self.strategy = strategy
+    self.arena = arena
+    let method = try tuning.reserve(for: model, trainingTokens: tokens, arena: arena)
+    self.method = method
+    moments = AdamWMoments(
+      strategy.optimizerMoments, parts: method.trainables.counts, threadCount: pool.threadCount, arena: arena)
+    engine = ComputeEngine(
+      precision: precision, pool: pool,
+      demands: model.demands(
+        tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
+        gradients: true), arena: arena)
+    workspace = Workspace(
+      model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: tokens,
+      groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
+      headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),
+      precision: precision, threadCount: pool.threadCount, arena: arena)
+  }
+
+  /// Makes the memory usable and the method hook into `model`.
+  public func begin(with model: LanguageModel) throws {
+    try arena.commit()
+    workspace.prepare()
+    method.attach(to: model)
+  }
+}

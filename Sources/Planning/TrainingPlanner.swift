@@ -1,0 +1,344 @@
+import Kernels
+import Memory
+import Transformer
+import Tuning
+
+/// Finds the fastest way to train that keeps the whole process inside a budget.
+///
+/// A candidate fixes how rows are split, how layer inputs are kept and how the head is cut; what memory it leaves goes to
+/// whatever saves most time per byte: weights that stay, activations that are not computed again.
+public struct TrainingPlanner {
+  let model: LanguageModel
+  let tuning: any TuningConfiguration
+  let precision: Precision
+  let pool: ThreadPool
+  let rowsPerStep: Int
+  /// Rows per micro-batch that the user asked for: the most that are computed together.
+  let microBatchSize: Int
+  let rowLength: Int
+  /// Resident bytes of the process before the plan's buffers, with data and tokenizer loaded.
+  let processByteCount: Int
+  /// The peak that the process has already had.
+  let pastPeakByteCount: Int
+  let spillDirectory: String
+  let speed: MachineSpeed
+  /// What the user wants one way or the other.
+  let wishes: StrategyWishes
+  private let methodProducts: Double
+  private let known = KnownBytes()
+
+  public init(
+    model: LanguageModel, tuning: any TuningConfiguration, precision: Precision, pool: ThreadPool,
+    rowsPerStep: Int, microBatchSize: Int, rowLength: Int, processByteCount: Int, pastPeakByteCount: Int = 0,
+    spillDirectory: String, speed: MachineSpeed = .assumed, wishes: StrategyWishes = StrategyWishes()
+  ) throws {
+    self.model = model
+    self.tuning = tuning
+    self.precision = precision
+    self.pool = pool
+    self.rowsPerStep = rowsPerStep
+    self.microBatchSize = min(microBatchSize, rowsPerStep)
+    self.rowLength = rowLength
+    self.processByteCount = processByteCount
+    self.pastPeakByteCount = pastPeakByteCount
+    self.spillDirectory = spillDirectory
+    self.speed = speed
+    self.wishes = wishes
+    methodProducts = try tuning.floatProducts(for: model)
+  }
+
+  /// - Parameter budget: bytes for the whole process; `nil` for no limit
+  /// - Throws: `PlanError`
+  public func plan(budget: Int?) throws -> TrainingPlan {
+    try plan(budget: budget, rungs: rungs)
+  }
+
+  /// The same with only some of the rungs.
+  private func plan(budget: Int?, rungs: [Rung]) throws -> TrainingPlan {
+    guard let budget else { return try finish(richest, budget: nil) }
+    for rung in rungs {
+      var best: (seconds: Double, strategy: TrainingStrategy)?
+      for candidate in try candidates(rung).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
+        guard candidate.byteCount <= budget else { continue }
+        if let best, best.seconds <= candidate.leastSeconds { continue }
+        let filled = try fill(candidate, budget: budget)
+        if best.map({ filled.seconds < $0.seconds }) ?? true { best = filled }
+      }
+      if let best { return try finish(best.strategy, budget: budget) }
+    }
+    throw try failure(budget)
+  }
+
+  /// - Throws: `PlanError` if no plan fits the budget
+  public func check(budget: Int) throws {
+    for rung in rungs where try candidates(rung).contains(where: { $0.byteCount <= budget }) { return }
+    throw try failure(budget)
+  }
+
+  private func failure(_ budget: Int) throws -> PlanError {
+    let least = try mostFrugal()
+    return PlanError(
+      budget: budget, least: least?.byteCount ?? .max, losses: least?.strategy.losses ?? [],
+      remedies: try remedies(below: least?.byteCount ?? .max))
+  }
+
+  /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
+  public func plan(available: Int?) throws -> TrainingPlan {
+    var best = try plan(budget: available)
+    let bound = best.cost.seconds(speed) * Self.nearlyAsFast
+    // Less memory is no reason to lose bits.
+    let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
+    for part in [0.75, 0.9] {
+      while let smaller = try? plan(
+        budget: Int(part * Double(best.predictedPeakBytes)), rungs: Array(rungs[...reached])
+      ), smaller.cost.seconds(speed) <= bound, smaller.cost.spilledBytes <= best.cost.spilledBytes {
+        best = smaller
+      }
+    }
+    // the same without the budgets that it was found by
+    return try finish(best.strategy, budget: nil)
+  }
+
+  /// Without a budget, time of this ratio is given for less memory; but no wear of the storage.
+  private static let nearlyAsFast = 1.05
+
+  /// The memory that the most frugal plan needs, in bytes.
+  public func least() throws -> Int { try mostFrugal()?.byteCount ?? Int.max }
+
+  /// The memory that is needed to keep everything, in bytes.
+  public func most() throws -> Int { try byteCount(richest) }
+
+  private func mostFrugal() throws -> Candidate? {
+    try rungs.flatMap { try candidates($0) }.min { $0.byteCount < $1.byteCount }
+  }
+
+  /// The strategy that keeps everything.
+  private var richest: TrainingStrategy {
+    let whole = base(
+      group: microBatchSize, micro: microBatchSize, feedForward: .max, inputs: inputFormats[0],
+      moments: rungs[0].moments)
+    return wishes.apply(to: cut(rich(whole), Self.headCuts[0]))
+  }
+
+  /// What would need less than `least`, and how much.
+  private func remedies(below least: Int) throws -> [(change: String, least: Int)] {
+    var changes: [(String, TrainingPlanner)] = []
+    if rowLength > 16 {
+      changes.append(("--max-length \(rowLength / 2)", try variant(rowLength: rowLength / 2)))
+    }
+    for change in tuning.smaller(for: model) { changes.append((change.option, try variant(tuning: change.configuration))) }
+    return try changes.map { ($0.0, try $0.1.least()) }.filter { $0.1 < least }
+  }
+
+  private func variant(rowLength: Int? = nil, tuning: (any TuningConfiguration)? = nil) throws -> TrainingPlanner {
+    try TrainingPlanner(
+      model: model, tuning: tuning ?? self.tuning, precision: precision, pool: pool, rowsPerStep: rowsPerStep,
+      microBatchSize: microBatchSize, rowLength: rowLength ?? self.rowLength, processByteCount: processByteCount,
+      pastPeakByteCount: pastPeakByteCount, spillDirectory: spillDirectory, speed: speed, wishes: wishes)
+  }
+
+  // MARK: Candidates
+
+  /// A step of the ladder from what changes no result to what changes more of it.
+  private struct Rung {
+    let inputs: [LayerInputFormat]
+    let moments: MomentFormat
+
+    func holds(_ strategy: TrainingStrategy) -> Bool {
+      inputs.contains(strategy.layerInputs) && moments == strategy.optimizerMoments
+    }
+  }
+
+  /// In the order in which they are tried: what is lossless, then inputs of layers in fewer bits, moments last.
+  private var rungs: [Rung] {
+    (wishes.optimizerMoments.map { [$0] } ?? [.f32, .int8]).flatMap { moments in
+      [true, false].map { isLossless in
+        Rung(inputs: inputFormats.filter { $0.isLossless == isLossless }, moments: moments)
+      }
+    }.filter { !$0.inputs.isEmpty }
+  }
+
+  /// A strategy with nothing kept and nothing resident, and what it needs.
+  private struct Candidate {
+    let strategy: TrainingStrategy
+    let byteCount: Int
+    /// The time that it would take if memory were no matter.
+    let leastSeconds: Double
+  }
+
+  /// Cuts of the head, from fast to frugal: tokens of a chunk and logits of a slice.
+  private static let headCuts: [(rows: Int, columns: Int)] = [
+    (256, .max), (128, .max), (64, .max), (16, .max), (256, 8192), (256, 2048), (64, 1024),
+  ]
+
+  private var inputFormats: [LayerInputFormat] { wishes.layerInputs.map { [$0] } ?? [.f32, .spilled, .bf16, .int8] }
+
+  /// `strategy` with everything kept and resident.
+  private func rich(_ strategy: TrainingStrategy) -> TrainingStrategy {
+    var strategy = strategy
+    strategy.keptAttentionLayers = model.layers.count
+    strategy.keptFeedForwardLayers = model.layers.count
+    strategy.residentLayers = model.layers.count
+    strategy.isHeadResident = true
+    return strategy
+  }
+
+  private func base(
+    group: Int, micro: Int, feedForward: Int, inputs: LayerInputFormat, moments: MomentFormat
+  ) -> TrainingStrategy {
+    TrainingStrategy(
+      groupRows: group, microBatchSize: micro, feedForwardTokens: feedForward, keptAttentionLayers: 0,
+      keptFeedForwardLayers: 0, layerInputs: inputs, optimizerMoments: moments, headRows: 16, residentLayers: 0,
+      isHeadResident: false)
+  }
+
+  private func cut(_ strategy: TrainingStrategy, _ cut: (rows: Int, columns: Int)) -> TrainingStrategy {
+    let block = LanguageModelHead.groupRows
+    let most = (strategy.microBatchSize * rowLength + block - 1) / block * block
+    var strategy = strategy
+    strategy.headRows = min(cut.rows, most)
+    strategy.headColumns = cut.columns
+    return strategy
+  }
+
+  private func candidates(_ rung: Rung) throws -> [Candidate] {
+    var result: [Candidate] = []
+    for micro in divisors(of: microBatchSize) {
+      let groups = Set([rowsPerStep, microBatchSize, micro]).filter { $0 % micro == 0 }.sorted()
+      for group in groups {
+        let parts = [Int.max, 512, 256, 128].filter { $0 == .max || $0 < micro * rowLength }
+        for part in parts {
+          for inputs in rung.inputs {
+            let strategy = base(
+              group: group, micro: micro, feedForward: part, inputs: inputs, moments: rung.moments)
+            for option in Self.headCuts {
+              let candidate = wishes.apply(to: cut(strategy, option))
+              result.append(
+                Candidate(
+                  strategy: candidate, byteCount: try byteCount(candidate),
+                  leastSeconds: seconds(wishes.apply(to: rich(candidate)))))
+            }
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  private func divisors(of number: Int) -> [Int] { (1...number).reversed().filter { number % $0 == 0 } }
+
+  // MARK: Filling
+
+  /// Spends what a candidate leaves of the budget on what saves most time per byte.
+  private func fill(_ candidate: Candidate, budget: Int) throws -> (seconds: Double, strategy: TrainingStrategy) {
+    let layers = model.layers.count
+    var strategy = candidate.strategy
+    // Every step of the way is checked against the real figure, because parts overlap.
+    let improvements: [(TrainingStrategy, Int) -> TrainingStrategy] = [
+      {
+        var s = $0
+        s.keptFeedForwardLayers = max(s.keptFeedForwardLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        s.keptAttentionLayers = max(s.keptAttentionLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        s.residentLayers = max(s.residentLayers, $1)
+        return s
+      },
+      {
+        var s = $0
+        if $1 == layers { s.isHeadResident = true }
+        return s
+      },
+    ]
+    let start = seconds(strategy)
+    let bytes = candidate.byteCount
+    let ranked = try improvements.map {
+      improve -> (gain: Double, improve: (TrainingStrategy, Int) -> TrainingStrategy) in
+      let whole = wishes.apply(to: improve(strategy, layers))
+      let saved = start - (seconds(whole))
+      return (saved / Double(max(1, try byteCount(whole) - bytes)), improve)
+    }.filter { $0.gain > 0 }.sorted { $0.gain > $1.gain }
+    for option in ranked {
+      var fits = 0
+      var tooMany = layers + 1
+      while tooMany - fits > 1 {
+        let middle = (fits + tooMany) / 2
+        if try byteCount(wishes.apply(to: option.improve(strategy, middle))) <= budget {
+          fits = middle
+        } else {
+          tooMany = middle
+        }
+      }
+      strategy = wishes.apply(to: option.improve(strategy, fits))
+    }
+    return (seconds(strategy), strategy)
+  }
+
+  private func seconds(_ strategy: TrainingStrategy) -> Double { cost(strategy).seconds(speed) }
+
+  private func cost(_ strategy: TrainingStrategy) -> StepCost {
+    StepCost(
+      model: model, strategy: strategy, rows: rowsPerStep, rowLength: rowLength, methodProducts: methodProducts,
+      residency: WeightResidency(model: model, strategy: strategy))
+  }
+
+  // MARK: Figures
+
+  private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
+    try TrainingMemory(
+      model: model, tuning: tuning, strategy: strategy, rowLength: rowLength, precision: precision,
+      spillDirectory: spillDirectory, pool: pool, arena: arena)
+  }
+
+  private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
+    var plan = MemoryPlan(
+      buffers: [
+        PlannedBuffer(name: "mapped store", kind: .weights, byteCount: memory.workspace.residency.residentByteCount),
+        PlannedBuffer(name: "process", kind: .process, byteCount: processByteCount),
+        PlannedBuffer(name: "heap of a step", kind: .process, byteCount: Self.stepHeapBytes),
+      ] + memory.arena.buffers)
+    let reading = pastPeakByteCount - plan.byteCount
+    if reading > 0 {
+      plan.buffers.append(PlannedBuffer(name: "reading, before training", kind: .data, byteCount: reading))
+    }
+    return plan
+  }
+
+  /// What batches, records and the libraries' code that a step is the first to touch come to.
+  private static let stepHeapBytes = 5 << 20
+
+  /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
+  private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
+    if let byteCount = known.byteCounts[strategy] { return byteCount }
+    let memory = try makeMemory(strategy, arena: .counting)
+    let byteCount = memoryPlan(memory).byteCount + memory.workspace.passingByteCount
+    known.byteCounts[strategy] = byteCount
+    return byteCount
+  }
+
+  private func finish(_ strategy: TrainingStrategy, budget: Int?) throws -> TrainingPlan {
+    let memory = try makeMemory(strategy, arena: .counting)
+    return TrainingPlan(
+      strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
+      rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.layers.count,
+      vocabularySize: model.description.vocabularySize,
+      trainableParameters: memory.method.trainables.parameters.count)
+  }
+
+  /// The memory of a plan: as many bytes of addresses as it counted, not yet committed.
+  public func memory(of plan: TrainingPlan) throws -> TrainingMemory {
+    let counted = try makeMemory(plan.strategy, arena: .counting)
+    return try makeMemory(plan.strategy, arena: try Arena(reserving: counted.arena.byteCount))
+  }
+}
+
+/// What strategies need, for those that several budgets have in common.
+private final class KnownBytes {
+  var byteCounts: [TrainingStrategy: Int] = [:]
+}

@@ -1,0 +1,111 @@
+import Data
+import Kernels
+import Planning
+import Randomness
+import Transformer
+import Tuning
+
+/// One optimiser step as it is reported.
+public struct StepReport: Sendable {
+  /// Steps done, including this one.
+  public let step: Int
+  /// Mean loss per token that carries loss.
+  public let loss: Double
+  public let learningRate: Double
+  /// L2 norm of the gradient before clipping.
+  public let gradientNorm: Double
+  /// Tokens of the step's rows, padding excluded.
+  public let tokens: Int
+  public let seconds: Double
+
+  public var tokensPerSecond: Double { seconds > 0 ? Double(tokens) / seconds : 0 }
+}
+
+/// A model being trained: steps and evaluations. It knows no file.
+public final class TrainingSession {
+  private let model: LanguageModel
+  private let memory: TrainingMemory
+  private let optimizer: AdamW
+  private let maximumGradientNorm: Double
+  private let seed: UInt64
+
+  /// What is trained.
+  public var trainables: Trainables { memory.method.trainables }
+
+  /// - Parameter memory: of the run, after `begin`
+  public init(
+    model: LanguageModel, memory: TrainingMemory, optimizer: AdamW, maximumGradientNorm: Double, seed: UInt64
+  ) {
+    self.model = model
+    self.memory = memory
+    self.optimizer = optimizer
+    self.maximumGradientNorm = maximumGradientNorm
+    self.seed = seed
+  }
+
+  /// One optimiser step over `batches`, whose mean loss per labelled token is minimised.
+  ///
+  /// - Parameters:
+  ///   - step: steps done before this one; with `seed` it decides the dropout masks
+  ///   - learningRate: of this step
+  public func step(_ batches: [Batch], step: Int, learningRate: Double) throws -> StepReport {
+    let start = ContinuousClock.now
+    let trainables = trainables
+    VectorOperations.fill(trainables.gradients, with: 0)
+    let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
+    let loss = try accumulateGradients(batches, labelledTokens: labelled, step: step)
+    let norm = trainables.gradients.sumOfSquares().squareRoot()
+    if maximumGradientNorm > 0, norm > maximumGradientNorm {
+      VectorOperations.scale(trainables.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
+    }
+    optimizer.update(
+      parameters: trainables.parameters, gradients: trainables.gradients, moments: memory.moments,
+      step: step + 1, learningRate: learningRate, pool: memory.engine.pool)
+    return StepReport(
+      step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
+      tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now) / .seconds(1))
+  }
+
+  /// Adds the gradient of the mean loss over `labelledTokens` to the gradients.
+  /// - Returns: sum of the losses.
+  public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) throws -> Double {
+    let scale = 1 / Float(max(labelledTokens, 1))
+    var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001)
+    let dropoutSeed = generator.next()
+    var sum = 0.0
+    var tokens = 0
+    var labels = 0
+    for group in groups(batches) {
+      sum += try model.lossAndGradient(
+        group.map(\.microBatch), gradientScale: scale, firstLabel: labels, workspace: memory.workspace,
+        pass: Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens))
+      tokens += group.reduce(0) { $0 + $1.tokens.count }
+      labels += group.reduce(0) { $0 + $1.labelledTokenCount }
+    }
+    return sum
+  }
+
+  /// Mean loss and number of labelled tokens over `batches`; dropout is off.
+  public func evaluate(_ batches: [Batch]) throws -> (loss: Double, tokens: Int) {
+    var sum = 0.0
+    var count = 0
+    for group in groups(batches) {
+      sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: Pass(engine: memory.engine))
+      count += group.reduce(0) { $0 + $1.labelledTokenCount }
+    }
+    return (sum / Double(max(count, 1)), count)
+  }
+
+  /// Micro-batches that go through a layer before the next one.
+  private func groups(_ batches: [Batch]) -> [[Batch]] {
+    let size = memory.strategy.groupRows / memory.strategy.microBatchSize
+    return stride(from: 0, to: batches.count, by: size).map { Array(batches[$0..<min($0 + size, batches.count)]) }
+  }
+}
+
+extension Batch {
+  /// What the model takes.
+  public var microBatch: MicroBatch {
+    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
+  }
+}

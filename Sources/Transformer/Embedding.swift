@@ -1,0 +1,78 @@
+import Kernels
+
+/// From tokens to the first rows of the residual stream, `norm(projection(scale * tokens[t]) + positions[p] + types[0])`;
+/// frozen, but for an adapter at the projection.
+struct Embedding {
+  let tokens: StoredMatrix  // [vocabulary, width]
+  let scale: Float
+  let positions: (table: StoredMatrix, offset: Int)?
+  let types: StoredMatrix?
+  let norm: Norm?
+  let projection: Linear?
+
+  /// Memory of a look-up.
+  struct Working {
+    let rows: Matrix  // [tokens, width] where there is a projection; else empty
+    let adapter: Matrix  // what its adapter keeps
+    let addend: Vector  // [hidden]: a row of positions or types
+    let statistics: NormStatistics?
+  }
+
+  func share(in room: Room, hidden: Int, demand: RoomDemand) -> Working {
+    Working(
+      rows: room.matrix("embedded tokens", rows: projection == nil ? 0 : demand.tokens, columns: tokens.columns),
+      adapter: room.matrix(
+        "projection's adapter", rows: demand.tokens, columns: projection.map { demand.keptColumns($0.location) } ?? 0),
+      addend: room.vector("position", count: positions == nil && types == nil ? 0 : hidden),
+      statistics: norm?.reserve("embedding", in: room, tokens: demand.tokens))
+  }
+
+  /// `x` becomes the rows of a micro-batch: touches only the pages of the rows that occur.
+  func lookUp(_ batch: [Int32], layout: SequenceLayout, into x: Matrix, working: Working, workspace: Workspace, pass: Pass)
+  {
+    let pool = pass.engine.pool
+    let target = projection == nil ? x : working.rows.rows(0..<x.rows)
+    decode(batch, into: target, residency: workspace.residency)
+    if let projection {
+      let prepared = pass.engine.prepare(target, for: projection.weight, rowsPerSequence: layout.rowLength)
+      projection.forward(prepared, into: x, keeping: working.adapter.rows(0..<x.rows), pass: pass)
+    }
+    for row in 0..<x.rows {
+      if let positions {
+        positions.table.decodeRow(Int(layout.positions[row]) + positions.offset, into: working.addend)
+        VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
+      }
+      if let types {
+        types.decodeRow(0, into: working.addend)
+        VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
+      }
+    }
+    if let norm, let statistics = working.statistics {
+      norm.forward(x, into: x, keeping: statistics.rows(0..<x.rows), pool: pool)
+    }
+  }
+
+  private func decode(_ batch: [Int32], into x: Matrix, residency: WeightResidency) {
+    residency.enterEmbedding(batch)
+    for start in stride(from: 0, to: batch.count, by: WeightResidency.embeddingTile) {
+      for token in start..<min(start + WeightResidency.embeddingTile, batch.count) {
+        tokens.decodeRow(Int(batch[token]), into: x.row(token))
+        if scale != 1 { VectorOperations.scale(x.row(token), by: scale) }
+      }
+      residency.leaveEmbedding()
+    }
+  }
+
+  /// The way back to the projection's adapter.
+  ///
+  /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
+  func backward(_ dx: Matrix, _ batch: [Int32], working: Working, workspace: Workspace, pass: Pass) {
+    guard let projection, let adapter = projection.adapter else { return }
+    precondition(norm == nil, "no norm stands between a projection and the layers")
+    let rows = working.rows.rows(0..<dx.rows)
+    let kept = working.adapter.rows(0..<dx.rows)
+    decode(batch, into: rows, residency: workspace.residency)
+    adapter.recompute(rows, keeping: kept, pass: pass)
+    _ = adapter.backward(dx, x: rows, kept: kept, pass: pass)
+  }
+}

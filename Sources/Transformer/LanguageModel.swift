@@ -1,0 +1,217 @@
+import Architectures
+import Kernels
+import Memory
+import WeightStore
+
+/// A language model on a frozen store, made from its description, with room for an adapter at every linear layer.
+public final class LanguageModel {
+  public let description: ModelDescription
+  public let store: WeightStore
+  public let layers: [TransformerLayer]
+  /// Every linear layer that an adapter could wrap, in the order of computation.
+  public let linears: [Linear]
+  let layerPages: [LayerPages]
+  let embedding: Embedding
+  let head: LanguageModelHead
+  /// Norm weights and biases, copied from the store because they are few and must be fp32.
+  private let parameters: Arena
+
+  /// Binds the store's tensors to layers; shapes are checked against the description.
+  ///
+  /// - Throws: what is missing or has the wrong shape.
+  public init(store: WeightStore) throws {
+    let description = store.description
+    self.store = store
+    self.description = description
+    let assembly = try ModelAssembly(store: store)
+    embedding = try assembly.embedding(description.embedding)
+    layers = try description.layers.map(assembly.layer)
+    head = try assembly.head(description.head, embedding: embedding.tokens)
+    linears = assembly.linears
+    layerPages = layers.map(LayerPages.init)
+    parameters = try assembly.finish()
+  }
+
+  /// Where every linear layer stands.
+  public var linearLocations: [LinearLocation] { linears.map(\.location) }
+
+  /// The frozen weight at `location`.
+  public func weight(at location: LinearLocation) -> StoredMatrix { linears[location.index].weight }
+
+  /// Wraps the linear layer at `location`; `nil` unwraps it.
+  public func setAdapter(_ adapter: (any LinearAdapter)?, at location: LinearLocation) {
+    linears[location.index].adapter = adapter
+  }
+
+  /// What an engine needs room for.
+  ///
+  /// - Parameters:
+  ///   - tokens: of a micro-batch
+  ///   - feedForwardTokens: that a feed-forward block computes together
+  ///   - headRows: tokens of a chunk of the vocabulary head
+  public func demands(
+    tokens: Int, feedForwardTokens: Int = .max, headRows: Int, gradients: Bool
+  ) -> [ComputeEngine.Demand] {
+    func demand(_ linear: Linear, rows: Int) -> ComputeEngine.Demand {
+      ComputeEngine.Demand(
+        weight: linear.weight, rows: rows, weightRows: linear.weight.rows, hasGradient: gradients)
+    }
+    let inside = layers.flatMap { layer in
+      layer.attention.linears.map { demand($0, rows: tokens) }
+        + layer.feedForward.linears.map { demand($0, rows: min(feedForwardTokens, tokens)) }
+    }
+    let outside =
+      (embedding.projection.map { [demand($0, rows: tokens)] } ?? [])
+      + (head.projection.map { [demand($0, rows: headRows)] } ?? [])
+    return inside + outside + [
+      ComputeEngine.Demand(
+        // the rows of its gradient are the head's own
+        weight: head.weight, rows: headRows, weightRows: 0, hasGradient: gradients)
+    ]
+  }
+
+  /// Sum of the cross-entropies of all tokens that have a label.
+  ///
+  /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
+  public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
+    try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
+    return head.loss(
+      residual(of: batches, workspace), batches.map(\.headLabels), workspace: workspace, pass: pass)
+  }
+
+  /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
+  ///
+  /// - Parameters:
+  ///   - pass: knows where the tokens stand in the step
+  ///   - firstLabel: labels of the step before those of `batches`
+  /// - Throws: `SpillError` where layer inputs are kept in a file
+  public func lossAndGradient(
+    _ batches: [MicroBatch], gradientScale: Float, firstLabel: Int = 0, workspace: Workspace, pass: Pass
+  ) throws -> Double {
+    guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
+    try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
+    let loss = pass.engine.pool.meter.counting(as: .head) {
+      head.lossAndGradient(
+        residual(of: batches, workspace), batches.map(\.headLabels), gradientScale: gradientScale,
+        firstLabel: firstLabel, workspace: workspace, pass: pass)
+    }
+    let trainsEmbedding = embedding.projection?.adapter != nil
+    let lowest = trainsEmbedding ? 0 : layers.firstIndex { $0.hasAdapter } ?? layers.count
+    for index in layers.indices.reversed() where index >= lowest {
+      workspace.residency.enter(index, next: index - 1)
+      for place in places(of: batches, workspace, pass) {
+        layers[index].backward(
+          place.x, input: try inputs.load(layer: index, place.tokens, pool: pass.engine.pool),
+          reachesBelow: trainsEmbedding || index > lowest, in: place.context(workspace, layer: index))
+      }
+      workspace.residency.leave(index)
+    }
+    if trainsEmbedding {
+      for place in places(of: batches, workspace, pass) {
+        embedding.backward(
+          place.x, place.batch.tokens, working: workspace.embedding, workspace: workspace, pass: place.pass)
+      }
+    }
+    return loss
+  }
+
+  /// Logits after every token, `[tokens, vocabulary]`, handed over in chunks of rows.
+  public func logits(
+    _ batch: MicroBatch, workspace: Workspace, pass: Pass, _ body: (_ rows: Range<Int>, _ logits: Matrix) throws -> Void
+  ) throws {
+    try forward([batch], workspace: workspace, pass: pass, savesInputs: false)
+    let final = workspace.residual.rows(0..<batch.tokens.count)
+    for sequence in stride(from: 0, to: final.rows, by: batch.layout.rowLength) {
+      let end = min(sequence + batch.layout.rowLength, final.rows)
+      for start in stride(from: sequence, to: end, by: workspace.head.logits.rows) {
+        let rows = start..<min(start + workspace.head.logits.rows, end)
+        try body(rows, head.logits(of: final.rows(rows), workspace: workspace, pass: pass))
+      }
+    }
+  }
+
+  /// Reads `tokens` after what `cache` holds and returns the logits after the last of them, `[vocabulary]`.
+  public func extend(_ cache: KeyValueCache, with tokens: [Int32], workspace: Workspace, pass: Pass) -> Vector {
+    precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
+    precondition(cache.length + tokens.count <= cache.capacity, "the cache has room for the tokens")
+    let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count, of: cache.capacity)
+    let x = workspace.residual.rows(0..<tokens.count)
+    embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
+    for (index, layer) in layers.enumerated() {
+      layer.extend(
+        x, cache: cache.layers[index],
+        in: TransformerLayer.Context(
+          tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
+    }
+    return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
+  }
+
+  /// Runs all layers; the residual stream holds the output of the last one afterwards.
+  private func forward(_ batches: [MicroBatch], workspace: Workspace, pass: Pass, savesInputs: Bool) throws {
+    for place in places(of: batches, workspace, pass) {
+      precondition(place.batch.tokens.count <= workspace.tokenCapacity, "a micro-batch fits the workspace")
+      embedding.lookUp(
+        place.batch.tokens, layout: place.batch.layout, into: place.x, working: workspace.embedding,
+        workspace: workspace, pass: place.pass)
+    }
+    for (index, layer) in layers.enumerated() {
+      workspace.residency.enter(index, next: index + 1)
+      for place in places(of: batches, workspace, pass) {
+        if savesInputs {
+          try workspace.inputs?.save(place.x, layer: index, first: place.tokens.lowerBound, pool: pass.engine.pool)
+        }
+        layer.forward(place.x, in: place.context(workspace, layer: index))
+      }
+      workspace.residency.leave(index)
+    }
+  }
+
+  /// A micro-batch and where it stands in the residual stream.
+  private struct Place {
+    let batch: MicroBatch
+    let x: Matrix
+    let tokens: Range<Int>
+    let pass: Pass
+
+    func context(_ workspace: Workspace, layer: Int) -> TransformerLayer.Context {
+      TransformerLayer.Context(
+        tokens: tokens, layout: batch.layout, memory: workspace.layers[layer], workspace: workspace, pass: pass)
+    }
+  }
+
+  private func places(of batches: [MicroBatch], _ workspace: Workspace, _ pass: Pass) -> [Place] {
+    var start = 0
+    return batches.map { batch in
+      defer { start += batch.tokens.count }
+      let tokens = start..<start + batch.tokens.count
+      var pass = pass.advanced(by: start)
+      pass.rowLength = batch.layout.rowLength
+      return Place(batch: batch, x: workspace.residual.rows(tokens), tokens: tokens, pass: pass)
+    }
+  }
+
+  /// The residual stream of all tokens of `batches`.
+  private func residual(of batches: [MicroBatch], _ workspace: Workspace) -> Matrix {
+    workspace.residual.rows(0..<batches.reduce(0) { $0 + $1.tokens.count })
+  }
+}
+
+/// Tokens that go through a layer together.
+public struct MicroBatch: Sendable {
+  /// Ids below the vocabulary size, `[tokens]`.
+  public let tokens: [Int32]
+  /// The id that should follow each token, or `Label.ignored`; `[tokens]`.
+  public let labels: [Int32]
+  public let layout: SequenceLayout
+
+  public init(tokens: [Int32], labels: [Int32], layout: SequenceLayout) {
+    precondition(tokens.count == layout.tokenCount && labels.count == tokens.count, "one label and place per token")
+    self.tokens = tokens
+    self.labels = labels
+    self.layout = layout
+  }
+
+  var headLabels: LanguageModelHead.Labels {
+    LanguageModelHead.Labels(labels: labels, rowsPerSequence: layout.rowLength)
+  }
+}

@@ -1,0 +1,124 @@
+import Architectures
+import Kernels
+import Memory
+import WeightStore
+
+/// Makes the parts of a model from its description and a store.
+final class ModelAssembly {
+  private let store: WeightStore
+  private let arena: Arena
+  private var pending: [(Vector, [Float])] = []
+  private(set) var linears: [Linear] = []
+
+  init(store: WeightStore) throws {
+    self.store = store
+    arena = try Arena(reservedByteCount: 1 << 30)
+  }
+
+  /// Fills norms and biases, when all parts are made.
+  func finish() throws -> Arena {
+    try arena.commit()
+    for (view, values) in pending { view.assign(values) }
+    return arena
+  }
+
+  private func vector(_ name: String, _ values: [Float]) -> Vector {
+    let view = arena.vector(name, kind: .weights, count: values.count)
+    pending.append((view, values))
+    return view
+  }
+
+  private func norm(_ norm: NormDescription?) throws -> Norm? {
+    guard let norm else { return nil }
+    let weights =
+      try norm.weight.map { weight in try store.vector(weight).map { $0 + norm.weightOffset } }
+      ?? [Float](repeating: 1, count: norm.size)
+    return Norm(
+      kind: norm.kind, weight: vector(norm.weight?.name ?? "weights of a norm without any", weights),
+      bias: try norm.bias.map { vector($0.name, try store.vector($0)) }, epsilon: norm.epsilon)
+  }
+
+  /// - Parameter place: among the layers with the same input
+  private func linear(_ linear: LinearDescription, place: Int = 0) throws -> Linear {
+    let made = Linear(
+      location: LinearLocation(
+        index: linears.count, name: linear.path, place: place, shape: (linear.outputSize, linear.inputSize)),
+      weight: try store.matrix(linear.weight), bias: try linear.bias.map { vector($0.name, try store.vector($0)) })
+    linears.append(made)
+    return made
+  }
+
+  private func residual(_ norms: BlockNorms) throws -> Residual {
+    Residual(before: try norm(norms.before), after: try norm(norms.after), around: try norm(norms.around))
+  }
+
+  func layer(_ layer: LayerDescription) throws -> TransformerLayer {
+    TransformerLayer(
+      attention: try attention(layer.attention), feedForward: try feedForward(layer.feedForward),
+      isParallel: layer.isParallel)
+  }
+
+  private func attention(_ block: AttentionDescription) throws -> AttentionBlock {
+    let projection: AttentionBlock.Projection =
+      switch block.projections {
+      case .separate: .separate
+      case .fused: .fused
+      case .fusedByHead: .fusedByHead
+      }
+    let visibility: Visibility =
+      switch block.span {
+      case .causal: .causal
+      case .window(let count): .window(count)
+      case .whole: .full
+      }
+    let residual = try residual(block.norms)
+    let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
+    let headNorms = try norm(block.queryNorm).flatMap { query in try norm(block.keyNorm).map { (query, $0) } }
+    return AttentionBlock(
+      residual: residual, inputs: inputs, output: try linear(block.output), projection: projection,
+      shape: AttentionShape(
+        headCount: block.headCount, keyValueHeadCount: block.keyValueHeadCount, headSize: block.headSize,
+        scale: block.scale),
+      visibility: visibility, headNorms: headNorms, rotary: block.rotary)
+  }
+
+  private func feedForward(_ block: FeedForwardDescription) throws -> FeedForwardBlock {
+    let inner: FeedForwardBlock.Inner =
+      switch block.inner {
+      case .gated: .gated
+      case .fusedGated: .fusedGated
+      case .plain: .plain
+      }
+    let residual = try residual(block.norms)
+    let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
+    return FeedForwardBlock(
+      residual: residual, inputs: inputs, down: try linear(block.down), inner: inner,
+      activation: Activation(block.activation))
+  }
+
+  func embedding(_ part: EmbeddingDescription) throws -> Embedding {
+    Embedding(
+      tokens: try store.matrix(part.tokens), scale: part.scale,
+      positions: try part.positions.map { (try store.matrix($0.table), $0.offset) },
+      types: try part.tokenTypes.map { try store.matrix($0) }, norm: try norm(part.norm),
+      projection: try part.projection.map { try linear($0) })
+  }
+
+  func head(_ part: HeadDescription, embedding: StoredMatrix) throws -> LanguageModelHead {
+    LanguageModelHead(
+      norm: try norm(part.norm), projection: try part.projection.map { try linear($0) },
+      weight: part.isTied ? embedding : try store.matrix(part.weight))
+  }
+}
+
+extension Activation {
+  init(_ kind: ActivationKind) {
+    self =
+      switch kind {
+      case .silu: .silu
+      case .gelu: .gelu
+      case .geluTanh: .geluTanh
+      case .relu: .relu
+      }
+  }
+}

@@ -1,0 +1,96 @@
+import Kernels
+import Memory
+import Transformer
+
+/// One matrix that is trained, and what an optimiser and a file need to know of it.
+public struct Trainable {
+  /// As the method's files call it.
+  public let name: String
+  public let matrix: Matrix
+  /// Empty unless it is trained.
+  public let gradient: Matrix
+  /// Whether `matrix` is the transpose of what a file holds.
+  public let isTransposed: Bool
+  /// Of the learning rate.
+  public var learningRateFactor: Double = 1
+  /// Whether weight decay takes part.
+  public var decays = true
+
+  /// Shape in a file.
+  public var shape: [Int] { isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns] }
+
+  /// Elements.
+  public var count: Int { matrix.rows * matrix.columns }
+
+  /// The elements in the order of a file.
+  public var values: [Float] { Self.inFileOrder(matrix, isTransposed: isTransposed) }
+
+  /// The elements of the gradient, likewise.
+  public var gradientValues: [Float] { Self.inFileOrder(gradient, isTransposed: isTransposed) }
+
+  private static func inFileOrder(_ matrix: Matrix, isTransposed: Bool) -> [Float] {
+    let rows = (0..<matrix.rows).map { matrix.row($0).values }
+    guard isTransposed else { return rows.flatMap { $0 } }
+    return (0..<matrix.columns).flatMap { column in rows.map { $0[column] } }
+  }
+
+  /// Takes over elements in the order of a file.
+  public func assign(_ values: [Float]) {
+    for row in 0..<matrix.rows {
+      matrix.row(row).assign(
+        (0..<matrix.columns).map { isTransposed ? values[$0 * matrix.rows + row] : values[row * matrix.columns + $0] })
+    }
+  }
+}
+
+/// Everything that a run trains: named matrices over one vector of parameters and one of gradients. Optimisers, clipping,
+/// checkpoints and files of adapters see only this.
+public struct Trainables {
+  /// All parameters, matrix by matrix.
+  public let parameters: Vector
+  /// Laid out as `parameters`; empty unless trained.
+  public let gradients: Vector
+  public let entries: [Trainable]
+
+  /// A matrix to be reserved.
+  public struct Wish {
+    let name: String
+    let rows: Int
+    let columns: Int
+    let isTransposed: Bool
+
+    /// - Parameters:
+    ///   - name: as the method's files call it
+    ///   - isTransposed: whether a file holds the transpose
+    public init(_ name: String, rows: Int, columns: Int, isTransposed: Bool = false) {
+      self.name = name
+      self.rows = rows
+      self.columns = columns
+      self.isTransposed = isTransposed
+    }
+  }
+
+  /// Reserves the matrices, which are zero after the arena's commit.
+  ///
+  /// - Parameter trains: whether there are gradients
+  public init(_ wishes: [Wish], trains: Bool, arena: Arena) {
+    let count = wishes.reduce(0) { $0 + $1.rows * $1.columns }
+    let parameters = arena.vector("adapter parameters", kind: .adapter, count: count)
+    let gradients = arena.vector("adapter gradients", kind: .gradients, count: trains ? count : 0)
+    var offset = 0
+    entries = wishes.map { wish in
+      defer { offset += wish.rows * wish.columns }
+      return Trainable(
+        name: wish.name, matrix: parameters.matrix(at: offset, rows: wish.rows, columns: wish.columns),
+        gradient: trains
+          ? gradients.matrix(at: offset, rows: wish.rows, columns: wish.columns)
+          : Matrix(gradients.base, rows: 0, columns: wish.columns),
+        isTransposed: wish.isTransposed)
+    }
+    self.parameters = parameters
+    self.gradients = gradients
+  }
+
+  /// Elements of each matrix, in the order of `parameters`.
+  public var counts: [Int] { entries.map(\.count) }
+}

@@ -1,0 +1,47 @@
+import Memory
+import Transformer
+
+/// A way to train a frozen model: what it trains, and where it hooks into the model.
+///
+/// A method may hook in at four places: a linear layer's output (`LinearAdapter`), a block's output, the keys and values in
+/// front of a layer's attention, and the rows in front of the embedded text.
+public protocol TuningMethod: AnyObject {
+  /// What is trained.
+  var trainables: Trainables { get }
+
+  /// Floats per token that the method keeps at a linear layer for the way back; 0 where it has no hook.
+  func keptColumns(at location: LinearLocation) -> Int
+
+  /// Hooks into `model`, and takes away what another method has hooked in.
+  func attach(to model: LanguageModel)
+
+  /// The parameters that training begins with; reproducible from `seed`.
+  func initialize(seed: UInt64)
+
+  /// Writes the method's configuration and parameters into `directory`, which exists.
+  ///
+  /// - Parameter baseModel: what the files call the model
+  func save(to directory: String, baseModel: String) throws
+
+  /// Reads the parameters of a folder whose configuration this method was made from.
+  func load(from directory: String) throws
+}
+
+/// The hyper-parameters of a method, from which it is made for a model.
+public protocol TuningConfiguration: Sendable {
+  /// Reserves the method for `model`, which does not know of it before `attach`.
+  ///
+  /// - Parameters:
+  ///   - trainingTokens: tokens of the largest micro-batch; 0 if the method is only applied
+  ///   - arena: gives the memory; parameters are zero until `initialize` or `load`, after the arena's commit
+  func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod
+
+  /// Multiply-adds in floats that the method adds to a token's way forth.
+  func floatProducts(for model: LanguageModel) throws -> Double
+
+  /// Changes that need less memory, with the options that make them: what a budget that is too small is answered with.
+  func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)]
+
+  /// Name and value of each hyper-parameter, for what a resumed run must share with the first.
+  var identity: [(String, String)] { get }
+}
