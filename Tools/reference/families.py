@@ -206,6 +206,10 @@ def plain_ids(tokenizer):
             if token > 2 and text.isascii() and text.isprintable() and text.strip()]
 
 
+# Layers that write into the residual stream. Their outputs outweigh the embedding, or a tied model repeats its input.
+WRITING = ("o_proj", "down_proj", "c_proj", "out_proj", "fc2", "dense", "dense_4h_to_h")
+
+
 def make(case):
     """The model of a case, with norms and biases random too, so that one that is left out is noticed."""
     name = case.family if case.family.endswith("Generation") else case.family + (
@@ -222,7 +226,8 @@ def make(case):
                 parameter.copy_(torch.randn_like(parameter) * 0.3 + centre)
             else:
                 inputs = parameter.shape[0] if "Conv1D" in type(owner(model, key)).__name__ else parameter.shape[-1]
-                parameter.copy_(torch.randn_like(parameter) * (0.9 / inputs ** 0.5))
+                size = 1.6 if key.removesuffix(".weight").endswith(WRITING) else 0.9
+                parameter.copy_(torch.randn_like(parameter) * (size / inputs ** 0.5))
     return model
 
 
