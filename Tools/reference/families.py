@@ -139,20 +139,22 @@ CASES = {
         "query_pre_attn_scalar": 40, "sliding_window": 6, "sliding_window_pattern": 2, "rope_parameters": {
             "full_attention": rope("linear", 1e6, factor=8.0), "sliding_attention": rope("default", 1e4)}},
         rewrite=old_gemma, dtype=torch.bfloat16, stores=ALL),
-    "gemma3-options": Case("biases, capped logits, silu, separate head, layer types", "Gemma3", GATED | {
+    "gemma3-options": Case("biases, silu, separate head, layer types", "Gemma3", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 32, "query_pre_attn_scalar": 100, "sliding_window": 9, "attention_bias": True,
-        "final_logit_softcapping": 4.0,
         "hidden_activation": "silu", "tie_word_embeddings": False, "rms_norm_eps": 1e-5,
         "layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "rope_parameters": {
             "full_attention": rope("default", 50000.0), "sliding_attention": rope("default", 500.0)}}),
+    "gemma3-capped": Case("capped logits", "Gemma3", GATED | {
+        "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+        "query_pre_attn_scalar": 32, "sliding_window": 6, "final_logit_softcapping": 2.0}, stores=("f16",), whole=False),
     "gemma3-images": Case("the text part of a model with images", "Gemma3ForConditionalGeneration", {
         "text_config": GATED | TOKENS | {
             "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1,
             "head_dim": 32, "query_pre_attn_scalar": 48, "sliding_window": 6, "sliding_window_pattern": 3},
         "vision_config": VISION, "mm_tokens_per_image": 4, "image_token_index": 1026, "boi_token_index": 1024,
         "eoi_token_index": 1025},
-        targets=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj", stores=("nf4", "f16"), whole=False),
+        targets=r"(?!.*vision_tower).*\.(q|k|v|o|gate|up|down)_proj", stores=("nf4", "f16"), whole=False),
     "smollm3-interval": Case("every second layer without rope, biases, tied", "SmolLM3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1,
         "no_rope_layer_interval": 2, "attention_bias": True, "mlp_bias": True}, rewrite=old_rope, stores=ALL),
