@@ -87,7 +87,8 @@ public final class TrainingRun {
     // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
     if let budget = options.plan.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
     let layerInputs =
-      model.layers.count * rowsPerStep * rowLength * model.description.hiddenSize * MemoryLayout<Float>.stride
+      ByteCount.product(
+        model.layers.count, rowsPerStep, rowLength, model.description.hiddenSize, MemoryLayout<Float>.stride)
     let needed = store.byteCount + layerInputs + (options.plan.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
       model, precision: options.plan.precision, spillDirectory: options.output.spillDirectory,

@@ -59,7 +59,7 @@ final class Room {
 
   /// A matrix of floats, `[rows, columns]`.
   func matrix(_ name: String, _ kind: MemoryKind = .recomputation, rows: Int, columns: Int) -> Matrix {
-    let base = memory(name, kind, byteCount: rows * columns * MemoryLayout<Float>.stride)
+    let base = memory(name, kind, byteCount: ByteCount.product(rows, columns, MemoryLayout<Float>.stride))
     return Matrix(base.assumingMemoryBound(to: Float.self), rows: rows, columns: columns)
   }
 
@@ -71,7 +71,7 @@ final class Room {
   func keptMatrix(
     _ name: String, _ kind: MemoryKind = .recomputation, rows: Int, columns: Int, format: KeptMatrix.Format
   ) -> KeptMatrix {
-    let byteCount = KeptMatrix.byteCount(rows: rows, columns: columns, format: format)
+    let byteCount = ByteCount.product(rows, KeptMatrix.byteCount(rows: 1, columns: columns, format: format))
     return KeptMatrix(memory(name, kind, byteCount: byteCount), rows: rows, columns: columns, format: format)
   }
 }
