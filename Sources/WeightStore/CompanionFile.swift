@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// A file that stands beside the weights of a model and goes with them: tokenizer, chat template, generation settings.
 public struct CompanionFile: Sendable {

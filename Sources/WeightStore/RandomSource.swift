@@ -1,6 +1,7 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 extension ModelSource {
   /// A model of made-up weights: for benchmarks and tests at sizes that nobody wants to download.
