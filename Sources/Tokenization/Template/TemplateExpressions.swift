@@ -14,7 +14,7 @@ extension TemplateEvaluator {
     switch value {
     case .string(let text):
       if text.utf8.count > Self.longestText { throw failure("a text is longer than 64 MB") }
-      try charge(1 + text.utf8.count / 256)
+      try charge(1 + text.utf8.count / 32)
     case .list(let values):
       if values.count > 1 << 20 { throw failure("a list has more than a million values") }
       try charge(1 + values.count / 16)
