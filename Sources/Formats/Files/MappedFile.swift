@@ -1,31 +1,8 @@
-import Foundation
-
-/// What the operating system refused.
-public enum FileError: Error, CustomStringConvertible {
-  case cannotOpen(file: String, reason: String)
-  case cannotMap(file: String, reason: String)
-  case isDirectory(file: String)
-  case notRegular(file: String)
-  case cannotWrite(file: String, reason: String)
-  case writingFailed(file: String, reason: String)
-  case alreadyExists(file: String)
-  case notReplaceable(file: String, reason: String)
-
-  public var description: String {
-    switch self {
-    case .cannotOpen(let file, let reason): "\(file): cannot open: \(reason)"
-    case .cannotMap(let file, let reason): "\(file): cannot map into memory: \(reason)"
-    case .isDirectory(let file): "\(file): is a directory, expected a file"
-    case .notRegular(let file): "\(file): is a pipe or a device, expected a file"
-    case .cannotWrite(let file, let reason): "\(file): cannot write: \(reason)"
-    case .writingFailed(let file, let reason): "\(file): writing stopped: \(reason)"
-    case .alreadyExists(let file): "\(file): exists already; name another output or give --force to replace it"
-    case .notReplaceable(let file, let reason): "\(file): is not replaced: \(reason); name another output"
-    }
-  }
-
-  static var systemReason: String { String(cString: strerror(errno)) }
-}
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
 /// What a path leads to.
 enum PathKind {
@@ -35,7 +12,7 @@ enum PathKind {
   /// - Throws: `FileError.cannotOpen` with the system's reason when there is nothing, or no way to it.
   init(_ path: String) throws {
     var status = stat()
-    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: FileError.systemReason) }
+    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
     self = status.st_mode & S_IFMT == S_IFDIR ? .directory : .other
   }
 }
@@ -51,12 +28,12 @@ public final class MappedFile: @unchecked Sendable {
   public init(path: String) throws {
     self.path = path
     // O_NONBLOCK: opening a pipe would wait for a writer.
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: FileError.systemReason) }
+    let descriptor = System.retrying { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
+    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
-      throw FileError.cannotOpen(file: path, reason: FileError.systemReason)
+      throw FileError.cannotOpen(file: path, reason: System.reason)
     }
     switch status.st_mode & S_IFMT {
     case S_IFREG: break
@@ -69,7 +46,7 @@ public final class MappedFile: @unchecked Sendable {
       return
     }
     guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
-      throw FileError.cannotMap(file: path, reason: FileError.systemReason)
+      throw FileError.cannotMap(file: path, reason: System.reason)
     }
     bytes = UnsafeRawBufferPointer(start: address, count: count)
   }

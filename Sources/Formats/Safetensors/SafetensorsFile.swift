@@ -113,7 +113,10 @@ public final class SafetensorsFile: Sendable {
     }
     self.metadata = metadata
     tensorNames = found.map(\.name)
-    tensors = Dictionary(uniqueKeysWithValues: found.map { ($0.name, $0) })
+    // Names of other bytes may be equal as texts, as é in one scalar and in two.
+    tensors = try Dictionary(found.map { ($0.name, $0) }) { first, _ in
+      throw SafetensorsError.badTensor(file: path, tensor: first.name, reason: "occurs twice")
+    }
   }
 
   private static func tensor(_ name: String, _ value: JSONValue, file: MappedFile, dataStart: Int) throws

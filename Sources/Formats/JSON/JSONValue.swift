@@ -1,5 +1,5 @@
 /// A JSON document; objects keep the order of their keys.
-public indirect enum JSONValue: Sendable, Equatable {
+public enum JSONValue: Sendable, Equatable {
   case null
   case bool(Bool)
   case integer(Int)
@@ -91,19 +91,23 @@ public indirect enum JSONValue: Sendable, Equatable {
 /// The members of a JSON object in their order.
 public struct JSONObject: Sendable, Equatable {
   public private(set) var entries: [(key: String, value: JSONValue)] = []
-  private var places: [Key: Int] = [:]
+  /// Places of the keys once there are more than a few: a table for every small object would take most of the memory.
+  private var places: [Key: Int]?
+  private static let mostWithoutTable = 8
 
   /// A key by its bytes: for Swift, strings are equal where only their meaning is, as é in one scalar and in two.
   private struct Key: Hashable {
     let text: String
 
-    static func == (left: Key, right: Key) -> Bool { left.text.utf8.elementsEqual(right.text.utf8) }
+    static func == (left: Key, right: Key) -> Bool { JSONObject.isSame(left.text, right.text) }
 
     func hash(into hasher: inout Hasher) {
       var text = text
       text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
     }
   }
+
+  private static func isSame(_ left: String, _ right: String) -> Bool { left.utf8.elementsEqual(right.utf8) }
 
   public init() {}
 
@@ -113,26 +117,39 @@ public struct JSONObject: Sendable, Equatable {
 
   public var keys: [String] { entries.map(\.key) }
 
+  private func place(of key: String) -> Int? {
+    if let places { return places[Key(text: key)] }
+    return entries.firstIndex { Self.isSame($0.key, key) }
+  }
+
+  /// Makes the table anew, or drops it when there are few entries.
+  private mutating func makeTable() {
+    places =
+      entries.count <= Self.mostWithoutTable
+      ? nil : Dictionary(uniqueKeysWithValues: entries.enumerated().map { (Key(text: $1.key), $0) })
+  }
+
   /// Setting a key that exists keeps its place; `nil` removes it.
   public subscript(key: String) -> JSONValue? {
-    get { places[Key(text: key)].map { entries[$0].value } }
+    get { place(of: key).map { entries[$0].value } }
     set {
+      let place = place(of: key)
       if let newValue {
-        if let place = places[Key(text: key)] {
+        if let place {
           entries[place].value = newValue
         } else {
-          places[Key(text: key)] = entries.count
           entries.append((key, newValue))
+          if places != nil { places?[Key(text: key)] = entries.count - 1 } else { makeTable() }
         }
-      } else if let place = places[Key(text: key)] {
+      } else if let place {
         entries.remove(at: place)
-        places = Dictionary(uniqueKeysWithValues: entries.enumerated().map { (Key(text: $1.key), $0) })
+        makeTable()
       }
     }
   }
 
   public static func == (left: JSONObject, right: JSONObject) -> Bool {
     left.entries.count == right.entries.count
-      && zip(left.entries, right.entries).allSatisfy { $0.key == $1.key && $0.value == $1.value }
+      && zip(left.entries, right.entries).allSatisfy { isSame($0.key, $1.key) && $0.value == $1.value }
   }
 }

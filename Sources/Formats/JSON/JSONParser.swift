@@ -11,14 +11,18 @@ public struct JSONError: Error, CustomStringConvertible {
 public struct JSONRules: Sendable {
   /// Whether an object may name a key twice, in which case the last one counts.
   var allowsRepeatedKeys: Bool
-  /// A value takes some fifty bytes of memory for as little as two of text: the bound keeps a damaged file from filling
-  /// the memory.
+  /// A value takes some fifty bytes of memory for as little as two of text: this bound, and that of `values(bytes:)`, keep
+  /// a damaged file from filling the memory.
   var mostValues: Int
 
   /// Any document. The largest tokenizers have two million values.
   public static let document = JSONRules(allowsRepeatedKeys: true, mostValues: 1 << 22)
   /// A table of tensors: one that occurs twice is a mistake, and the largest models have some ten thousand.
   public static let tensorTable = JSONRules(allowsRepeatedKeys: false, mostValues: 1 << 20)
+
+  /// Values that a text of so many bytes may have: real documents have names and words in them, and some ten bytes a
+  /// value.
+  func values(bytes: Int) -> Int { min(mostValues, 1 << 19 + bytes / 16) }
 }
 
 extension JSONValue {
@@ -51,6 +55,7 @@ private struct JSONParser {
   let bytes: UnsafeRawBufferPointer
   let file: String
   let rules: JSONRules
+  let mostValues: Int
   var position = 0
   var depth = 0
   var valueCount = 0
@@ -60,9 +65,12 @@ private struct JSONParser {
     self.bytes = bytes
     self.file = file
     self.rules = rules
+    mostValues = rules.values(bytes: bytes.count)
   }
 
   mutating func document() throws -> JSONValue {
+    if let encoding = TextEncoding.foreign(bytes) { throw failure("the text is \(encoding), expected UTF-8") }
+    position = TextEncoding.markLength(bytes)
     let result = try value()
     skipSpace()
     if position < bytes.count { throw failure("text after the end of the document") }
@@ -93,7 +101,7 @@ private struct JSONParser {
     skipSpace()
     guard let byte = current else { throw failure("unexpected end") }
     valueCount += 1
-    if valueCount > rules.mostValues { throw failure("more than \(rules.mostValues) values") }
+    if valueCount > mostValues { throw failure("more than \(mostValues) values") }
     switch byte {
     case UInt8(ascii: "{"): return .object(try nested { try $0.object() })
     case UInt8(ascii: "["): return .array(try nested { try $0.array() })
@@ -198,7 +206,8 @@ private struct JSONParser {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isWhole, let value = Int(text) { return .integer(value) }
-    guard let value = Double(text) else { throw failure("not a number") }
+    // Infinity could not be written again, and no computation wants it.
+    guard let value = Double(text), value.isFinite else { throw failure("a number beyond all bounds") }
     return .number(value)
   }
 
@@ -257,9 +266,15 @@ private struct JSONParser {
   }
 
   private mutating func hexadecimal() throws -> UInt32 {
-    guard position + 4 <= bytes.count,
-      let code = UInt32(String(decoding: bytes[position..<position + 4], as: UTF8.self), radix: 16)
-    else { throw failure("expected four hexadecimal digits") }
+    var code: UInt32 = 0
+    guard position + 4 <= bytes.count else { throw failure("expected four hexadecimal digits") }
+    for byte in bytes[position..<position + 4] {
+      // `UInt32(_:radix:)` would take a sign.
+      guard let digit = Character(Unicode.Scalar(byte)).hexDigitValue else {
+        throw failure("expected four hexadecimal digits")
+      }
+      code = code << 4 | UInt32(digit)
+    }
     position += 4
     return code
   }
