@@ -9,6 +9,7 @@ struct TokenDecoder: Sendable {
     case strip(character: [UInt8], start: Int, stop: Int)
     case metaspace(replacement: [UInt8], dropsFirst: Bool)
     case endOfWord(suffix: [UInt8])
+    case wordPiece(prefix: [UInt8], cleansUp: Bool)
   }
 
   var steps: [Step] = []
@@ -61,6 +62,7 @@ struct TokenDecoder: Sendable {
         }
         return result
       }
+    case .wordPiece(let prefix, let cleansUp): return joinWordPieces(tokens, prefix, cleansUp: cleansUp)
     case .endOfWord(let suffix):
       return tokens.enumerated().map { index, token in
         replace(token, suffix, by: index == tokens.count - 1 ? [] : [0x20])
@@ -74,6 +76,23 @@ struct TokenDecoder: Sendable {
       .apply(&token, UnicodeTable.shared)
     return token
   }
+
+  private static func joinWordPieces(_ tokens: [[UInt8]], _ prefix: [UInt8], cleansUp: Bool) -> [[UInt8]] {
+    tokens.enumerated().map { index, token in
+      var text = token
+      if index > 0 { text = token.starts(with: prefix) ? Array(token.dropFirst(prefix.count)) : [0x20] + token }
+      if cleansUp, text.contains(0x20) {
+        for (from, to) in cleanUps { text = replace(text, Array(from.utf8), by: Array(to.utf8)) }
+      }
+      return text
+    }
+  }
+
+  /// What is written without the space that tokens stand with.
+  private static let cleanUps = [
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"),
+    (" do not", " don't"), (" 's", "'s"), (" 've", "'ve"), (" 're", "'re"),
+  ]
 
   /// Runs of `<0x..>` become their bytes, or a replacement character each if they are not UTF-8.
   private static func byteFallback(_ tokens: [[UInt8]]) -> [[UInt8]] {

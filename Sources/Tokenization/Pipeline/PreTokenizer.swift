@@ -15,6 +15,8 @@ enum PreTokenizer: Sendable {
   case split(RegexPattern, Behavior, invert: Bool)
   case digits(individual: Bool)
   case punctuation(Behavior)
+  /// Words without white space, and each sign of punctuation by itself (BERT).
+  case bertWords
   case whitespaceSplit
   /// Cuts out runs of word characters and runs of other characters, without white space.
   case whitespace

@@ -6,8 +6,9 @@ struct TokenizerPipeline: Sendable {
   /// Looked for after normalising.
   var normalizedTokens = AddedTokenFinder([])
   var preTokenizers: [PreTokenizer] = []
-  var model: BytePairModel
-  /// What the tokenizer itself puts before and after a text.
+  var model: TokenModel
+  var postProcessor = PostProcessor()
+  /// What the tokenizer itself puts before and after a single text.
   var prefix: [Int32] = []
   var suffix: [Int32] = []
   var decoder = TokenDecoder()
@@ -18,6 +19,12 @@ struct TokenizerPipeline: Sendable {
   var specialIDs: Set<Int32> = []
 
   func id(_ token: String) -> Int32? { addedIDs[Array(token.utf8)] ?? model.vocabulary.id(token) }
+
+  /// Whether the word that starts a text is treated as others are not, and it is not plain which one that is.
+  var dependsOnStart: Bool {
+    !normalizers.isEmpty
+      && preTokenizers.contains { if case .metaspace(_, .first, _) = $0 { true } else { false } }
+  }
 
   var hasSpecialTokens: Bool { !prefix.isEmpty || !suffix.isEmpty }
 

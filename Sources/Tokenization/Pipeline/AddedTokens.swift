@@ -14,7 +14,8 @@ struct AddedToken: Sendable {
 struct AddedTokenFinder: Sendable {
   enum Piece {
     case text(Range<Int>)
-    case token(Int32)
+    /// With the white space that it takes along.
+    case token(Int32, Range<Int>)
   }
 
   /// By first byte, longest first.
@@ -66,7 +67,7 @@ struct AddedTokenFinder: Sendable {
         }
       }
       if done < start { body(.text(done..<start)) }
-      body(.token(token.id))
+      body(.token(token.id, start..<end))
       done = end
     }
     if done < text.count { body(.text(done..<text.count)) }

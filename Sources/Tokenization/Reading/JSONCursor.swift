@@ -1,83 +1,5 @@
 import Formats
 
-/// `tokenizer.json` with its two large tables left as they stand.
-///
-/// A vocabulary of 150,000 entries as a JSON tree would take a hundred megabytes for a moment; so the tables are read
-/// from the bytes of the file, entry by entry, and only the rest becomes a tree. Texts are compared byte by byte (the
-/// equality of Swift's strings would make one of two tokens that are canonically equivalent).
-struct TokenizerDocument {
-  let file: String
-  private let bytes: Bytes
-  /// Everything outside `model`.
-  private(set) var settings = JSONObject()
-  /// `model` without its tables.
-  private(set) var model = JSONObject()
-  private var vocabulary: Range<Int>?
-  private var merges: Range<Int>?
-
-  init(_ bytes: Bytes, file: String) throws {
-    self.file = file
-    self.bytes = bytes
-    var cursor = JSONCursor(bytes, file: file)
-    for (key, range) in try cursor.members() where key != "model" { settings[key] = try Self.parse(bytes, range, file) }
-    try cursor.end()
-    guard let modelStart = cursor.places["model"] else { throw cursor.failure("there is no model") }
-    cursor.position = modelStart
-    for (key, range) in try cursor.members() {
-      switch key {
-      case "vocab": vocabulary = range
-      case "merges": merges = range
-      default: model[key] = try Self.parse(bytes, range, file)
-      }
-    }
-  }
-
-  private static func parse(_ bytes: Bytes, _ range: Range<Int>, _ file: String) throws -> JSONValue {
-    try JSONValue.parse(UnsafeRawBufferPointer(bytes.part(range)), file: file)
-  }
-
-  /// Goes through the vocabulary; a token's text is valid only during the call.
-  func forEachToken(_ body: (Bytes, Int) throws -> Void) throws {
-    guard let vocabulary else { throw TokenizerError(file: file, reason: "the model has no vocabulary") }
-    var cursor = JSONCursor(bytes, file: file, at: vocabulary.lowerBound)
-    guard cursor.current == UInt8(ascii: "{") else { throw cursor.failure("the vocabulary is not an object") }
-    try cursor.list(closing: "}") { cursor in
-      try cursor.withString { token, cursor in
-        try cursor.expect(":")
-        try body(token, try cursor.integer())
-      }
-    }
-  }
-
-  /// Goes through the merges, given as `"left right"` or `["left", "right"]`.
-  func forEachMerge(_ body: (Bytes, Bytes) throws -> Void) throws {
-    guard let merges else { return }
-    var cursor = JSONCursor(bytes, file: file, at: merges.lowerBound)
-    if cursor.current == UInt8(ascii: "n") { return }
-    guard cursor.current == UInt8(ascii: "[") else { throw cursor.failure("the merges are not a list") }
-    try cursor.list(closing: "]") { cursor in
-      if cursor.current == UInt8(ascii: "[") {
-        cursor.position += 1
-        try cursor.withString { left, cursor in
-          try cursor.expect(",")
-          try cursor.withString { right, cursor in
-            guard cursor.current == UInt8(ascii: "]") else { throw cursor.failure("a merge is not a pair") }
-            cursor.position += 1
-            try body(left, right)
-          }
-        }
-      } else {
-        try cursor.withString { text, cursor in
-          guard let space = text.firstIndex(of: 0x20), !text.part(space + 1..<text.count).contains(0x20) else {
-            throw cursor.failure("a merge is not two texts with a space between")
-          }
-          try body(text.part(0..<space), text.part(space + 1..<text.count))
-        }
-      }
-    }
-  }
-}
-
 /// A place in JSON text: goes over values without building them.
 struct JSONCursor {
   private let bytes: Bytes
@@ -205,6 +127,64 @@ struct JSONCursor {
     let value = try JSONValue.parse(UnsafeRawBufferPointer(bytes.part(start..<position)), file: file)
     guard var text = value.stringValue else { throw failure("not JSON: expected a string") }
     return try text.withUTF8 { try body($0, &self) }
+  }
+
+  /// A number that is finite.
+  ///
+  /// Rounded as `serde_json` rounds, which `tokenizers` reads with: once for the digits, once for the power of ten. Sums of
+  /// scores that are equal but for such a bit decide between tokens.
+  mutating func number() throws -> Double {
+    let isNegative = current == UInt8(ascii: "-")
+    if isNegative { position += 1 }
+    guard position < bytes.count, isDigit else { throw failure("expected a number") }
+    var digits: UInt64 = 0
+    var power = 0
+    var isInFraction = false
+    var isFull = false
+    while position < bytes.count {
+      if isDigit {
+        let (product, isTooGreat) = digits.multipliedReportingOverflow(by: 10)
+        let (sum, isStillTooGreat) = product.addingReportingOverflow(UInt64(bytes[position] - 0x30))
+        isFull = isFull || isTooGreat || isStillTooGreat
+        if !isFull { digits = sum }
+        if isInFraction != isFull { power += isInFraction ? -1 : 1 }
+      } else if bytes[position] == UInt8(ascii: "."), !isInFraction {
+        isInFraction = true
+      } else {
+        break
+      }
+      position += 1
+    }
+    if position < bytes.count, bytes[position] | 0x20 == UInt8(ascii: "e") { power += try exponent() }
+    var value = Double(digits)
+    if power < -308 {
+      value /= Self.powersOfTen[308]
+      power += 308
+    }
+    guard power <= 308 else { throw failure("the number is too great") }
+    value = power < -308 ? 0 : power < 0 ? value / Self.powersOfTen[-power] : value * Self.powersOfTen[power]
+    guard value.isFinite else { throw failure("the number is too great") }
+    return isNegative ? -value : value
+  }
+
+  private static let powersOfTen = (0...308).map { Double("1e\($0)") ?? .infinity }
+
+  private var isDigit: Bool { (0x30...0x39).contains(bytes[position]) }
+
+  private mutating func exponent() throws -> Int {
+    position += 1
+    var sign = 1
+    if position < bytes.count, bytes[position] == UInt8(ascii: "-") || bytes[position] == UInt8(ascii: "+") {
+      sign = bytes[position] == UInt8(ascii: "-") ? -1 : 1
+      position += 1
+    }
+    guard position < bytes.count, isDigit else { throw failure("expected a number") }
+    var value = 0
+    while position < bytes.count, isDigit {
+      value = min(value * 10 + Int(bytes[position] - 0x30), 100_000)
+      position += 1
+    }
+    return sign * value
   }
 
   mutating func integer() throws -> Int {
