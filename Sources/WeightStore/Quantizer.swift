@@ -98,7 +98,8 @@ public struct Quantizer {
     for tensor in tensors where tensor.role == .linear && tensor.shape[1] % groupSize != 0 {
       throw ModelSource.Unsuitable(
         path: path,
-        reason: "int4 groups of \(groupSize) do not fill rows of \(tensor.shape[1]) (\(tensor.name)); give --group-size 32")
+        reason:
+          "int4 groups of \(groupSize) do not fill rows of \(tensor.shape[1]) (\(tensor.name)); give --group-size 32")
     }
   }
 }

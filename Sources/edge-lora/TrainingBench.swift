@@ -1,9 +1,10 @@
 import Architectures
-import Planning
 import Formats
 import Foundation
 import Kernels
 import Memory
+import Options
+import Planning
 import Training
 import WeightStore
 
@@ -13,8 +14,8 @@ enum TrainingBench {
     [
       .init("steps", "N", default: "8", "steps to measure, after one that is not"),
       .init("random", "CONFIG", "config.json of a shape to fill with made-up weights, instead of --model"),
-      .init("format", "NAME", default: "nf4", "store format for --random: nf4, int8, int4, f16"),
-    ] + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
+    ] + StoreOptions.declarations(format: "nf4").filter { $0.name != "threads" }
+    + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
 
   private static let notOffered: Set<String> = [
     "data", "output", "max-steps", "epochs", "eval-data", "eval-split", "eval-steps", "save-steps", "save-total-limit",
@@ -26,12 +27,14 @@ enum TrainingBench {
     let scratch = FileManager.default.temporaryDirectory.path + "/edge-lora-bench-\(getpid())"
     try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: scratch) }
-    let steps = try arguments.number("steps", default: 8, in: 1...100_000)
-    var values = arguments.values
-    for name in ["steps", "random", "format"] { values[name] = nil }
+    let steps = try arguments.values.number("steps", in: 1...100_000)
+    var values = arguments.values.given
+    for name in ["steps", "random"] + StoreOptions.declarations(format: "nf4").map(\.name) where name != "threads" {
+      values[name] = nil
+    }
     if let shape = arguments.text("random") {
       values["model"] = ["\(scratch)/store"]
-      let format = try StoreOptions.format(arguments, default: "nf4")
+      let format = try StoreOptions.format(arguments)
       let source = try ModelSource.random(configurationJSON: try JSONValue.parse(contentsOf: shape), seed: 1)
       _ = try Quantizer(format: format, pool: ThreadPool(threadCount: try arguments.threads()))
         .write(source, to: "\(scratch)/store") { _, _ in }
@@ -43,20 +46,21 @@ enum TrainingBench {
     var options = try TrainingOptions(values)
     options.model = try TrainingSetup.model(options)
     let model = options.model ?? ""
-    options.data = ["\(scratch)/tokens.jsonl"]
+    options.data.files = ["\(scratch)/tokens.jsonl"]
     try writeTokens(
-      rows: (steps + 1) * options.microBatchSize * options.accumulationSteps, length: options.maximumLength,
-      vocabularySize: try ModelDescription.load(directory: model).vocabularySize, to: options.data[0])
+      rows: (steps + 1) * options.optimization.microBatchSize * options.optimization.accumulationSteps,
+      length: options.data.maximumLength,
+      vocabularySize: try ModelDescription.load(directory: model).vocabularySize, to: options.data.files[0])
     let sampler = WorkSampler()
     let observer = BenchObserver(sampler)
-    let run = try TrainingRun(options: options, modelDirectory: model, files: options.data, observer: observer)
+    let run = try TrainingRun(options: options, modelDirectory: model, files: options.data.files, observer: observer)
     sampler.start(run.meter)
     let outcome = try run.run()
     sampler.stop()
     Console.finishLine()
     report(
       speeds: observer.speeds, shares: sampler.shares, peak: outcome.summary["measured_peak_bytes"]?.intValue ?? 0,
-      plan: run.plan, asJSON: options.json)
+      plan: run.plan, asJSON: options.output.json)
     return ExitCode.success
   }
 

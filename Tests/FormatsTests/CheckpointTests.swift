@@ -89,7 +89,8 @@ import Testing
 
   @Test func tensorsWithoutAlignmentAreRead() throws {
     let types: [(String, [UInt8], Float)] = [
-      ("F32", [0, 0, 192, 63], 1.5), ("F16", [0, 190], -1.5), ("BF16", [192, 63], 1.5), ("F64", [0, 0, 0, 0, 0, 0, 248, 63], 1.5),
+      ("F32", [0, 0, 192, 63], 1.5), ("F16", [0, 190], -1.5), ("BF16", [192, 63], 1.5),
+      ("F64", [0, 0, 0, 0, 0, 0, 248, 63], 1.5),
       ("I64", [254, 255, 255, 255, 255, 255, 255, 255], -2), ("I16", [254, 255], -2),
     ]
     try withTemporaryFolder { folder in
@@ -108,7 +109,9 @@ import Testing
   /// Both are é: one text for Swift, two names for everyone else.
   @Test func namesThatOnlyMeanTheSameAreRefusedAndNoTrap() throws {
     try withTemporaryFolder { folder in
-      let header = "{" + ["\u{E9}", "e\u{301}"].map { #""\#($0)":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"# }
+      let header =
+        "{"
+        + ["\u{E9}", "e\u{301}"].map { #""\#($0)":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}"# }
         .joined(separator: ",") + "}"
       try safetensors(header, data: []).write(to: URL(fileURLWithPath: "\(folder)/x.safetensors"))
       #expect(message { _ = try Checkpoint.open(folder) }.contains("occurs twice"))

@@ -47,7 +47,9 @@ import Testing
 
   @Test func whatAKilledProcessLeftIsRemovedAndWhatALivingOneWritesIsNot() throws {
     try withTemporaryFolder { folder in
-      for name in ["partial-\(Self.dead)", "partial-1", "partial-\(Self.dead).old", "partial-\(Self.dead)x", "partial-+5"] {
+      for name in [
+        "partial-\(Self.dead)", "partial-1", "partial-\(Self.dead).old", "partial-\(Self.dead)x", "partial-+5",
+      ] {
         try make("\(folder)/.out.\(name)", holding: name)
       }
       try make("\(folder)/.other.partial-\(Self.dead)", holding: "")
@@ -191,7 +193,8 @@ import Testing
     try withTemporaryFolder { folder in
       let lock = try FolderLock(output: "\(folder)/out", purpose: "a\nb")
       #expect(lock.file == "\(folder)/.out.lock")
-      #expect(message { _ = try FolderLock(output: "\(folder)/out/", purpose: "") }.contains("process \(getpid()): a b;"))
+      #expect(
+        message { _ = try FolderLock(output: "\(folder)/out/", purpose: "") }.contains("process \(getpid()): a b;"))
       _ = try FolderLock(output: "\(folder)/other", purpose: "")
       withExtendedLifetime(lock) {}
     }

@@ -74,7 +74,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (#"{"peft_type": "LOHA"}"#, "peft_type is LOHA, expected LORA, IA3"), ("[]", "is no JSON object"), ("{}", "missing"),
+    (#"{"peft_type": "LOHA"}"#, "peft_type is LOHA, expected LORA, IA3"), ("[]", "is no JSON object"),
+    ("{}", "missing"),
     (#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "use_dora": 3}"#, "use_dora is 3, expected true or false"),
     (#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [1]}"#, "target_modules is [1]"),
     (#"{"peft_type": "LORA", "r": 1, "lora_alpha": 1, "rank_pattern": {"q": 0}}"#, "rank_pattern of q is 0"),
@@ -94,7 +95,8 @@ import Testing
 
   @Test func keysThatAreNotKnownAreStatedWhenTheySaySomething() throws {
     let document = try JSONValue.parse(
-      #"{"peft_type": "IA3", "target_modules": "x", "new": [1], "off": false, "none": null, "empty": {}}"#, file: "test")
+      #"{"peft_type": "IA3", "target_modules": "x", "new": [1], "off": false, "none": null, "empty": {}}"#, file: "test"
+    )
     guard case .ia3(let method) = try PEFTConfiguration(json: document, file: "test") else { return }
     #expect(method.others.keys == ["new"] && method.targetModules == .pattern("x"))
   }

@@ -58,7 +58,8 @@ import Testing
     #expect(refusal([0xFF, 0xFE, 0x61, 0]).hasPrefix("t.csv:1: the text is UTF-16, expected UTF-8"))
     #expect(refusal([0x61, 0, 0x62, 0]).hasPrefix("t.csv:1: the text is UTF-16 without a mark"))
     #expect(refusal([0xFF, 0xFE, 0, 0]).hasPrefix("t.csv:1: the text is UTF-32"))
-    #expect(refusal(utf8("a\n") + [UInt8](repeating: 0x61, count: (1 << 24) + 1)).hasPrefix("t.csv:2: a row of more than"))
+    #expect(
+      refusal(utf8("a\n") + [UInt8](repeating: 0x61, count: (1 << 24) + 1)).hasPrefix("t.csv:2: a row of more than"))
     #expect(refusal([UInt8](repeating: 0x2C, count: 1 << 17)).hasPrefix("t.csv:1: a row of more than 65536 fields"))
   }
 
@@ -106,7 +107,8 @@ import Testing
   @Test func mistakesAreRefusedWithTheirLine() {
     #expect(message { _ = try read("a O\n\nb\n") }.hasSuffix("t.conll:3: 1 columns, but the first word has 2"))
     #expect(message { _ = try read("a \u{0} O\n") }.hasSuffix("t.conll:1: a zero byte, which no text has"))
-    #expect(message { _ = try read(String(repeating: "a", count: 70_000)) }.contains("t.conll:1: a line of more than 65536"))
+    #expect(
+      message { _ = try read(String(repeating: "a", count: 70_000)) }.contains("t.conll:1: a line of more than 65536"))
     #expect(
       message { _ = try read(String(repeating: "a\n", count: 70_000)) }.contains(
         "t.conll:65537: a sentence of more than 65536 words"))

@@ -64,9 +64,23 @@ private func parse(_ bytes: UnsafeRawBufferPointer) throws {
   }
 }
 
+/// Peak of resident memory in kB. Not `getrusage`, which counts the process that this one was forked from.
+private func peak() -> Int {
+  guard getenv("EDGELORA_FUZZ_MEMORY") != nil, let file = fopen("/proc/self/status", "r") else { return 0 }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 256)
+  while fgets(&line, 256, file) != nil {
+    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    if text.hasPrefix("VmHWM:") { return Int(text.filter(\.isNumber)) ?? 0 }
+  }
+  return 0
+}
+
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafeRawPointer, _ count: Int) -> CInt {
   _ = ready
+  let before = peak()
   try? parse(UnsafeRawBufferPointer(start: start, count: count))
+  if getenv("EDGELORA_FUZZ_MEMORY") != nil { print("peak grew by", peak() - before) }
   return 0
 }

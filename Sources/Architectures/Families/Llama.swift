@@ -50,7 +50,8 @@ struct LlamaParts {
     inner = try reader.integer("intermediate_size", 32...262_144)
     layerCount = try reader.integer("num_hidden_layers", 1...512)
     headCount = try reader.integer("num_attention_heads", 1...1024)
-    self.keyValueHeadCount = try reader.integer("num_key_value_heads", 1...1024, default: keyValueHeadCount ?? headCount)
+    self.keyValueHeadCount = try reader.integer(
+      "num_key_value_heads", 1...1024, default: keyValueHeadCount ?? headCount)
     guard reader["head_dim"] != nil || fallback != nil || hidden % headCount == 0 else {
       throw reader.refuse("hidden_size \(hidden) is not a multiple of num_attention_heads \(headCount)")
     }
@@ -132,7 +133,8 @@ struct LlamaParts {
       weight: isTied
         ? embedding.tokens
         : TensorDescription(
-          "lm_head.weight", shape: [vocabulary, hidden], role: .embedding, gguf: .init("output.weight")), isTied: isTied)
+          "lm_head.weight", shape: [vocabulary, hidden], role: .embedding, gguf: .init("output.weight")), isTied: isTied
+    )
   }
 
   /// A model whose layers are all alike.

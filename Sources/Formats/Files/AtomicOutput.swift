@@ -19,7 +19,9 @@ public final class AtomicOutput {
   private var ownsTemporary = true
 
   /// - Throws: `FileError.alreadyExists` unless `force`
-  public convenience init(path: String, force: Bool) throws { try self.init(path: path, force: force, canExchange: true) }
+  public convenience init(path: String, force: Bool) throws {
+    try self.init(path: path, force: force, canExchange: true)
+  }
 
   /// - Parameter canExchange: `false` takes the way of a file system that cannot exchange names
   package init(path: String, force: Bool, canExchange: Bool) throws {

@@ -87,7 +87,8 @@ enum System {
     try synchronize(path)
   }
 
-  private typealias RenameAt2 = @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) ->
+  private typealias RenameAt2 =
+    @convention(c) (Int32, UnsafePointer<CChar>, Int32, UnsafePointer<CChar>, UInt32) ->
     Int32
 
   /// `renameat2`, which the module map of the C library hides.

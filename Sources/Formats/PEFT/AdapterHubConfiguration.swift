@@ -88,8 +88,7 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
   }
 
   /// He's: one beside each feed-forward block.
-  public static func parallel(name: String, modelType: String, reductionFactor: Double = 2) -> AdapterHubConfiguration
-  {
+  public static func parallel(name: String, modelType: String, reductionFactor: Double = 2) -> AdapterHubConfiguration {
     var made = AdapterHubConfiguration(
       name: name, modelType: modelType, afterAttention: false, reductionFactor: .all(reductionFactor),
       nonLinearity: "relu")
@@ -129,7 +128,9 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
     let activation = try fields.text("non_linearity")
     nonLinearity = try required(activation, "non_linearity")
     // Files without a version are older than the change of names.
-    if outer.json["version"] == nil { nonLinearity = ["gelu": "gelu_new", "gelu_orig": "gelu"][nonLinearity] ?? nonLinearity }
+    if outer.json["version"] == nil {
+      nonLinearity = ["gelu": "gelu_new", "gelu_orig": "gelu"][nonLinearity] ?? nonLinearity
+    }
     originalNormBefore = try fields.flag("original_ln_before")
     originalNormAfter = try fields.flag("original_ln_after", default: true)
     normBefore = try fields.flag("ln_before")
@@ -153,6 +154,10 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
     if fields.json["inv_adapter"] ?? .null == .null { withoutEffect.insert("inv_adapter_reduction_factor") }
     if fields.json["stochastic_depth"]?.doubleValue == 0 { withoutEffect.insert("stochastic_depth") }
     others = fields.others(without: withoutEffect)
+    // Then also what is switched off says something.
+    guard others["phm_layer"] != nil else { return }
+    let settings = fields.json.entries.filter { Self.hypercomplexKeys.contains($0.key) && $0.value != .null }
+    others = JSONObject(JSONObject(others.entries + settings).entries.sorted { $0.key < $1.key })
   }
 
   /// Settings of layers that are products of smaller ones (Compacter).

@@ -188,7 +188,8 @@ public struct PEFTCommon: Sendable, Equatable {
 
   var entries: [(key: String, value: JSONValue)] {
     [
-      ("auto_mapping", .null), ("base_model_name_or_path", .optional(baseModel)), ("inference_mode", .bool(inferenceMode)),
+      ("auto_mapping", .null), ("base_model_name_or_path", .optional(baseModel)),
+      ("inference_mode", .bool(inferenceMode)),
       ("modules_to_save", .namesOrNull(modulesToSave)), ("revision", .optional(revision)),
       ("task_type", .optional(taskType)),
     ]

@@ -64,7 +64,8 @@ public final class CoNLLReader {
       byteCount += text.count
       guard rows.count < Self.mostWords, byteCount <= Self.longestSentence else {
         throw failure(
-          "a sentence of more than \(rows.count) words or \(byteCount - text.count) bytes; are the empty lines missing?")
+          "a sentence of more than \(rows.count) words or \(byteCount - text.count) bytes; are the empty lines missing?"
+        )
       }
       if rows.isEmpty { start = line }
       rows.append(columns)

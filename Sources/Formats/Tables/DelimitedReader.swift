@@ -98,8 +98,9 @@ public final class DelimitedReader {
 
   /// Takes LF, CRLF or CR.
   private func takeLineEnd() throws {
-    if try stream.peek() == UInt8(ascii: "\r") { stream.take() }
-    else {
+    if try stream.peek() == UInt8(ascii: "\r") {
+      stream.take()
+    } else {
       stream.take()
       line += 1
       return
