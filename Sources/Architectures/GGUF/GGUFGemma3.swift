@@ -19,7 +19,8 @@ enum GGUFGemma3 {
     json["max_position_embeddings"] = .integer(try metadata.integer("context_length"))
     json["rms_norm_eps"] = .number(try metadata.number("attention.layer_norm_rms_epsilon"))
     json["hidden_activation"] = .string("gelu_pytorch_tanh")
-    json["attention_bias"] = .bool(["q", "k", "v", "output"].contains { metadata.has(tensor: "blk.0.attn_\($0).bias") })
+    json["attention_bias"] = .bool(
+      ["q", "k", "v", "output"].contains { metadata.has(tensor: "blk.0.attn_\($0).bias") })
     // The file does not say; llama.cpp tells the 27B model by its layers.
     json["query_pre_attn_scalar"] = .integer(layers == 62 ? hidden / heads : headSize)
     json["final_logit_softcapping"] =
@@ -53,7 +54,9 @@ enum GGUFGemma3 {
       return (0..<count).map { interval == 0 || ($0 + 1) % interval != 0 }
     }
     let flags = pattern.arrayValue?.compactMap { $0.boolValue ?? $0.intValue.map { $0 != 0 } } ?? []
-    guard flags.count == count else { throw metadata.refuse("metadata \(key) does not say yes or no for \(count) layers") }
+    guard flags.count == count else {
+      throw metadata.refuse("metadata \(key) does not say yes or no for \(count) layers")
+    }
     return flags
   }
 }

@@ -64,7 +64,9 @@ struct GGUFMetadata {
     guard tensor.rows == 1, (1...512).contains(count) else { throw refuse("\(tensor.name) has shape \(tensor.shape)") }
     var values = [Float](repeating: 0, count: count)
     values.withUnsafeMutableBufferPointer { file.dequantize(tensor, rows: 0..<1, into: $0) }
-    guard values.allSatisfy({ $0.isFinite && $0 > 0 }) else { throw refuse("\(tensor.name) has elements that are no factors") }
+    guard values.allSatisfy({ $0.isFinite && $0 > 0 }) else {
+      throw refuse("\(tensor.name) has elements that are no factors")
+    }
     return values.map(Double.init)
   }
 }
@@ -104,7 +106,9 @@ extension GGUFMetadata {
     guard heads > 0 else { throw refuse("metadata \(architecture).attention.head_count is \(heads)") }
     let size = try integer("attention.key_length", default: try integer("embedding_length") / heads)
     let value = try integer("attention.value_length", default: size)
-    guard value == size else { throw refuse("heads have keys of \(size) and values of \(value), which is not supported") }
+    guard value == size else {
+      throw refuse("heads have keys of \(size) and values of \(value), which is not supported")
+    }
     return size
   }
 }

@@ -12,7 +12,8 @@ extension GGUFMetadata {
     let turned = try integer("rope.dimension_count", default: size)
     if isPartial {
       guard turned >= 2, turned <= size, turned % 2 == 0 else {
-        throw refuse("metadata \(architecture).rope.dimension_count is \(turned), expected an even number up to \(size)")
+        throw refuse(
+          "metadata \(architecture).rope.dimension_count is \(turned), expected an even number up to \(size)")
       }
       rope["partial_rotary_factor"] = .number(Self.share(turned, of: size))
     } else if turned != size {
