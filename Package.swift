@@ -34,6 +34,8 @@ let package = Package(
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "ArchitecturesTests", dependencies: ["Architectures", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
     .testTarget(
       name: "WeightStoreTests", dependencies: ["WeightStore", "Architectures", "Formats", "Kernels"],
       resources: [.copy("Golden")]),
@@ -43,15 +45,24 @@ let package = Package(
         "Transformer", "Tuning", "Architectures", "WeightStore", "Formats", "Kernels", "Memory", "Randomness",
       ],
       exclude: ["Golden"]),
-    .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
-    .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
+    .testTarget(name: "TuningTests", dependencies: ["Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+    .testTarget(
+      name: "DataTests", dependencies: ["Data", "Architectures", "Tokenization", "Formats"], exclude: ["Golden"]),
+    .testTarget(
+      name: "PlanningTests",
+      dependencies: ["Planning", "Tuning", "Transformer", "WeightStore", "Architectures", "Formats", "Kernels", "Memory"]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Planning", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
-        "Memory",
-      ],
-      exclude: ["Golden"]),
+        "Training", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory",
+      ]),
+    .testTarget(
+      name: "DeploymentTests",
+      dependencies: [
+        "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
+        "Kernels", "Memory",
+      ]),
+    .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

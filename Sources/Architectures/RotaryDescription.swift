@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// How queries and keys turn with their position: the first `2 * frequencies.count` elements of each head, in halves.
 ///

@@ -1,5 +1,4 @@
 import Formats
-import Foundation
 import Transformer
 import WeightStore
 

@@ -1,6 +1,7 @@
 import Data
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
 import Planning

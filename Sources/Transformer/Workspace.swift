@@ -146,7 +146,8 @@ extension Arena {
   public func matrix(_ name: String, kind: MemoryKind, rows: Int, columns: Int) -> Matrix {
     let byteCount = ByteCount.product(rows, columns, MemoryLayout<Float>.stride)
     return Matrix(
-      allocate(name, kind: kind, byteCount: byteCount).assumingMemoryBound(to: Float.self), rows: rows, columns: columns)
+      allocate(name, kind: kind, byteCount: byteCount).assumingMemoryBound(to: Float.self), rows: rows, columns: columns
+    )
   }
 
   /// A zeroed vector of floats.

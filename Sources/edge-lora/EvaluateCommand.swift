@@ -1,7 +1,8 @@
 import Data
 import Deployment
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Memory
 import Options
 import Training

@@ -1,6 +1,4 @@
 import Deployment
-import Formats
-import Foundation
 import Kernels
 import Memory
 import Options

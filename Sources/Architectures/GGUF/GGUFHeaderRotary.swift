@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 
 extension GGUFHeader {
   /// Base and stretching of the rotation.

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 
 extension GGUFMetadata {
   /// `rope_parameters` of a configuration: base, part of a head that turns, and how it is stretched.

@@ -1,6 +1,6 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
 
 /// Writes a LoRA adapter as GGUF, for `llama-cli --lora`: the base file stays as it is.
 ///

@@ -1,6 +1,6 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
 import Kernels
 import Tokenization
 import Transformer
@@ -162,8 +162,9 @@ public struct ModelExporter {
     let count = Double(model.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) })
     let (unit, suffix) = count > 1e12 ? (1e12, "T") : count > 1e9 ? (1e9, "B") : count > 1e6 ? (1e6, "M") : (1e3, "K")
     let scaled = count / unit
-    let digits = max(2 - String(Int(scaled.rounded(.toNearestOrEven))).count, 0)
-    return String(format: "%.\(digits)f", scaled) + suffix
+    // Two digits at least.
+    if scaled.rounded(.toNearestOrEven) >= 10 { return "\(Int(scaled.rounded(.toNearestOrEven)))\(suffix)" }
+    return "\((scaled * 10).rounded(.toNearestOrEven) / 10)\(suffix)"
   }
 
   // MARK: writing

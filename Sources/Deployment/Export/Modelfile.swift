@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 
 /// Ollama's description of a model: which file, and where answers end. The chat template is in the GGUF file.
 public enum Modelfile {

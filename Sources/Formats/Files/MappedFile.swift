@@ -5,12 +5,12 @@
 #endif
 
 /// What a path leads to.
-enum PathKind {
+public enum PathKind: Sendable {
   case directory
   case other
 
   /// - Throws: `FileError.cannotOpen` with the system's reason when there is nothing, or no way to it.
-  init(_ path: String) throws {
+  public init(_ path: String) throws {
     var status = stat()
     guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
     self = status.st_mode & S_IFMT == S_IFDIR ? .directory : .other

@@ -22,7 +22,7 @@ public struct JSONRules: Sendable {
 
   /// Values that a text of so many bytes may have: real documents have names and words in them, and some ten bytes a
   /// value.
-  func values(bytes: Int) -> Int { min(mostValues, 1 << 19 + bytes / 16) }
+  func values(bytes: Int) -> Int { min(mostValues, mostValues / 8 + bytes / 16) }
 }
 
 extension JSONValue {

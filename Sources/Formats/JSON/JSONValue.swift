@@ -91,20 +91,18 @@ public enum JSONValue: Sendable, Equatable {
 /// The members of a JSON object in their order.
 public struct JSONObject: Sendable, Equatable {
   public private(set) var entries: [(key: String, value: JSONValue)] = []
-  /// Places of the keys once there are more than a few: a table for every small object would take most of the memory.
-  private var places: [Key: Int]?
+  /// Places of the keys plus one by their hash, 0 where there is none, once there are more than a few: a `Dictionary`
+  /// would take most of the memory of a large document, and a table for every object most of that of small ones.
+  private var table: [Int32] = []
   private static let mostWithoutTable = 8
 
-  /// A key by its bytes: for Swift, strings are equal where only their meaning is, as é in one scalar and in two.
-  private struct Key: Hashable {
-    let text: String
-
-    static func == (left: Key, right: Key) -> Bool { JSONObject.isSame(left.text, right.text) }
-
-    func hash(into hasher: inout Hasher) {
-      var text = text
-      text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-    }
+  /// By the bytes: for Swift, strings are equal where only their meaning is, as é in one scalar and in two. The seed of
+  /// `Hasher` is another in every process, so that no document can be made whose keys meet.
+  private static func hash(_ key: String) -> Int {
+    var key = key
+    var hasher = Hasher()
+    key.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+    return hasher.finalize()
   }
 
   private static func isSame(_ left: String, _ right: String) -> Bool { left.utf8.elementsEqual(right.utf8) }
@@ -118,15 +116,27 @@ public struct JSONObject: Sendable, Equatable {
   public var keys: [String] { entries.map(\.key) }
 
   private func place(of key: String) -> Int? {
-    if let places { return places[Key(text: key)] }
-    return entries.firstIndex { Self.isSame($0.key, key) }
+    if table.isEmpty { return entries.firstIndex { Self.isSame($0.key, key) } }
+    let slot = slot(of: key)
+    return table[slot] == 0 ? nil : Int(table[slot]) - 1
   }
 
-  /// Makes the table anew, or drops it when there are few entries.
+  /// The slot that has the key, or the free one where it belongs.
+  private func slot(of key: String) -> Int {
+    let mask = table.count - 1
+    var slot = Self.hash(key) & mask
+    while table[slot] != 0, !Self.isSame(entries[Int(table[slot]) - 1].key, key) { slot = (slot + 1) & mask }
+    return slot
+  }
+
+  /// Makes the table anew with room for as many entries again, or drops it when there are few.
   private mutating func makeTable() {
-    places =
-      entries.count <= Self.mostWithoutTable
-      ? nil : Dictionary(uniqueKeysWithValues: entries.enumerated().map { (Key(text: $1.key), $0) })
+    table = []
+    guard entries.count > Self.mostWithoutTable else { return }
+    var size = 32
+    while size < entries.count * 3 { size *= 2 }
+    table = [Int32](repeating: 0, count: size)
+    for (index, entry) in entries.enumerated() { table[slot(of: entry.key)] = Int32(index + 1) }
   }
 
   /// Setting a key that exists keeps its place; `nil` removes it.
@@ -139,7 +149,11 @@ public struct JSONObject: Sendable, Equatable {
           entries[place].value = newValue
         } else {
           entries.append((key, newValue))
-          if places != nil { places?[Key(text: key)] = entries.count - 1 } else { makeTable() }
+          if entries.count * 3 > table.count * 2 {
+            makeTable()
+          } else {
+            table[slot(of: key)] = Int32(entries.count)
+          }
         }
       } else if let place {
         entries.remove(at: place)

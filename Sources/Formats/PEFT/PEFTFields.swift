@@ -139,7 +139,7 @@ public enum PEFTModules: Sendable, Equatable {
 
   var json: JSONValue {
     switch self {
-    case .names(let names): .names(names.sorted())
+    case .names(let names): .names(names)
     case .pattern(let pattern): .string(pattern)
     case .allLinear: .string("all-linear")
     }

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Writes a safetensors file in one stream: the header first, then the data of every tensor in the declared order.
 public final class SafetensorsWriter {

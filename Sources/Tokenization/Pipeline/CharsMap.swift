@@ -50,59 +50,70 @@ struct CharsMap: Sendable {
 
   func apply(_ text: inout TracedText) {
     if text.bytes.allSatisfy({ $0 < 0x80 && ascii[Int($0)] == nil }) { return }
+    let isTraced = text.isTraced
     text.edit { source, edit in
-      var position = 0
-      while position < source.count {
-        var end = position + 1
-        // Between two characters of ASCII there is always a border, but for a line break of two.
-        while end < source.count, source[end - 1] >= 0x80 || source[end] >= 0x80 || source[end] == 0x0A { end += 1 }
-        if end == position + 1 {
-          if let other = ascii[Int(source[position])] {
-            edit.put(Self.pieces(other, for: 1), from: position)
-          } else {
-            edit.keep(position..<end)
-          }
+      // Places go by the whole row of changes: what vanishes counts to the scalar before it, and to none at the start.
+      var pieces: [UnicodeNormalizer.Piece] = []
+      forEachPart(source) { range, other in
+        if !isTraced {
+          if let other { edit.put(other, at: range.lowerBound) } else { edit.keep(range) }
+        } else if let other {
+          Self.append(other, for: source.part(range).count { $0 & 0xC0 != 0x80 }, to: &pieces)
         } else {
-          applyToClusters(source, position..<end, &edit)
+          pieces.append(UnicodeNormalizer.Piece(scalar: source.scalar(at: range.lowerBound).value, change: 0))
         }
-        position = end
       }
+      if isTraced { edit.put(pieces, from: 0) }
     }
   }
 
-  private func applyToClusters(_ source: Bytes, _ range: Range<Int>, _ edit: inout TextEdit) {
+  /// Goes through clusters and scalars with what stands in their place, if they change.
+  private func forEachPart(_ source: Bytes, _ body: (Range<Int>, ArraySlice<UInt8>?) -> Void) {
+    var position = 0
+    while position < source.count {
+      var end = position + 1
+      // Between two characters of ASCII there is always a border, but for a line break of two.
+      while end < source.count, source[end - 1] >= 0x80 || source[end] >= 0x80 || source[end] == 0x0A { end += 1 }
+      if end == position + 1 {
+        body(position..<end, ascii[Int(source[position])])
+      } else {
+        forEachCluster(source, position..<end, body)
+      }
+      position = end
+    }
+  }
+
+  private func forEachCluster(
+    _ source: Bytes, _ range: Range<Int>, _ body: (Range<Int>, ArraySlice<UInt8>?) -> Void
+  ) {
     var position = range.lowerBound
     for cluster in String(decoding: source.part(range), as: UTF8.self) {
       let end = position + cluster.utf8.count
       if end - position <= Self.longestCluster, let other = find(source.part(position..<end)) {
-        edit.put(Self.pieces(other, for: cluster.unicodeScalars.count), from: position)
+        body(position..<end, other)
         position = end
         continue
       }
       while position < end {
-        let length = source.scalar(at: position).length
-        if let other = find(source.part(position..<position + length)) {
-          edit.put(Self.pieces(other, for: 1), from: position)
-        } else {
-          edit.keep(position..<position + length)
-        }
-        position += length
+        let next = position + source.scalar(at: position).length
+        body(position..<next, find(source.part(position..<next)))
+        position = next
       }
     }
   }
 
-  /// The scalars of `text` in place of `count` others.
-  private static func pieces(_ text: ArraySlice<UInt8>, for count: Int) -> [UnicodeNormalizer.Piece] {
-    var pieces: [UnicodeNormalizer.Piece] = String(decoding: text, as: UTF8.self).unicodeScalars.map {
-      UnicodeNormalizer.Piece(scalar: $0.value, change: 0)
+  /// Appends the scalars of `text` in place of `count` others.
+  private static func append(_ text: ArraySlice<UInt8>, for count: Int, to pieces: inout [UnicodeNormalizer.Piece]) {
+    let first = pieces.count
+    for scalar in String(decoding: text, as: UTF8.self).unicodeScalars {
+      pieces.append(UnicodeNormalizer.Piece(scalar: scalar.value, change: 0))
     }
-    let added = pieces.count - count
+    let added = pieces.count - first - count
     if added > 0 {
       for index in pieces.indices.suffix(added) { pieces[index].change = 1 }
     } else if let last = pieces.indices.last {
       pieces[last].change += added
     }
-    return pieces
   }
 }
 

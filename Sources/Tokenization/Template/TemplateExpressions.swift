@@ -14,7 +14,7 @@ extension TemplateEvaluator {
     switch value {
     case .string(let text):
       if text.utf8.count > Self.longestText { throw failure("a text is longer than 64 MB") }
-      try charge(1 + text.utf8.count / 256)
+      try charge(1 + text.utf8.count / 32)
     case .list(let values):
       if values.count > 1 << 20 { throw failure("a list has more than a million values") }
       try charge(1 + values.count / 16)
@@ -204,9 +204,15 @@ extension TemplateEvaluator {
 
   func contains(_ whole: TemplateValue, _ part: TemplateValue) throws -> Bool {
     switch whole {
-    case .list(let values): return values.contains { $0.equals(part) }
-    case .map(let entries): return entries.contains { TemplateText.areSame($0.0, part.text) }
-    case .string(let text): return TemplateText.first(part.text, in: text) != nil
+    case .list(let values):
+      try charge(values.count / 8)
+      return values.contains { $0.equals(part) }
+    case .map(let entries):
+      try charge(entries.count / 8)
+      return entries.contains { TemplateText.areSame($0.0, part.text) }
+    case .string(let text):
+      try charge(text.utf8.count / 32)
+      return TemplateText.first(part.text, in: text) != nil
     case .undefined: return false
     default: throw failure("'in' something that holds nothing")
     }

@@ -76,8 +76,9 @@ extension TemplateEvaluator {
       }
     case "unique":
       var seen: [TemplateValue] = []
-      for element in try elements(of: value) where !seen.contains(where: { $0.equals(element) }) {
-        seen.append(element)
+      for element in try elements(of: value) {
+        try charge(1 + seen.count / 8)
+        if !seen.contains(where: { $0.equals(element) }) { seen.append(element) }
       }
       return .list(seen)
     case "sort", "dictsort":

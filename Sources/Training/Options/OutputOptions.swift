@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Options
 
 /// What a run writes, and when it evaluates and saves.

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 
 /// bitsandbytes' 4-bit NormalFloat: blocks of 64 elements share their largest magnitude, and each element becomes the
 /// nearest of 16 quantiles of the normal distribution.

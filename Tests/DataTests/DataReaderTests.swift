@@ -1,8 +1,8 @@
+import Data
 import Formats
 import Foundation
 import Testing
 import Tokenization
-import Training
 
 private let here = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
 private let root = here.deletingLastPathComponent().deletingLastPathComponent()
