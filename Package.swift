@@ -15,37 +15,54 @@ let package = Package(
     .target(name: "Tokenization", dependencies: ["Formats"]),
     .target(name: "Architectures", dependencies: ["Formats"]),
     .target(name: "Memory", dependencies: ["CGlibc"]),
+    .target(name: "Options", dependencies: ["Memory"]),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
-    .target(name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
+    .target(
+      name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
     .target(name: "Data", dependencies: ["Tokenization", "Formats", "Architectures", "Randomness", "CZlib"]),
-    .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats"]),
-    .target(name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "CZlib"]),
-    .target(name: "Deployment", dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness"]),
+    .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats", "Options"]),
+    .target(name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "CZlib"]),
+    .target(
+      name: "Deployment", dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness"]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Deployment",
+        "Planning", "Training", "Deployment", "Options",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "ArchitecturesTests", dependencies: ["Architectures", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
     .testTarget(
-      name: "WeightStoreTests", dependencies: ["WeightStore", "Architectures", "Formats", "Kernels"], resources: [.copy("Golden")]),
+      name: "WeightStoreTests", dependencies: ["WeightStore", "Architectures", "Formats", "Kernels"],
+      resources: [.copy("Golden")]),
     .testTarget(
       name: "TransformerTests",
-      dependencies: ["Transformer", "Tuning", "Architectures", "WeightStore", "Formats", "Kernels", "Memory", "Randomness"],
+      dependencies: [
+        "Transformer", "Tuning", "Architectures", "WeightStore", "Formats", "Kernels", "Memory", "Randomness",
+      ],
       exclude: ["Golden"]),
-    .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
-    .testTarget(name: "DeploymentTests", dependencies: ["Deployment"]),
+    .testTarget(name: "TuningTests", dependencies: ["Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+    .testTarget(
+      name: "DataTests", dependencies: ["Data", "Architectures", "Tokenization", "Formats"], exclude: ["Golden"]),
+    .testTarget(
+      name: "PlanningTests",
+      dependencies: ["Planning", "Tuning", "Transformer", "WeightStore", "Architectures", "Formats", "Kernels", "Memory"]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Planning", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Formats", "Kernels",
-        "Memory",
-      ],
-      exclude: ["Golden"]),
+        "Training", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory",
+      ]),
+    .testTarget(
+      name: "DeploymentTests",
+      dependencies: [
+        "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
+        "Kernels", "Memory",
+      ]),
+    .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

@@ -90,7 +90,8 @@ public enum Family: String, Sendable, CaseIterable {
     case .llama, .mistral, .qwen2, .qwen3, .smollm3, .phi3: [("model.", [""])]
     case .gpt2: [("transformer.", [""])]
     case .opt: [("model.decoder.", ["decoder.", ""])]
-    case .gemma3: [("model.", ["language_model.model.", "model.language_model.", ""]), ("lm_head.", ["language_model.lm_head."])]
+    case .gemma3:
+      [("model.", ["language_model.model.", "model.language_model.", ""]), ("lm_head.", ["language_model.lm_head."])]
     case .gptNeoX: [("gpt_neox.", [""]), ("embed_out.", ["lm_head."])]
     }
   }

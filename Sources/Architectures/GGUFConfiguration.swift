@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// `config.json` of a model that comes as GGUF.
 public enum GGUFConfiguration {

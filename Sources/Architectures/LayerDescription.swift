@@ -209,7 +209,9 @@ public struct LayerDescription: Sendable, Equatable {
   /// Every weight in the order of use.
   var tensors: [TensorDescription] {
     func norm(_ norm: NormDescription?) -> [TensorDescription] { [norm?.weight, norm?.bias].compactMap { $0 } }
-    func linear(_ linear: LinearDescription) -> [TensorDescription] { [linear.weight] + (linear.bias.map { [$0] } ?? []) }
+    func linear(_ linear: LinearDescription) -> [TensorDescription] {
+      [linear.weight] + (linear.bias.map { [$0] } ?? [])
+    }
     return norm(attention.norms.before) + attention.inputLinears.flatMap(linear) + norm(attention.queryNorm)
       + norm(attention.keyNorm) + linear(attention.output) + norm(attention.norms.after)
       + norm(attention.norms.around) + norm(feedForward.norms.before) + feedForward.inputLinears.flatMap(linear)

@@ -108,14 +108,17 @@ public struct ModelDescription: Sendable, Equatable {
 }
 
 extension ModelDescription {
+  /// Every norm.
+  public var norms: [NormDescription] {
+    let inLayers = layers.flatMap { layer in
+      [layer.attention.norms, layer.feedForward.norms].flatMap { [$0.before, $0.after, $0.around] }
+        + [layer.attention.queryNorm, layer.attention.keyNorm]
+    }
+    return ([embedding.norm, head.norm] + inLayers).compactMap { $0 }
+  }
+
   /// Names of the norms whose weights say what they differ from 1 by.
   public var shiftedNorms: Set<String> {
-    let norms =
-      [embedding.norm, head.norm]
-      + layers.flatMap { layer in
-        [layer.attention.norms, layer.feedForward.norms].flatMap { [$0.before, $0.after, $0.around] }
-          + [layer.attention.queryNorm, layer.attention.keyNorm]
-      }
-    return Set(norms.compactMap { $0 }.filter { $0.weightOffset != 0 }.compactMap { $0.weight?.name })
+    Set(norms.filter { $0.weightOffset != 0 }.compactMap { $0.weight?.name })
   }
 }

@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// How queries and keys turn with their position: the first `2 * frequencies.count` elements of each head, in halves.
 ///
@@ -53,14 +54,17 @@ extension ConfigurationReader {
     let parameters = ConfigurationReader(json: rope, file: file)
     let theta = try parameters.number("rope_theta", 1...1e12, default: fallback)
     let dimension = Int(Double(headSize) * part) / 2 * 2
-    guard dimension >= 2 else { throw refuse("a partial_rotary_factor of \(part) leaves nothing of heads of \(headSize)") }
+    guard dimension >= 2 else {
+      throw refuse("a partial_rotary_factor of \(part) leaves nothing of heads of \(headSize)")
+    }
     let base = RotaryDescription.plain(theta: theta, dimension: dimension)
     func factor() throws -> Double { try parameters.number("factor", 1...1e6) }
     func original() throws -> Int {
       if self["original_max_position_embeddings"] != nil {
         return try integer("original_max_position_embeddings", 1...100_000_000)
       }
-      return try parameters.integer("original_max_position_embeddings", 1...100_000_000, default: originalPositions ?? maximumPositions)
+      return try parameters.integer(
+        "original_max_position_embeddings", 1...100_000_000, default: originalPositions ?? maximumPositions)
     }
     let type = rope["rope_type"]?.stringValue ?? rope["type"]?.stringValue ?? "default"
     switch type {
@@ -81,7 +85,8 @@ extension ConfigurationReader {
     case "yarn", "longrope", "su":
       let original = try original()
       let factor =
-        parameters["factor"] == nil ? Double(maximumPositions) / Double(original) : try parameters.number("factor", 1e-3...1e6)
+        parameters["factor"] == nil
+        ? Double(maximumPositions) / Double(original) : try parameters.number("factor", 1e-3...1e6)
       if type == "yarn" {
         return try yarn(parameters, base, theta: theta, dimension: dimension, factor: factor, original: original)
       }

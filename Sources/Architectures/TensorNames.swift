@@ -52,7 +52,8 @@ public struct TensorNames: Sendable {
       else { continue }
       throw ModelDescription.Invalid(
         file: file,
-        reason: "tensor \(name) is no part of a \(description.family.architecture) of \(description.layers.count) layers; "
+        reason:
+          "tensor \(name) is no part of a \(description.family.architecture) of \(description.layers.count) layers; "
           + "weights and configuration do not belong together")
     }
   }

@@ -1,6 +1,7 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Tokenization
 
 /// Reads data files into samples.

@@ -1,6 +1,7 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Tokenization
 
 /// How a prompt and its answer become tokens: by the chat template if there is one, else one after the other.
@@ -128,6 +129,10 @@ extension String {
 
   /// The text without its first scalars.
   fileprivate func dropping(_ count: Int) -> String { String(unicodeScalars.dropFirst(count)) }
-
-  fileprivate var trimmed: String { trimmingCharacters(in: .whitespacesAndNewlines) }
+  /// The text without white space at both ends.
+  public var trimmed: String {
+    let scalars = unicodeScalars.drop { $0.properties.isWhitespace }
+    guard let last = scalars.lastIndex(where: { !$0.properties.isWhitespace }) else { return "" }
+    return String(scalars[...last])
+  }
 }

@@ -1,6 +1,7 @@
 import Data
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
 import Tokenization
@@ -62,10 +63,10 @@ public struct Evaluator {
     let generator = try TextGenerator(loaded, capacity: longest + maximumTokens)
     var matches = 0
     for question in questions {
-      let wanted = question.answer.trimmingCharacters(in: .whitespacesAndNewlines)
+      let wanted = question.answer.trimmed
       let answer = try generator.generate(
         prompt: question.promptTokens, maximumTokens: maximumTokens, sampling: SamplingOptions()
-      ).text.trimmingCharacters(in: .whitespacesAndNewlines)
+      ).text.trimmed
       if answer == wanted { matches += 1 }
       observe(question, answer)
     }

@@ -1,4 +1,4 @@
-import Foundation
+import FoundationEssentials
 import Kernels
 import Memory
 import Tokenization

@@ -1,7 +1,7 @@
 import Glibc
 
-/// The library of the fp32 reference, which is loaded when a product first needs it: most runs never do, and its code and
-/// threads are 20 MB.
+/// The library of the fp32 reference, which is loaded when somebody asks for it: most runs never do, and it makes every process
+/// larger by 2 to 3 MB.
 ///
 /// Only two functions are used, by their addresses: `cblas_sgemm` and `openblas_set_num_threads`, whose integers have 32 bits
 /// in `libopenblas.so.0` of Debian (the interface called LP64).

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
 import Transformer
@@ -18,15 +19,19 @@ extension MachineSpeed {
     let rows = 256  // as many as a small micro-batch, so that what is done once for all of them weighs as little
     let weight = model.largestWeight(ofLayer: 0)
     let part = 0..<min(weight.rows, 2048)
-    let arena = try Arena()
-    let engine = ComputeEngine(
-      precision: precision, pool: pool,
-      demands: [.init(weight: weight, rows: rows, weightRows: part.count, hasGradient: false)], arena: arena)
-    let x = arena.matrix("input", kind: .panels, rows: rows, columns: weight.columns)
-    let y = arena.matrix("output", kind: .panels, rows: rows, columns: part.count)
-    let thin = arena.matrix("thin", kind: .panels, rows: 8, columns: weight.columns)
-    let p = arena.matrix("projection", kind: .panels, rows: rows, columns: 8)
-    try arena.commit()
+    let (arena, made) = try Arena.filled { arena in
+      (
+        engine: ComputeEngine(
+          precision: precision, pool: pool,
+          demands: [.init(weight: weight, rows: rows, weightRows: part.count, hasGradient: false)], arena: arena),
+        x: arena.matrix("input", kind: .panels, rows: rows, columns: weight.columns),
+        y: arena.matrix("output", kind: .panels, rows: rows, columns: part.count),
+        thin: arena.matrix("thin", kind: .panels, rows: 8, columns: weight.columns),
+        p: arena.matrix("projection", kind: .panels, rows: rows, columns: 8)
+      )
+    }
+    defer { withExtendedLifetime(arena) {} }
+    let (engine, x, y, thin, p) = (made.engine, made.x, made.y, made.thin, made.p)
     for row in 0..<rows { x.row(row).assign((0..<x.columns).map { Float(($0 * 7 + row) % 13) - 6 }) }
 
     let product = secondsOf(after: 0.15, for: 0.3) { engine.product(x, weight, rows: part, into: y) }

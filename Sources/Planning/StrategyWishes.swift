@@ -1,5 +1,6 @@
 import Formats
 import Kernels
+import Options
 import Transformer
 
 /// What a user wants of a plan, whatever would be fastest.
@@ -73,10 +74,4 @@ public struct StrategyWishes: Sendable {
       optimizerMoments: moments, headRows: headRows, headColumns: headColumns,
       residentLayers: try number("resident_layers", 0...1 << 20), isHeadResident: isHeadResident)
   }
-}
-
-/// A value that an option does not take.
-public struct OptionError: Error, CustomStringConvertible {
-  public let description: String
-  public init(_ description: String) { self.description = description }
 }

@@ -126,7 +126,9 @@ public struct TrainingPlanner {
     if rowLength > 16 {
       changes.append(("--max-length \(rowLength / 2)", try variant(rowLength: rowLength / 2)))
     }
-    for change in tuning.smaller(for: model) { changes.append((change.option, try variant(tuning: change.configuration))) }
+    for change in tuning.smaller(for: model) {
+      changes.append((change.option, try variant(tuning: change.configuration)))
+    }
     return try changes.map { ($0.0, try $0.1.least()) }.filter { $0.1 < least }
   }
 

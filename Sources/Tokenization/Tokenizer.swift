@@ -2,8 +2,8 @@ import Synchronization
 
 /// Text to token ids and back, as `tokenizer.json` describes it.
 ///
-/// Format: the serialisation of Hugging Face's `tokenizers` library, with models of type BPE; ids and texts are the
-/// same as that library's. May be used from several threads at once.
+/// Format: the serialisation of Hugging Face's `tokenizers` library, with models of type BPE, WordPiece and Unigram; ids,
+/// texts and places are the same as that library's. May be used from several threads at once.
 public final class Tokenizer: Sendable {
   let pipeline: TokenizerPipeline
   /// One more than the greatest id, added tokens included.
@@ -51,11 +51,15 @@ public final class Tokenizer: Sendable {
   ///   - addSpecialTokens: whether the tokens that the tokenizer itself puts around a text are added
   ///   - continuing: whether the text goes on from another one, so that no space is put before it
   public func encode(_ text: String, addSpecialTokens: Bool = true, continuing: Bool = false) -> [Int32] {
-    let encoder = idleEncoders.withLock { $0.popLast() } ?? TextEncoder(pipeline)
     var text = text
-    let ids = text.withUTF8 { encoder.encode($0, continuing: continuing) }
-    idleEncoders.withLock { $0.append(encoder) }
+    let ids = text.withUTF8 { text in withEncoder { $0.encode(text, continuing: continuing) } }
     return addSpecialTokens && pipeline.hasSpecialTokens ? pipeline.prefix + ids + pipeline.suffix : ids
+  }
+
+  func withEncoder<Result>(_ body: (TextEncoder) -> Result) -> Result {
+    let encoder = idleEncoders.withLock { $0.popLast() } ?? TextEncoder(pipeline)
+    defer { idleEncoders.withLock { $0.append(encoder) } }
+    return body(encoder)
   }
 
   /// The ids of a text that something will follow: with what the tokenizer puts before a text, not what it puts after.

@@ -59,6 +59,24 @@ struct Vocabulary: Sendable {
     return texts[start..<start + Int(lengths[Int(id)])]
   }
 
+  func byteCount(_ id: Int32) -> Int { Int(lengths[Int(id)]) }
+
+  func byte(_ id: Int32, at position: Int) -> UInt8 { texts[Int(starts[Int(id)]) + position] }
+
+  /// The ids by which tokens are found, in the order of their bytes.
+  func sortedIDs() -> [Int32] {
+    texts.withUnsafeBufferPointer { texts in
+      slots.filter { $0 >= 0 }.sorted { a, b in
+        let (left, right) = (Int(starts[Int(a)]), Int(starts[Int(b)]))
+        let (leftCount, rightCount) = (Int(lengths[Int(a)]), Int(lengths[Int(b)]))
+        for index in 0..<min(leftCount, rightCount) where texts[left + index] != texts[right + index] {
+          return texts[left + index] < texts[right + index]
+        }
+        return leftCount < rightCount
+      }
+    }
+  }
+
   private func slot(of token: Bytes) -> Int {
     let mask = slots.count - 1
     var slot = Int(truncatingIfNeeded: hash(token)) & mask

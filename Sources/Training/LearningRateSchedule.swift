@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// The learning rate over the steps, as transformers' schedules with warm-up have it.
 public struct LearningRateSchedule: Sendable {

@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Memory
 
 /// `metrics.jsonl`: a line per optimiser step.

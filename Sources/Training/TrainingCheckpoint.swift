@@ -1,6 +1,7 @@
 import CZlib
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Planning
 import Tuning

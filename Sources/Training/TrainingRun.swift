@@ -1,6 +1,7 @@
 import Data
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
 import Planning
@@ -49,34 +50,34 @@ public final class TrainingRun {
     self.observer = observer
     let store = try WeightStore.open(modelDirectory)
     model = try LanguageModel(store: store)
-    let length = min(options.maximumLength, model.description.maximumPositions)
+    let length = min(options.data.maximumLength, model.description.maximumPositions)
     let (train, held) = try Self.read(
       files, options: options,
       DataReader(
         tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
-        trainOnPrompt: options.trainOnPrompt, skipBadLines: options.skipBadLines,
+        trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
         vocabularySize: model.description.vocabularySize))
     if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
     if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
-    data = BatchPlan(train, maximumLength: length, seed: options.seed, shuffles: options.shuffles)
-    evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.seed, shuffles: false) }
-    let tuning: any TuningConfiguration =
-      try options.initialAdapter.map { try LowRankConfiguration.load(from: $0) } ?? options.adapter
+    data = BatchPlan(train, maximumLength: length, seed: options.optimization.seed, shuffles: options.data.shuffles)
+    evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.optimization.seed, shuffles: false) }
+    let tuning = try options.method.configuration()
     self.tuning = tuning
     fingerprint = options.fingerprint + " data=" + train.fingerprint
-    let rowsPerStep = options.microBatchSize * options.accumulationSteps
-    var wishes = options.wishes
+    let rowsPerStep = options.optimization.rowsPerStep
+    var wishes = options.plan.wishes
     try wishes.readPlan(rowsPerStep: rowsPerStep)
-    if options.precision == .f32 { try ReferenceProduct.prepare() }
-    let pool = ThreadPool(threadCount: options.threads)
+    if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
+    let pool = ThreadPool(threadCount: options.plan.threads)
     let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
     let model = model
     func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
       try TrainingPlanner(
-        model: model, tuning: tuning, precision: options.precision, pool: pool, rowsPerStep: rowsPerStep,
-        microBatchSize: options.microBatchSize, rowLength: rowLength,
+        model: model, tuning: tuning, precision: options.plan.precision, pool: pool, rowsPerStep: rowsPerStep,
+        microBatchSize: options.optimization.microBatchSize, rowLength: rowLength,
         processByteCount: ProcessMemory.residentBytes + room,
-        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.spillDirectory, speed: speed, wishes: wishes
+        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output.spillDirectory, speed: speed,
+        wishes: wishes
       )
     }
     func dropWhatIsRead() {
@@ -85,16 +86,17 @@ public final class TrainingRun {
     }
     dropWhatIsRead()
     // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
-    if let budget = options.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
+    if let budget = options.plan.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
     let layerInputs =
-      model.layers.count * rowsPerStep * rowLength * model.description.hiddenSize * MemoryLayout<Float>.stride
-    let needed = store.byteCount + layerInputs + (options.maximumMemory ?? 0)
+      ByteCount.product(
+        model.layers.count, rowsPerStep, rowLength, model.description.hiddenSize, MemoryLayout<Float>.stride)
+    let needed = store.byteCount + layerInputs + (options.plan.maximumMemory ?? 0)
     let speed = try MachineSpeed.measured(
-      model, precision: options.precision, spillDirectory: options.spillDirectory,
+      model, precision: options.plan.precision, spillDirectory: options.output.spillDirectory,
       cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
     dropWhatIsRead()
     planner = try makePlanner(speed)
-    if let budget = options.maximumMemory {
+    if let budget = options.plan.maximumMemory {
       plan = try planner.plan(budget: budget)
     } else {
       plan = try planner.plan(
@@ -108,15 +110,15 @@ public final class TrainingRun {
     _ files: [String], options: TrainingOptions, _ reader: DataReader
   ) throws -> (train: TrainingData, held: TrainingData?) {
     let all = try reader.read(files)
-    if !options.evaluationData.isEmpty { return (all, try reader.read(options.evaluationData)) }
-    guard options.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
-    let parts = all.split(options.evaluationShare, seed: options.seed)
+    if !options.data.evaluationFiles.isEmpty { return (all, try reader.read(options.data.evaluationFiles)) }
+    guard options.data.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
+    let parts = all.split(options.data.evaluationShare, seed: options.optimization.seed)
     return (parts.train, parts.evaluation)
   }
 
   /// Optimiser steps of the whole run.
   public var stepCount: Int {
-    options.maximumSteps ?? options.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
+    options.optimization.maximumSteps ?? options.optimization.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
   }
 
   /// Plans for budgets from the least that works to all that would be used, by ascending memory.
@@ -137,18 +139,18 @@ public final class TrainingRun {
   ///
   /// - Parameter stopSignal: asked before every step; a number ends the run with a checkpoint
   public func run(stopSignal: () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
-    let output = options.output
-    try options.checkOutput()
+    let output = options.output.folder
+    try options.output.check()
     try memory.begin(with: model)
-    if let directory = options.initialAdapter {
+    if let directory = options.method.initialAdapter {
       try memory.method.load(from: directory)
     } else {
-      memory.method.initialize(seed: options.seed)
+      memory.method.initialize(seed: options.optimization.seed)
     }
     let session = TrainingSession(
-      model: model, memory: memory, optimizer: AdamW(weightDecay: options.weightDecay),
-      maximumGradientNorm: options.maximumGradientNorm, seed: options.seed)
-    if let file = options.gradientFile {
+      model: model, memory: memory, optimizer: AdamW(weightDecay: options.optimization.weightDecay),
+      maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
+    if let file = options.output.gradientFile {
       return try dumpGradients(to: file, session: session)
     }
     do {
@@ -157,15 +159,13 @@ public final class TrainingRun {
       throw FileError.cannotWrite(file: output, reason: "cannot create the folder")
     }
     let steps = stepCount
-    let warmup = options.warmupSteps ?? Int((options.warmupRatio * Double(steps)).rounded(.up))
-    let schedule = LearningRateSchedule(
-      kind: options.schedule, peak: options.learningRate, warmupSteps: warmup, totalSteps: steps)
+    let schedule = options.optimization.learningRates(steps: steps)
     let first = try resume(totalSteps: steps)
     let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
     StopRequest.install()
     let programBytes = ProcessMemory.residentFileBytes
     let residency = memory.workspace.residency
-    let watch = MemoryGuard(budget: options.maximumMemory) { residency.yieldToOthers() }
+    let watch = MemoryGuard(budget: options.plan.maximumMemory) { residency.yieldToOthers() }
     watch.start()
     defer { watch.stop() }
     var speeds: [Double] = []
@@ -181,23 +181,23 @@ public final class TrainingRun {
         report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
         storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
       speeds.append(report.tokensPerSecond)
-      observer.stepped(report, of: steps, residentBytes: resident, budget: options.maximumMemory)
-      if options.evaluationSteps > 0, step % options.evaluationSteps == 0 || step == steps {
+      observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
+      if options.output.evaluationSteps > 0, step % options.output.evaluationSteps == 0 || step == steps {
         evaluationLoss = try evaluate(session, step: step, metrics: metrics)
       }
-      if options.saveSteps > 0, step % options.saveSteps == 0, step < steps { try checkpoint(step) }
+      if options.output.saveSteps > 0, step % options.output.saveSteps == 0, step < steps { try checkpoint(step) }
       if watch.takeWarning() {
         observer.note(
           "warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
       }
-      if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.maximumMemory {
+      if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.plan.maximumMemory {
         try checkpoint(step)
         _ = try writeSummary(
           completed: false, steps: step, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
         throw BudgetExceeded(resident: excess, budget: budget, checkpoint: "\(output)/checkpoint-\(step)")
       }
     }
-    if options.evaluationSteps == 0, evaluation != nil, stopSignal() == nil {
+    if options.output.evaluationSteps == 0, evaluation != nil, stopSignal() == nil {
       evaluationLoss = try evaluate(session, step: step, metrics: metrics)
     }
     let signalNumber = step < steps ? stopSignal() : nil
@@ -230,16 +230,17 @@ public final class TrainingRun {
 
   private func checkpoint(_ step: Int) throws {
     try TrainingCheckpoint.save(
-      step: step, memory: memory, baseModel: model.store.directory, fingerprint: fingerprint, in: options.output)
-    TrainingCheckpoint.prune(in: options.output, keeping: options.saveLimit)
+      step: step, memory: memory, baseModel: model.store.directory, fingerprint: fingerprint, in: options.output.folder)
+    TrainingCheckpoint.prune(in: options.output.folder, keeping: options.output.saveLimit)
   }
 
   /// - Returns: steps that are done already.
   private func resume(totalSteps: Int) throws -> Int {
-    guard options.resume else { return 0 }
-    guard let checkpoint = TrainingCheckpoint.latest(in: options.output, report: { observer.note("warning: \($0)") })
+    guard options.output.resume else { return 0 }
+    guard
+      let checkpoint = TrainingCheckpoint.latest(in: options.output.folder, report: { observer.note("warning: \($0)") })
     else {
-      observer.note("no checkpoint in \(options.output); training starts at step 0")
+      observer.note("no checkpoint in \(options.output.folder); training starts at step 0")
       return 0
     }
     guard checkpoint.fingerprint == fingerprint else {
@@ -262,12 +263,12 @@ public final class TrainingRun {
 
   /// Each file appears complete: written beside, then renamed.
   private func saveAdapter() throws {
-    let staging = try AtomicOutput(path: "\(options.output)/.adapter", force: true)
+    let staging = try AtomicOutput(path: "\(options.output.folder)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: model.store.directory)
     for name in ["adapter_config.json", "adapter_model.safetensors"] {
-      guard rename("\(staging.temporaryPath)/\(name)", "\(options.output)/\(name)") == 0 else {
-        throw FileError.cannotWrite(file: "\(options.output)/\(name)", reason: String(cString: strerror(errno)))
+      guard rename("\(staging.temporaryPath)/\(name)", "\(options.output.folder)/\(name)") == 0 else {
+        throw FileError.cannotWrite(file: "\(options.output.folder)/\(name)", reason: String(cString: strerror(errno)))
       }
     }
   }
@@ -291,7 +292,7 @@ public final class TrainingRun {
         ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),
         ("plan", plan.json),
       ]))
-    let output = try AtomicOutput(path: "\(options.output)/summary.json", force: true)
+    let output = try AtomicOutput(path: "\(options.output.folder)/summary.json", force: true)
     try OutputFile.write(summary.serialized(pretty: true) + "\n", to: output.temporaryPath)
     try output.commit()
     return summary
@@ -301,7 +302,7 @@ public final class TrainingRun {
     let batches = data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
     let loss = try session.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
-    let output = try AtomicOutput(path: path, force: options.force)
+    let output = try AtomicOutput(path: path, force: options.output.force)
     try session.trainables.writeGradients(to: output.temporaryPath)
     try output.commit()
     return Outcome(

@@ -90,7 +90,8 @@ struct AttentionBlock {
         room.matrix("queries, keys, values \(index)", rows: tokens, columns: linear.location.shape.out)
       },
       raw: raw,
-      mixed: room.matrix("attended values", rows: demand.keepsActivations && keptOutput > 0 ? tokens : 0, columns: queries),
+      mixed: room.matrix(
+        "attended values", rows: demand.keepsActivations && keptOutput > 0 ? tokens : 0, columns: queries),
       output: room.matrix("attention output", rows: demand.trains ? tokens : 0, columns: output.location.shape.out),
       sums: room.matrix("sums of attention's softmax", rows: tokens, columns: shape.headCount),
       weights: room.keptMatrix(

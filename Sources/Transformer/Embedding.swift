@@ -28,8 +28,9 @@ struct Embedding {
   }
 
   /// `x` becomes the rows of a micro-batch: touches only the pages of the rows that occur.
-  func lookUp(_ batch: [Int32], layout: SequenceLayout, into x: Matrix, working: Working, workspace: Workspace, pass: Pass)
-  {
+  func lookUp(
+    _ batch: [Int32], layout: SequenceLayout, into x: Matrix, working: Working, workspace: Workspace, pass: Pass
+  ) {
     let pool = pass.engine.pool
     let target = projection == nil ? x : working.rows.rows(0..<x.rows)
     decode(batch, into: target, residency: workspace.residency)

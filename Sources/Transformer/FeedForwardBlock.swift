@@ -60,7 +60,8 @@ struct FeedForwardBlock {
       residual: residual.reserve(in: room, hidden: down.location.shape.out, demand: demand),
       gate: wide("gate", isThere: inner != .plain), up: wide("up"),
       adapters: linears.enumerated().map { index, linear in
-        room.matrix("feed-forward's adapter \(index)", rows: demand.tokens, columns: demand.keptColumns(linear.location))
+        room.matrix(
+          "feed-forward's adapter \(index)", rows: demand.tokens, columns: demand.keptColumns(linear.location))
       })
   }
 
@@ -75,12 +76,15 @@ struct FeedForwardBlock {
     }
     let first = room.matrix("gate and gated product", rows: tokens, columns: intermediate)
     let second = room.matrix("up", rows: inner == .plain && !demand.trains ? 0 : tokens, columns: intermediate)
-    return Working(residual: residual, first: first, second: second, outputs: inner == .plain ? [first] : [first, second])
+    return Working(
+      residual: residual, first: first, second: second, outputs: inner == .plain ? [first] : [first, second])
   }
 
   /// Multiply-adds and elements per token.
   func cost() -> BlockCost {
-    func size(_ linears: [Linear]) -> Double { linears.reduce(0) { $0 + Double($1.location.shape.out * $1.location.shape.in) } }
+    func size(_ linears: [Linear]) -> Double {
+      linears.reduce(0) { $0 + Double($1.location.shape.out * $1.location.shape.in) }
+    }
     return BlockCost(
       products: size(linears), productsAgain: residual.needsOutput ? size(linears) : size(inputs),
       elements: Double(2 * intermediate))

@@ -28,9 +28,8 @@ final class LayerInputs {
     kept =
       format == .f32 || format == .bf16
       ? (0..<layerCount).map {
-        arena.keptMatrix(
-          "input of layer \($0)", kind: .activations, rows: tokens, columns: hiddenSize,
-          format: format == .f32 ? .f32 : .bf16)
+        Room(arena, kind: .activations).keptMatrix(
+          "input of layer \($0)", rows: tokens, columns: hiddenSize, format: format == .f32 ? .f32 : .bf16)
       } : []
     packed =
       format == .int8

@@ -12,7 +12,19 @@ final class ModelAssembly {
 
   init(store: WeightStore) throws {
     self.store = store
-    arena = try Arena(reservedByteCount: 1 << 30)
+    arena = try Arena(reserving: Self.byteCount(store.description))
+  }
+
+  /// What norms and biases take, in bytes.
+  private static func byteCount(_ description: ModelDescription) -> Int {
+    let counting = Arena.counting
+    func count(_ size: Int?) { if let size { _ = counting.vector("", kind: .weights, count: size) } }
+    for norm in description.norms {
+      count(norm.size)
+      count(norm.bias.map { _ in norm.size })
+    }
+    for linear in description.linears { count(linear.bias?.shape[0]) }
+    return counting.byteCount
   }
 
   /// Fills norms and biases, when all parts are made.

@@ -53,11 +53,13 @@ final class Room {
   }
 
   /// What is measured is not looked at: a counting arena's addresses do.
-  private static var nowhere: UnsafeMutableRawPointer { Arena.counting.allocate("", kind: .recomputation, byteCount: 0) }
+  private static var nowhere: UnsafeMutableRawPointer {
+    Arena.counting.allocate("", kind: .recomputation, byteCount: 0)
+  }
 
   /// A matrix of floats, `[rows, columns]`.
   func matrix(_ name: String, _ kind: MemoryKind = .recomputation, rows: Int, columns: Int) -> Matrix {
-    let base = memory(name, kind, byteCount: rows * columns * MemoryLayout<Float>.stride)
+    let base = memory(name, kind, byteCount: ByteCount.product(rows, columns, MemoryLayout<Float>.stride))
     return Matrix(base.assumingMemoryBound(to: Float.self), rows: rows, columns: columns)
   }
 
@@ -69,7 +71,7 @@ final class Room {
   func keptMatrix(
     _ name: String, _ kind: MemoryKind = .recomputation, rows: Int, columns: Int, format: KeptMatrix.Format
   ) -> KeptMatrix {
-    let byteCount = KeptMatrix.byteCount(rows: rows, columns: columns, format: format)
+    let byteCount = ByteCount.product(rows, KeptMatrix.byteCount(rows: 1, columns: columns, format: format))
     return KeptMatrix(memory(name, kind, byteCount: byteCount), rows: rows, columns: columns, format: format)
   }
 }

@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// Something that could not be written to, or read from, a spill file.
 public struct SpillError: Error, CustomStringConvertible {

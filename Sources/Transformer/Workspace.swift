@@ -144,21 +144,15 @@ public final class Workspace {
 extension Arena {
   /// A zeroed matrix of floats, `[rows, columns]`.
   public func matrix(_ name: String, kind: MemoryKind, rows: Int, columns: Int) -> Matrix {
-    vector(name, kind: kind, count: rows * columns).matrix(rows: rows, columns: columns)
-  }
-
-  /// A zeroed matrix that waits for the way back.
-  func keptMatrix(
-    _ name: String, kind: MemoryKind, rows: Int, columns: Int, format: KeptMatrix.Format
-  ) -> KeptMatrix {
-    let byteCount = KeptMatrix.byteCount(rows: rows, columns: columns, format: format)
-    return KeptMatrix(
-      allocate(name, kind: kind, byteCount: byteCount), rows: rows, columns: columns, format: format)
+    let byteCount = ByteCount.product(rows, columns, MemoryLayout<Float>.stride)
+    return Matrix(
+      allocate(name, kind: kind, byteCount: byteCount).assumingMemoryBound(to: Float.self), rows: rows, columns: columns
+    )
   }
 
   /// A zeroed vector of floats.
   public func vector(_ name: String, kind: MemoryKind, count: Int) -> Vector {
-    let address = allocate(name, kind: kind, byteCount: count * MemoryLayout<Float>.stride)
+    let address = allocate(name, kind: kind, byteCount: ByteCount.product(count, MemoryLayout<Float>.stride))
     return Vector(address.assumingMemoryBound(to: Float.self), count: count)
   }
 }

@@ -49,8 +49,8 @@ public enum TargetModules: Sendable, Equatable {
 
   private static func matching(_ pattern: String, _ all: [LinearLocation]) throws -> [LinearLocation] {
     do {
-      let expression = try NamePattern(pattern)
-      return all.filter { expression.matchesWhole($0.name) }
+      let expression = try TextPattern(pattern)
+      return try all.filter { try expression.matchesWhole($0.name) }
     } catch {
       throw AdapterError.badPattern(pattern, reason: "\(error)")
     }

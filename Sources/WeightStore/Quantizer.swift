@@ -1,6 +1,7 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 
 /// Turns a model in full precision into a store: a folder in a layout that Hugging Face's tools read as well.
@@ -83,10 +84,7 @@ public struct Quantizer {
     guard !"\(real(source.path))/".hasPrefix("\(real(output))/") else {
       throw FileError.notReplaceable(file: output, reason: "the source is in it")
     }
-    let folder = names.first { name in
-      var isDirectory: ObjCBool = false
-      return manager.fileExists(atPath: "\(output)/\(name)", isDirectory: &isDirectory) && isDirectory.boolValue
-    }
+    let folder = names.first { (try? PathKind("\(output)/\($0)")) == .directory }
     if let folder { throw FileError.notReplaceable(file: output, reason: "it holds the folder \(folder)") }
     guard names.isEmpty || names.contains("config.json") else {
       throw FileError.notReplaceable(file: output, reason: "it is no model folder")
@@ -98,7 +96,8 @@ public struct Quantizer {
     for tensor in tensors where tensor.role == .linear && tensor.shape[1] % groupSize != 0 {
       throw ModelSource.Unsuitable(
         path: path,
-        reason: "int4 groups of \(groupSize) do not fill rows of \(tensor.shape[1]) (\(tensor.name)); give --group-size 32")
+        reason:
+          "int4 groups of \(groupSize) do not fill rows of \(tensor.shape[1]) (\(tensor.name)); give --group-size 32")
     }
   }
 }

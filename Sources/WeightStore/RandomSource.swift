@@ -1,6 +1,7 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 extension ModelSource {
   /// A model of made-up weights: for benchmarks and tests at sizes that nobody wants to download.
@@ -19,7 +20,7 @@ extension ModelSource {
     let shifted = description.shiftedNorms
     return ModelSource(
       path: "random weights", configurationJSON: description.family.configuration(configurationJSON),
-      description: description, companions: companions
+      description: description, companions: companions, warnings: []
     ) { wanted in
       let (name, shape) = (wanted.name, wanted.shape)
       let columns = shape[shape.count - 1]

@@ -1,5 +1,6 @@
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 
 /// A matrix written to a file with rows and columns exchanged, and mapped: it takes memory only as far as it is used.
 enum TransposedCopy {

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 
 /// A weight as its file keeps it, with the scales and tables that belong to it.
 public struct InventoryEntry: Sendable, Equatable {
@@ -38,9 +38,7 @@ extension Checkpoint {
     for part in [".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map"] where name.hasSuffix(part) {
       return String(name.dropLast(part.count))
     }
-    if let range = name.range(of: ".quant_state.bitsandbytes__", options: .backwards) {
-      return String(name[..<range.lowerBound])
-    }
+    if let state = name.ranges(of: ".quant_state.bitsandbytes__").last { return String(name[..<state.lowerBound]) }
     for part in ["_packed", "_scale", "_shape", "_zero_point", "_g_idx"] where name.hasSuffix(".weight\(part)") {
       return String(name.dropLast(part.count))
     }

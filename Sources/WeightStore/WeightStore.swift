@@ -1,6 +1,6 @@
 import Architectures
 import Formats
-import Foundation
+import FoundationEssentials
 import Kernels
 import Synchronization
 

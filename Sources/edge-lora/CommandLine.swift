@@ -1,4 +1,4 @@
-import Training
+import Options
 
 /// A command: its name, what it takes, and what it does.
 struct Command: Sendable {
@@ -32,12 +32,15 @@ struct UsageError: Error, CustomStringConvertible {
 /// A command's words, sorted.
 struct Arguments {
   private(set) var positional: [String] = []
-  private(set) var values: [String: [String]] = [:]
+  /// By option, with what the command's declarations say of the others.
+  private(set) var values: OptionValues
   /// Switches that are turned off, as in `--no-shuffle=false`: against a settings file that turns them on.
   private var turnedOff: Set<String> = []
 
   /// - Throws: `UsageError`
   init(_ words: [String], for command: Command) throws {
+    values = OptionValues([:], command.options)
+    var values: [String: [String]] = [:]
     var rest = words[...]
     while let word = rest.popFirst() {
       guard word.hasPrefix("-"), word != "-" else {
@@ -47,7 +50,7 @@ struct Arguments {
       let body = word.drop { $0 == "-" }
       let equals = body.firstIndex(of: "=")
       let name = String(body[..<(equals ?? body.endIndex)])
-      guard let option = command.options.first(where: { $0.name == name || ($0.name == "output" && name == "o") })
+      guard let option = command.options.first(where: { $0.isCalled(name) })
       else {
         throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options.map(\.name)))
       }
@@ -76,6 +79,7 @@ struct Arguments {
         rest = rest.dropFirst()
       }
     }
+    self.values = OptionValues(values, command.options)
     guard positional.count <= command.positional.count else {
       throw UsageError(description: "unexpected word \(positional[command.positional.count])")
     }
@@ -83,29 +87,18 @@ struct Arguments {
 
   /// Values for options that the command line does not set.
   mutating func addDefaults(_ more: [String: [String]]) {
-    values.merge(more.filter { !turnedOff.contains($0.key) }) { mine, _ in mine }
+    values.addDefaults(more.filter { !turnedOff.contains($0.key) })
   }
 
-  func text(_ name: String) -> String? { values[name]?.last }
-  func flag(_ name: String) -> Bool { values[name] != nil }
+  func text(_ name: String) -> String? { values.text(name) }
+  func flag(_ name: String) -> Bool { values.flag(name) }
+  func required(_ name: String) throws -> String { try values.required(name) }
 
-  func required(_ name: String) throws -> String {
-    guard let value = text(name) else { throw UsageError(description: "--\(name) is needed") }
-    return value
+  func number<T: LosslessStringConvertible & Comparable>(_ name: String, in range: ClosedRange<T>) throws -> T {
+    try values.number(name, in: range)
   }
 
-  func number<T: LosslessStringConvertible & Comparable>(_ name: String, default fallback: T, in range: ClosedRange<T>)
-    throws -> T
-  {
-    guard let text = text(name) else { return fallback }
-    guard let value = T(text), range.contains(value) else {
-      throw UsageError(
-        description: "--\(name) \(text): expected a number from \(range.lowerBound) to \(range.upperBound)")
-    }
-    return value
-  }
-
-  func threads() throws -> Int? { flag("threads") ? try number("threads", default: 1, in: 1...256) : nil }
+  func threads() throws -> Int? { try values.threads() }
 
   /// `; did you mean --x?` for the nearest name, if one is near.
   static func suggestion(_ name: String, _ names: [String]) -> String {

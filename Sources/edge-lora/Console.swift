@@ -1,4 +1,5 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Memory
 import Training
 
@@ -25,7 +26,7 @@ enum Console {
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes { Foundation.write(descriptor, $0.baseAddress, $0.count) }
+      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count <= 0 { return }
       bytes = bytes.dropFirst(count)
     }
@@ -34,7 +35,7 @@ enum Console {
   /// Draws a bar over the last one, at most ten times a second.
   static func progress(done: Int, of all: Int, _ text: String) {
     guard isTerminal else { return }
-    let now = ProcessInfo.processInfo.systemUptime
+    let now = Console.uptime
     guard done == all || now - lastDrawing > 0.1 else { return }
     lastDrawing = now
     let width = 24
@@ -51,6 +52,13 @@ enum Console {
     return ioctl(2, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
   }
 
+  /// Seconds since the machine started.
+  static var uptime: Double {
+    var now = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return Double(now.tv_sec) + Double(now.tv_nsec) * 1e-9
+  }
+
   static func finishLine() {
     if hasOpenLine { write("\n", to: 2) }
     hasOpenLine = false
@@ -65,7 +73,11 @@ enum Console {
 
   /// A number with so many decimals, whatever the locale.
   static func decimal(_ value: Double, _ places: Int) -> String {
-    String(format: "%.\(places)f", value)
+    withVaList([value]) { arguments in
+      var text = [CChar](repeating: 0, count: 400)
+      vsnprintf(&text, text.count, "%.\(places)f", arguments)
+      return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
   }
 }
 
@@ -80,7 +92,7 @@ final class TrainingConsole: TrainingObserver {
   func note(_ line: String) { Console.error(line) }
 
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
-    let now = ProcessInfo.processInfo.systemUptime
+    let now = Console.uptime
     let first = self.first ?? (report.step, now)
     self.first = first
     let done = report.step - first.step

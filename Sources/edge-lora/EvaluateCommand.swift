@@ -1,8 +1,10 @@
 import Data
 import Deployment
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Memory
+import Options
 import Training
 import Transformer
 
@@ -16,7 +18,7 @@ enum ModelOptions {
   ]
 
   static func load(_ arguments: Arguments) throws -> LoadedModel {
-    let name = arguments.text("precision") ?? "int8"
+    let name = try arguments.required("precision")
     guard let precision = Precision(rawValue: name) else {
       throw UsageError(description: "--precision \(name): expected int8 or f32")
     }
@@ -56,8 +58,9 @@ let evaluateCommand = Command(
   ]
 ) { arguments in
   let loaded = try ModelOptions.load(arguments)
-  guard let files = arguments.values["data"], !files.isEmpty else { throw UsageError(description: "--data is needed") }
-  let length = try arguments.number("max-length", default: 512, in: 8...131_072)
+  let files = arguments.values.list("data")
+  guard !files.isEmpty else { throw UsageError(description: "--data is needed") }
+  let length = try arguments.number("max-length", in: 8...131_072)
   let data = try ModelOptions.data(
     files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"),
     skipBadLines: arguments.flag("skip-bad-lines"))
@@ -74,7 +77,7 @@ let evaluateCommand = Command(
     }
     var done = 0
     result.exactMatch = try evaluator.exactMatch(
-      data.questions, maximumTokens: try arguments.number("max-new-tokens", default: 128, in: 1...100_000)
+      data.questions, maximumTokens: try arguments.number("max-new-tokens", in: 1...100_000)
     ) { question, answer in
       done += 1
       Console.progress(done: done, of: data.questions.count, "questions")

@@ -1,14 +1,15 @@
 import Architectures
-import Tuning
-import Planning
 import Data
 import Deployment
 import Formats
 import Kernels
 import Memory
+import Options
+import Planning
 import Tokenization
 import Training
 import Transformer
+import Tuning
 import WeightStore
 
 /// A run that a signal ended before it wrote anything that stays.

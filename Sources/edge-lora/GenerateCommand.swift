@@ -15,12 +15,12 @@ let generateCommand = Command(
   ]
 ) { arguments in
   let prompt = try arguments.required("prompt")
-  let maximum = try arguments.number("max-new-tokens", default: 128, in: 1...1_000_000)
+  let maximum = try arguments.number("max-new-tokens", in: 1...1_000_000)
   let sampling = SamplingOptions(
-    temperature: try arguments.number("temperature", default: 0, in: 0...100),
-    topP: try arguments.number("top-p", default: 1, in: 0...1),
-    topK: try arguments.number("top-k", default: 0, in: 0...1_000_000),
-    seed: try arguments.number("seed", default: 42, in: 0...UInt64.max))
+    temperature: try arguments.number("temperature", in: 0...100),
+    topP: try arguments.number("top-p", in: 0...1),
+    topK: try arguments.number("top-k", in: 0...1_000_000),
+    seed: try arguments.number("seed", in: 0...UInt64.max))
   let loaded = try ModelOptions.load(arguments)
   if arguments.flag("chat"), loaded.tokenizer.chatTemplate == nil {
     throw GenerationError(description: "the model has no chat template; leave --chat out")

@@ -1,5 +1,6 @@
 import Deployment
 import Formats
+import Options
 import Training
 
 /// `bench generate`: how fast prompts are read and answers written, one stream, greedily.
@@ -13,8 +14,8 @@ enum GenerationBench {
   private static let rounds = 5
 
   static func run(_ arguments: Arguments) throws -> Int32 {
-    let promptTokens = try arguments.number("prompt-tokens", default: 512, in: 1...1_000_000)
-    let newTokens = try arguments.number("max-new-tokens", default: 128, in: 1...1_000_000)
+    let promptTokens = try arguments.number("prompt-tokens", in: 1...1_000_000)
+    let newTokens = try arguments.number("max-new-tokens", in: 1...1_000_000)
     let loaded = try ModelOptions.load(arguments)
     let vocabularySize = loaded.model.description.vocabularySize
     let prompt = (0..<promptTokens).map { Int32(($0 * 7919 + 13) % vocabularySize) }

@@ -1,7 +1,9 @@
 import Architectures
+import Dispatch
 import Formats
-import Foundation
+import FoundationEssentials
 import Kernels
+import Options
 import Training
 import Transformer
 import WeightStore
@@ -103,14 +105,14 @@ enum KernelBench {
   }
 
   static func run(_ arguments: Arguments) throws -> Int32 {
-    let chosen = try shapes(arguments.text("model") ?? "smollm2-135m")
-    let tokens = try list(arguments.text("tokens") ?? "1,32,128,512,1024") { text in
+    let chosen = try shapes(try arguments.required("model"))
+    let tokens = try list(try arguments.required("tokens")) { text in
       Int(text).flatMap { (1...65_536).contains($0) ? $0 : nil }
     }
-    let formats = try list(arguments.text("format") ?? Self.formats.joined(separator: ",")) { text in
+    let formats = try list(try arguments.required("format")) { text in
       Self.formats.contains(text) ? text : nil
     }
-    let repetitions = try arguments.number("repetitions", default: 5, in: 1...1000)
+    let repetitions = try arguments.number("repetitions", in: 1...1000)
     let pool = ThreadPool(threadCount: try arguments.threads())
     let memory = Buffer(128 << 20, filled: true)
     let one = Ceilings(pool: ThreadPool(threadCount: 1), memory: memory, repetitions: repetitions)

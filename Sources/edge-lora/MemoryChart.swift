@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import FoundationEssentials
 import Memory
 
 /// Resident memory over the steps of a run, by kind, as a few lines of text.

@@ -8,24 +8,19 @@ let mergeCommand = Command(
   options: [
     .init("model", "DIR", "store or model folder"),
     .init("adapter", "DIR", "PEFT adapter folder"),
-    .init("output", "DIR", "the merged model (also -o)"),
-    .init("format", "KIND", default: "int8", "int8, nf4, int4 or f16"),
-    .init("double-quant", nil, "nf4: block maxima in 8 bits"),
-    .init("group-size", "N", default: "64", "int4: columns that share a scale"),
-    .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+    .init("output", "DIR", aliases: ["o"], "the merged model (also -o)"),
     .init("check", "FILE", "compare the loss on this data before and after"),
     .init("max-loss-increase", "PERCENT", default: "2", "fail if the loss on --check grows by more"),
     .init("max-length", "N", default: "512", "tokens of a row of --check"),
-    .init("threads", "N", "worker threads (default: one per processor)"),
     .init("force", nil, "replace an output that exists"),
-  ]
+  ] + StoreOptions.declarations(format: "int8")
 ) { arguments in
   let model = try arguments.required("model")
   let adapter = try arguments.required("adapter")
   let output = try arguments.required("output")
-  let format = try StoreOptions.format(arguments, default: "int8")
-  let limit = try arguments.number("max-loss-increase", default: 2.0, in: 0...1e6)
-  let length = try arguments.number("max-length", default: 512, in: 8...131_072)
+  let format = try StoreOptions.format(arguments)
+  let limit = try arguments.number("max-loss-increase", in: 0...1e6)
+  let length = try arguments.number("max-length", in: 8...131_072)
   let threads = try arguments.threads()
 
   func loss(directory: String, adapter: String?, file: String) throws -> Double {

@@ -1,18 +1,33 @@
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
+import Options
 import Training
 import WeightStore
 
 /// Options that say how weights are stored; `quantize` and `merge` share them.
 enum StoreOptions {
-  static func format(_ arguments: Arguments, default fallback: String) throws -> StoreFormat {
-    let name = arguments.text("format") ?? fallback
-    let groupSize = try arguments.number("group-size", default: 64, in: 32...128)
+  /// - Parameter format: the default
+  static func declarations(format: String) -> [OptionDeclaration] {
+    [
+      .init("format", "KIND", default: format, "nf4, int8, int4 or f16"),
+      .init("double-quant", nil, "nf4: block maxima in 8 bits"),
+      .init("group-size", "N", default: "64", "int4: columns that share a scale, 32, 64 or 128"),
+      .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+      .init("threads", "N", "worker threads (default: one per processor)"),
+    ]
+  }
+
+  static func format(_ arguments: Arguments) throws -> StoreFormat {
+    let name = try arguments.required("format")
+    let groupSize = try arguments.number("group-size", in: 32...128)
     guard [32, 64, 128].contains(groupSize) else {
       throw UsageError(description: "--group-size \(groupSize): expected 32, 64 or 128")
     }
-    if arguments.flag("group-size"), name != "int4" { throw UsageError(description: "--group-size goes with int4") }
+    if arguments.values.isGiven("group-size"), name != "int4" {
+      throw UsageError(description: "--group-size goes with int4")
+    }
     if arguments.flag("double-quant"), name != "nf4" { throw UsageError(description: "--double-quant goes with nf4") }
     switch name {
     case "nf4": return .nf4(doubleQuantization: arguments.flag("double-quant"))
@@ -24,7 +39,7 @@ enum StoreOptions {
   }
 
   static func int8Embeddings(_ arguments: Arguments) throws -> Bool {
-    switch arguments.text("embeddings") ?? "f16" {
+    switch try arguments.required("embeddings") {
     case "f16": return false
     case "int8": return true
     case let other: throw UsageError(description: "--embeddings \(other): expected f16 or int8")
@@ -55,15 +70,10 @@ enum StoreOptions {
 let quantizeCommand = Command(
   name: "quantize", summary: "turn a checkpoint into a 4-bit or 8-bit store", positional: ["SOURCE"],
   options: [
-    .init("output", "DIR", "the store (also -o; default: SOURCE's name and the format)"),
-    .init("format", "KIND", default: "nf4", "nf4, int8, int4 or f16"),
-    .init("double-quant", nil, "nf4: block maxima in 8 bits"),
-    .init("group-size", "N", default: "64", "int4: columns that share a scale, 32, 64 or 128"),
-    .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
+    .init("output", "DIR", aliases: ["o"], "the store (also -o; default: SOURCE's name and the format)"),
     .init("random", "CONFIG", "made-up weights in the shape of this config.json, instead of SOURCE"),
-    .init("threads", "N", "worker threads (default: one per processor)"),
     .init("force", nil, "replace an output that exists"),
-  ]
+  ] + StoreOptions.declarations(format: "nf4")
 ) { arguments in
   let shape = arguments.text("random")
   guard let path = shape ?? arguments.positional.first else {
@@ -72,9 +82,10 @@ let quantizeCommand = Command(
   if shape != nil, !arguments.positional.isEmpty {
     throw UsageError(description: "--random takes the place of \(arguments.positional[0])")
   }
-  let format = try StoreOptions.format(arguments, default: "nf4")
+  let format = try StoreOptions.format(arguments)
   let embeddings = try StoreOptions.int8Embeddings(arguments)
   let source = try shape.map { try ModelSource.random(configurationFile: $0, seed: 1) } ?? ModelSource.open(path)
+  for warning in source.warnings { Console.error("warning: \(warning)") }
   StopRequest.install()
   var stem = URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
   for suffix in [".index.json", ".safetensors", ".gguf", ".json"] where stem.hasSuffix(suffix) {

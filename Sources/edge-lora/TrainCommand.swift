@@ -1,7 +1,8 @@
-import Planning
 import Formats
-import Foundation
+import FoundationEssentials
 import Memory
+import Options
+import Planning
 import Training
 
 /// What `train` and `plan` share: options from the settings file, the model and the data.
@@ -12,7 +13,7 @@ enum TrainingSetup {
   static func options(_ arguments: Arguments) throws -> TrainingOptions {
     var arguments = arguments
     if FileManager.default.fileExists(atPath: settingsName) { arguments.addDefaults(try settings()) }
-    return try TrainingOptions(arguments.values)
+    return try TrainingOptions(arguments.values.given)
   }
 
   private static func settings() throws -> [String: [String]] {
@@ -22,8 +23,8 @@ enum TrainingSetup {
     }
     var values: [String: [String]] = [:]
     for (key, value) in object.entries {
-      let name = key.replacingOccurrences(of: "_", with: "-")
-      guard let option = TrainingOptions.declarations.first(where: { $0.name == name }) else {
+      let name = String(key.map { $0 == "_" ? "-" : $0 })
+      guard let option = TrainingOptions.declarations.first(where: { $0.isCalled(name) }) else {
         throw UsageError(
           description: "\(settingsName): unknown option \(key)"
             + Arguments.suggestion(name, TrainingOptions.declarations.map(\.name)))
@@ -33,7 +34,7 @@ enum TrainingSetup {
           description: "\(settingsName): \(key) does not take \(value.serialized()); expected "
             + (option.placeholder.map { option.isList ? "\($0) as a text or a list" : $0 } ?? "true or false"))
       }
-      if let given { values[name] = given }
+      if let given { values[option.name] = given }
     }
     return values
   }
@@ -77,7 +78,7 @@ enum TrainingSetup {
 
   /// The data that is named, or `train.jsonl` or `train.txt`.
   static func data(_ options: TrainingOptions) throws -> [String] {
-    if !options.data.isEmpty { return options.data }
+    if !options.data.files.isEmpty { return options.data.files }
     let found = ["train.jsonl", "train.txt"].filter { FileManager.default.fileExists(atPath: $0) }
     guard found.count == 1 else {
       throw UsageError(
@@ -92,7 +93,7 @@ enum TrainingSetup {
     let model = try model(options)
     return try TrainingRun(
       options: options, modelDirectory: model, files: try data(options),
-      observer: TrainingConsole(logSteps: options.logSteps))
+      observer: TrainingConsole(logSteps: options.output.logSteps))
   }
 }
 
@@ -101,12 +102,12 @@ let trainCommand = Command(
   options: TrainingOptions.declarations
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
-  try options.checkOutput()
+  try options.output.check()
   let run = try TrainingSetup.run(options)
   Console.error(run.plan.table)
   let outcome = try run.run()
   Console.finishLine()
-  if options.json {
+  if options.output.json {
     Console.print(outcome.summary.serialized(pretty: true))
   } else if let last = outcome.summary["last_loss"]?.doubleValue {
     let peak = outcome.summary["measured_peak_bytes"]?.intValue ?? 0
@@ -115,8 +116,8 @@ let trainCommand = Command(
         + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s "
         + "(predicted \(Int(run.plan.predictedTokensPerSecond))), peak \(ByteCount.text(peak)) "
         + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
-    if let chart = MemoryChart(metrics: "\(options.output)/metrics.jsonl") { Console.print(chart.text) }
-    if outcome.signalNumber == nil { Console.print("wrote \(options.output)/adapter_model.safetensors") }
+    if let chart = MemoryChart(metrics: "\(options.output.folder)/metrics.jsonl") { Console.print(chart.text) }
+    if outcome.signalNumber == nil { Console.print("wrote \(options.output.folder)/adapter_model.safetensors") }
   } else {
     Console.print(outcome.summary.serialized())
   }
@@ -131,7 +132,7 @@ let planCommand = Command(
   let run = try TrainingSetup.run(options)
   let others = try run.plansByBudget()
   let seconds = Double(run.stepCount * run.plan.rowsPerStep * run.plan.rowLength) / run.plan.predictedTokensPerSecond
-  if options.json {
+  if options.output.json {
     guard case .object(var object) = run.plan.json else { return ExitCode.failure }
     object["steps"] = .integer(run.stepCount)
     object["predicted_seconds"] = .number(seconds)

@@ -1,9 +1,13 @@
 import Architectures
-import Planning
+import Dispatch
 import Formats
-import Foundation
+import FoundationEssentials
+import Glibc
 import Kernels
 import Memory
+import Options
+import Planning
+import Synchronization
 import Training
 import WeightStore
 
@@ -13,8 +17,8 @@ enum TrainingBench {
     [
       .init("steps", "N", default: "8", "steps to measure, after one that is not"),
       .init("random", "CONFIG", "config.json of a shape to fill with made-up weights, instead of --model"),
-      .init("format", "NAME", default: "nf4", "store format for --random: nf4, int8, int4, f16"),
-    ] + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
+    ] + StoreOptions.declarations(format: "nf4").filter { $0.name != "threads" }
+    + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
 
   private static let notOffered: Set<String> = [
     "data", "output", "max-steps", "epochs", "eval-data", "eval-split", "eval-steps", "save-steps", "save-total-limit",
@@ -26,12 +30,14 @@ enum TrainingBench {
     let scratch = FileManager.default.temporaryDirectory.path + "/edge-lora-bench-\(getpid())"
     try FileManager.default.createDirectory(atPath: scratch, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: scratch) }
-    let steps = try arguments.number("steps", default: 8, in: 1...100_000)
-    var values = arguments.values
-    for name in ["steps", "random", "format"] { values[name] = nil }
+    let steps = try arguments.values.number("steps", in: 1...100_000)
+    var values = arguments.values.given
+    for name in ["steps", "random"] + StoreOptions.declarations(format: "nf4").map(\.name) where name != "threads" {
+      values[name] = nil
+    }
     if let shape = arguments.text("random") {
       values["model"] = ["\(scratch)/store"]
-      let format = try StoreOptions.format(arguments, default: "nf4")
+      let format = try StoreOptions.format(arguments)
       let source = try ModelSource.random(configurationJSON: try JSONValue.parse(contentsOf: shape), seed: 1)
       _ = try Quantizer(format: format, pool: ThreadPool(threadCount: try arguments.threads()))
         .write(source, to: "\(scratch)/store") { _, _ in }
@@ -43,20 +49,21 @@ enum TrainingBench {
     var options = try TrainingOptions(values)
     options.model = try TrainingSetup.model(options)
     let model = options.model ?? ""
-    options.data = ["\(scratch)/tokens.jsonl"]
+    options.data.files = ["\(scratch)/tokens.jsonl"]
     try writeTokens(
-      rows: (steps + 1) * options.microBatchSize * options.accumulationSteps, length: options.maximumLength,
-      vocabularySize: try ModelDescription.load(directory: model).vocabularySize, to: options.data[0])
+      rows: (steps + 1) * options.optimization.microBatchSize * options.optimization.accumulationSteps,
+      length: options.data.maximumLength,
+      vocabularySize: try ModelDescription.load(directory: model).vocabularySize, to: options.data.files[0])
     let sampler = WorkSampler()
     let observer = BenchObserver(sampler)
-    let run = try TrainingRun(options: options, modelDirectory: model, files: options.data, observer: observer)
+    let run = try TrainingRun(options: options, modelDirectory: model, files: options.data.files, observer: observer)
     sampler.start(run.meter)
     let outcome = try run.run()
     sampler.stop()
     Console.finishLine()
     report(
       speeds: observer.speeds, shares: sampler.shares, peak: outcome.summary["measured_peak_bytes"]?.intValue ?? 0,
-      plan: run.plan, asJSON: options.json)
+      plan: run.plan, asJSON: options.output.json)
     return ExitCode.success
   }
 
@@ -119,31 +126,35 @@ private final class BenchObserver: TrainingObserver {
 }
 
 /// Looks about a thousand times a second at what the threads are doing.
-private final class WorkSampler: @unchecked Sendable {
-  // @unchecked: everything changes only while `lock` is held.
+private final class WorkSampler: Sendable {
+  private struct State {
+    var counts = [Int](repeating: 0, count: Work.allCases.count)
+    var isRunning = false
+  }
 
-  private let lock = NSLock()
-  private var counts = [Int](repeating: 0, count: Work.allCases.count)
-  private var isRunning = false
+  private let state = Mutex(State())
 
   func start(_ meter: WorkMeter) {
-    lock.withLock { isRunning = true }
-    Thread.detachNewThread { [self] in
-      while lock.withLock({ isRunning }) {
-        lock.withLock {
-          for worker in 0..<meter.threadCount { counts[Int(meter.work(of: worker).rawValue)] += 1 }
-        }
-        usleep(1000)
-      }
+    state.withLock { $0.isRunning = true }
+    DispatchQueue(label: "work sampler").async { [self] in
+      while look(meter) { usleep(1000) }
     }
   }
 
-  func stop() { lock.withLock { isRunning = false } }
+  /// - Returns: whether to look again
+  private func look(_ meter: WorkMeter) -> Bool {
+    state.withLock { state in
+      for worker in 0..<meter.threadCount { state.counts[Int(meter.work(of: worker).rawValue)] += 1 }
+      return state.isRunning
+    }
+  }
 
-  func reset() { lock.withLock { counts = counts.map { _ in 0 } } }
+  func stop() { state.withLock { $0.isRunning = false } }
+
+  func reset() { state.withLock { state in state.counts = state.counts.map { _ in 0 } } }
 
   var shares: [(work: Work, share: Double)] {
-    let counts = lock.withLock { self.counts }
+    let counts = state.withLock { $0.counts }
     let all = Double(max(counts.reduce(0, +), 1))
     return Work.allCases.map { ($0, Double(counts[Int($0.rawValue)]) / all) }
   }

@@ -3,9 +3,7 @@ import Foundation
 import Testing
 
 @Suite struct GGUFTests {
-  static let types = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]
-
-  @Test(arguments: types)
+  @Test(arguments: GGMLType.allCases.map(\.name))
   func blocksBecomeTheFloatsOfTheGGUFPackageBitForBit(type: String) throws {
     let file = try GGUFFile(path: "\(golden)/ggml.gguf")
     let tensor = try #require(file.tensor(type))
@@ -13,10 +11,13 @@ import Testing
     var found = [Float](repeating: .nan, count: 6 * 512)
     found.withUnsafeMutableBufferPointer { file.dequantize(tensor, rows: 0..<6, into: $0) }
     let expected = try #require(try SafetensorsFile(path: "\(golden)/ggml-expected.safetensors").tensor(type)).floats()
-    #expect(found.map(\.bitPattern) == expected.map(\.bitPattern))
+    // Not inside the expectation, which would print all of it.
+    let isSame = found.map(\.bitPattern) == expected.map(\.bitPattern)
+    #expect(isSame)
     var part = [Float](repeating: .nan, count: 2 * 512)
     part.withUnsafeMutableBufferPointer { file.dequantize(tensor, rows: 3..<5, into: $0) }
-    #expect(part == Array(found[3 * 512..<5 * 512]))
+    let isPart = part == Array(found[3 * 512..<5 * 512])
+    #expect(isPart)
   }
 
   @Test func metadataOfEveryKindIsRead() throws {
@@ -76,5 +77,33 @@ import Testing
     let value: [UInt8] = [0, 0, 0, 0] + withUnsafeBytes(of: UInt64(count).littleEndian) { Array($0) }
     #expect(
       try refusal([("a", 9, value + [UInt8](repeating: 1, count: count))]).contains("5000000 elements are too many"))
+  }
+
+  /// A file of one tensor of a type by its number.
+  private func refusal(type: UInt32) throws -> String {
+    func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
+    let header = bytes(UInt64(1)) + [0x78] + bytes(UInt32(1)) + bytes(UInt64(256)) + bytes(type) + bytes(UInt64(0))
+    let data = Array("GGUF".utf8) + bytes(UInt32(3)) + bytes(UInt64(1)) + bytes(UInt64(0)) + header
+    return try withTemporaryFolder { folder in
+      try Data(data + [UInt8](repeating: 0, count: 2048)).write(to: URL(fileURLWithPath: "\(folder)/made.gguf"))
+      return message { _ = try GGUFFile(path: "\(folder)/made.gguf") }
+    }
+  }
+
+  @Test func typesThatCannotBeReadAreRefusedByTheirName() throws {
+    #expect(try refusal(type: 0) == "nothing was thrown")
+    #expect(try refusal(type: 16).contains("tensor x: type IQ2_XXS cannot be read (these can: F32, F16, Q4_0"))
+    #expect(try refusal(type: 31).contains("type Q4_0_4_4 cannot be read"))
+    #expect(try refusal(type: 1000).contains("type number 1000 cannot be read"))
+  }
+
+  @Test func onlyTheFirstBytesSayWhatAFileIs() throws {
+    try withTemporaryFolder { folder in
+      try Data("GGUFx".utf8).write(to: URL(fileURLWithPath: "\(folder)/a"))
+      try Data("GGU".utf8).write(to: URL(fileURLWithPath: "\(folder)/b"))
+      #expect(mkfifo("\(folder)/pipe", 0o600) == 0)
+      #expect(GGUFFile.isGGUF("\(folder)/a"))
+      for name in ["b", "pipe", "none", ""] { #expect(!GGUFFile.isGGUF("\(folder)/\(name)")) }
+    }
   }
 }

@@ -23,6 +23,9 @@ private struct Case: CustomStringConvertible, Sendable {
     "\(heads)/\(keyValueHeads) heads of \(headSize), \(visibility), prefix \(prefix), samples at \(segments)"
   }
 
+  /// Those that generation meets: it looks back, and keys and values lie in a cache.
+  static let generating = all.filter { !$0.visibility.looksAhead && !$0.isFused }
+
   static let all: [Case] =
     [
       Case(), Case(heads: 3, keyValueHeads: 3, headSize: 24, scale: 0.5),
@@ -258,7 +261,7 @@ private func error(_ found: [Float], _ expected: [Double]) -> Double {
 }
 
 /// Generation sees what training sees: the last row of a sample.
-@Test(arguments: Case.all.filter { !$0.visibility.looksAhead && !$0.isFused })
+@Test(arguments: Case.generating)
 private func attentionToACacheIsThatOfTheLastToken(of given: Case) {
   let workload = Workload(given)
   let expected = workload.reference()[0]

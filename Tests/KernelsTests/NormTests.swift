@@ -90,7 +90,8 @@ private func numbers(_ count: Int, _ generator: inout Generator, shift: Float = 
       let mean = (0..<size).reduce(0) { $0 + g[$1] * values[$1] * factor } / Double(size)
       #expect(abs(Double(inverse.0.row(row)[head]) / factor - 1) < 1e-6)
       for i in 0..<size {
-        #expect(abs(Double(x.0.row(row)[first + i]) - values[i] * factor * Double(w[i])) < 1e-6)
+        let normed = values[i] * factor * Double(w[i])
+        #expect(abs(Double(x.0.row(row)[first + i]) - normed) < 1e-6)
         let expected = factor * (g[i] - values[i] * factor * mean)
         #expect(abs(Double(dy.0.row(row)[first + i]) - expected) < 5e-6)
         // 11 significant bits of what went in

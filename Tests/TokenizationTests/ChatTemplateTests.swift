@@ -25,6 +25,31 @@ private let chatML = """
   ("{{ {'a': [1, true]} | tojson }}", #"{"a": [1, true]}"#),
   ("{% macro f(x, y=2) %}{{ x * y }}{% endmacro %}{{ f(4) }}", "8"),
   ("{{ 'yes' if messages is defined and tools is none else 'no' }}", "yes"),
+  (
+    "{% macro b(t) %}<{{ t }}>{{ caller('x') }}</{{ t }}>{% endmacro %}{% call(v) b('i') %}{{ v }}!{% endcall %}",
+    "<i>x!</i>"
+  ),
+  (
+    "{% for m in [{'r': 'b', 'v': 1}, {'r': 'a', 'v': 2}, {'r': 'b', 'v': 3}] | groupby('r') %}{{ m[0] }}{{ m[1] | map(attribute='v') | list }}{% endfor %}",
+    "a[2]b[1, 3]"
+  ),
+  (
+    "{{ '%s is %05.1f%% of %d' | format('x', 2.25, 10) }}{{ '{} {1} {n}'.format('a', 'b', n=3) }}",
+    "x is 002.2% of 10a b 3"
+  ),
+  ("{% filter upper %}a{{ 'b' }}{% endfilter %}", "AB"),
+  ("{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ a is defined }}", "3False"),
+  ("{% set c = cycler('x', 'y') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}", "xyxy"),
+  ("{% for i in range(4) %}{{ loop.cycle('a', 'b') }}{{ loop.depth }}{% endfor %}", "a1b1a1b1"),
+  (
+    "{{ 9007199254740993 + 1 }} {{ 0.1 + 0.2 }} {{ 2 ** 10 }} {{ -7 // 2 }} {{ 3.0 }}",
+    "9007199254740994 0.30000000000000004 1024 -4 3.0"
+  ),
+  (
+    "{% set x = 1 %}{% macro f() %}{{ x }}{{ y is defined }}{% endmacro %}{% for y in [1] %}{{ f() }}{% endfor %}",
+    "1False"
+  ),
+  ("{{ [1, 'a\"', none, 1.5] | tojson(separators=(',', ':')) }}", #"[1,"a\"",null,1.5]"#),
   ("a\n  {% if true %}\nb\n  {% endif %}\nc", "a\nb\nc"),
 ])
 func theTemplateLanguageWorks(source: String, expected: String) throws {
@@ -33,8 +58,25 @@ func theTemplateLanguageWorks(source: String, expected: String) throws {
     try template.render(messages: [ChatMessage(role: "user", content: " Hi ")], addGenerationPrompt: false) == expected)
 }
 
-@Test(arguments: ["{% if x %}", "{{ 1 + }}", "{% nonsense %}", "{{ 'a' | nofilter }}", "{{ raise_exception('no') }}"])
+@Test(arguments: [
+  "{% if x %}", "{{ 1 + }}", "{% nonsense %}", "{{ 'a' | nofilter }}", "{{ raise_exception('no') }}",
+  "{{ x.y }}", "{{ x + 'a' }}", "{{ f() }}", "{{ 9223372036854775807 + 1 }}", "{{ '%d' | format('a') }}",
+])
 func aWrongTemplateIsRefused(source: String) {
+  #expect(throws: TemplateError.self) {
+    try ChatTemplate(source: source).render(messages: [], addGenerationPrompt: false)
+  }
+}
+
+/// Each of these would go on for hours; all loops share one bound.
+@Test(arguments: [
+  "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}{% endfor %}{% endfor %}{% endfor %}",
+  "{% set x = range(100000) | list %}{% for a in x %}{{ x | sum }}{% endfor %}",
+  "{% set x = 'a' * 6000000 %}{% for a in range(100000) %}{% if x | upper == x %}{% endif %}{% endfor %}",
+  "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+  "{{ range(100000) | map('string') | map('upper') | select('in', range(100000) | list) | list }}",
+])
+func aTemplateWithoutEndIsRefused(source: String) {
   #expect(throws: TemplateError.self) {
     try ChatTemplate(source: source).render(messages: [], addGenerationPrompt: false)
   }

@@ -1,81 +1,12 @@
-import Adapters
 import Formats
 import Foundation
-import Kernels
-import Memory
+import Planning
 import Testing
 import Training
-import Transformer
-import WeightStore
 
 private let adapterFile = "adapter_model.safetensors"
 
-/// A planner for the tiny model with so large adapters that their moments matter.
-private func planner(_ moments: MomentFormat? = nil, inputs: LayerInputFormat? = nil) throws -> TrainingPlanner {
-  var wishes = StrategyWishes()
-  wishes.optimizerMoments = moments
-  wishes.layerInputs = inputs
-  return try TrainingPlanner(
-    model: CausalLanguageModel(store: WeightStore.open(tinyLlama)),
-    adapter: LowRankConfiguration(rank: 32, targetModules: .allLinear), precision: .int8,
-    pool: ThreadPool(threadCount: 2), rowsPerStep: 2, microBatchSize: 2, rowLength: 64, processByteCount: 20 << 20,
-    spillDirectory: ".", wishes: wishes)
-}
-
-private func refusal(_ body: () throws -> Void) -> PlanError? {
-  do {
-    try body()
-    return nil
-  } catch {
-    return error as? PlanError
-  }
-}
-
-struct OptimizerMomentsPlanTests {
-  /// Two bytes and a 64th of four for each parameter, and two blocks of floats for each thread.
-  @Test func theBytesAreThoseOfCodesMaximaAndWorkingMemory() throws {
-    func optimizerBytes(_ format: MomentFormat) throws -> (bytes: Int, parameters: Int, parts: [Int]) {
-      let (plan, memory) = try planner(format).plan(budget: nil)
-      let handedOut = memory.arena.buffers.filter { $0.kind == .optimizer }.reduce(0) { $0 + $1.byteCount }
-      #expect(plan.memory.byteCountByKind.first { $0.kind == .optimizer }?.byteCount == handedOut)
-      return (handedOut, plan.trainableParameters, memory.adapters.matrixCounts)
-    }
-    func aligned(_ byteCount: Int) -> Int { (byteCount + 63) / 64 * 64 }
-    let exact = try optimizerBytes(.f32)
-    #expect(exact.bytes == 2 * aligned(exact.parameters * 4))
-    let rounded = try optimizerBytes(.int8)
-    let blocks = BlockwiseMoments.blockCount(parts: rounded.parts)
-    #expect(rounded.parts.reduce(0, +) == rounded.parameters)
-    #expect(rounded.bytes == 2 * aligned(rounded.parameters) + 2 * aligned(blocks * 4) + 2 * 2048)
-  }
-
-  @Test func momentsLoseBitsOnlyWhereNothingElseFits() throws {
-    let auto = try planner()
-    let leastExact = try planner(.f32).least()
-    let least = try auto.least()
-    #expect(least < leastExact)
-    #expect(try auto.plan(budget: nil).plan.strategy.losses.isEmpty)
-    #expect(try auto.plan(available: nil).plan.strategy.losses.isEmpty)
-    #expect(try auto.plan(budget: leastExact).plan.strategy.optimizerMoments == .f32)
-    let below = try auto.plan(budget: leastExact - 1).plan
-    #expect(below.strategy.optimizerMoments == .int8 && below.predictedPeakBytes < leastExact)
-    #expect(below.table.contains("optimiser moments: int8 (lossy"))
-    #expect(TrainingPlan.comparison([below]).contains("lossy: optimiser moments as int8"))
-    let (frugal, memory) = try auto.plan(budget: least)
-    #expect(frugal.predictedPeakBytes + memory.workspace.passingByteCount == least)
-    let error = try #require(refusal { _ = try auto.plan(budget: least - 1) })
-    #expect(error.least == least)
-    #expect("\(error)".contains("optimiser moments as int8 (lossy)"))
-  }
-
-  @Test func aWishIsKept() throws {
-    #expect(try planner(.int8).plan(budget: nil).plan.strategy.optimizerMoments == .int8)
-    #expect(try planner(.int8).plan(available: 8 << 30).plan.strategy.losses == ["optimiser moments as int8"])
-    let error = try #require(refusal { _ = try planner(.f32).plan(budget: planner().least()) })
-    #expect(try error.least == planner(.f32).least())
-    #expect(throws: OptionError.self) { try TrainingOptions(["optimizer-moments": ["int4"]]) }
-  }
-
+struct OptimizerMomentsTests {
   @Test func aPlanInAFileIsTakenAsItIs() throws {
     try withFolder { folder in
       let plan = try prepare(folder, ["optimizer-moments": ["int8"]]).plan
@@ -92,9 +23,7 @@ struct OptimizerMomentsPlanTests {
       #expect(throws: OptionError.self) { try prepare(folder, ["plan": [file]]) }
     }
   }
-}
 
-struct OptimizerMomentsRunTests {
   private static let rounded = ["optimizer-moments": ["int8"]]
 
   @Test func threadCountDoesNotChangeTheAdapter() throws {
@@ -172,7 +101,7 @@ struct OptimizerMomentsRunTests {
       }
       try writer.finish()
       let state = "\(folder)/checkpoint-1/trainer_state.json"
-      guard case .object(var object) = try JSONValue.parse(contentsOf: state) else { return }
+      var object = try #require(try JSONValue.parse(contentsOf: state).objectValue)
       object["crc32"] = .object(JSONObject())
       try OutputFile.write(JSONValue.object(object).serialized(), to: state)
       do {

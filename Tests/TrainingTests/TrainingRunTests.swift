@@ -1,11 +1,9 @@
-import Adapters
 import Formats
 import Foundation
-import Kernels
+import Planning
 import Testing
 import Training
-import Transformer
-import WeightStore
+import Tuning
 
 /// The keys that README lists: other programs read them.
 @Test func theRecordsOfARunHaveTheirKeys() throws {
@@ -50,22 +48,6 @@ import WeightStore
     #expect(plans.last?.strategy.residentLayers == Int(residentLayers))
     for plan in plans { #expect(plan.predictedPeakBytes < plan.budget ?? 0) }
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
-  }
-}
-
-@Test func aSpillFileTakesWhatItGivesBack() throws {
-  try withFolder { folder in
-    let file = SpillFile(directory: folder)
-    let bytes = (0..<1000).map { UInt8($0 % 251) }
-    try bytes.withUnsafeBytes { try file.write($0, at: 5000) }
-    try file.synchronize()
-    var copy = [UInt8](repeating: 0, count: 900)
-    try copy.withUnsafeMutableBytes { try file.read(into: $0, at: 5100) }
-    #expect(copy == Array(bytes[100...]))
-    #expect(throws: SpillError.self) { try copy.withUnsafeMutableBytes { try file.read(into: $0, at: 5101) } }
-    #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
-    let nowhere = SpillFile(directory: "\(folder)/missing")
-    #expect(throws: SpillError.self) { try bytes.withUnsafeBytes { try nowhere.write($0, at: 0) } }
   }
 }
 
@@ -154,43 +136,6 @@ import WeightStore
   }
 }
 
-/// A limit that counts the page cache sees weights on their way from storage as well.
-@Test func aBudgetHasRoomForWhatIsReadAhead() throws {
-  let model = try CausalLanguageModel(store: WeightStore.open(tinyLlama))
-  let planner = try TrainingPlanner(
-    model: model, adapter: LowRankConfiguration(rank: 4, targetModules: .allLinear), precision: .int8,
-    pool: ThreadPool(threadCount: 1), rowsPerStep: 1, microBatchSize: 1, rowLength: 64, processByteCount: 20 << 20,
-    spillDirectory: ".")
-  let least = try planner.least()
-  let (plan, memory) = try planner.plan(budget: least)
-  #expect(memory.workspace.passingByteCount > 0)
-  #expect(plan.predictedPeakBytes + memory.workspace.passingByteCount <= least)
-  #expect(throws: PlanError.self) { _ = try planner.plan(budget: least - 1) }
-}
-
-/// Planning tries adapters, and leaves none on the model.
-@Test func aPlanDoesNotChangeTheModel() throws {
-  let model = try CausalLanguageModel(store: WeightStore.open(tinyLlama))
-  func memory(rank: Int, _ targets: TargetModules) throws -> TrainingMemory {
-    try TrainingMemory(
-      model: model, adapter: LowRankConfiguration(rank: rank, targetModules: targets),
-      strategy: TrainingStrategy(
-        groupRows: 1, microBatchSize: 1, keptAttentionLayers: 0, keptFeedForwardLayers: 0, headRows: 128),
-      rowLength: 32, precision: .int8, spillDirectory: ".", pool: ThreadPool(threadCount: 1))
-  }
-  let chosen = try memory(rank: 4, .names(["q_proj"]))
-  try chosen.begin(with: model)
-  chosen.adapters.initialize(seed: 1)
-  let other = try memory(rank: 8, .allLinear)
-  #expect(try memory(rank: 4, .names(["q_proj"])).arena.buffers == chosen.arena.buffers)
-  let trainer = Trainer(model: model, memory: chosen, optimizer: AdamW(), maximumGradientNorm: 1, seed: 1)
-  let sample = Sample(tokens: [1, 2, 3, 4], labels: [1, 2, 3, 4])
-  let report = try trainer.step([Batch(rows: [[sample]], rowLength: 32)], step: 0, learningRate: 1e-3)
-  #expect(report.gradientNorm > 0)
-  #expect(
-    chosen.adapters.gradients.sumOfSquares() > 0 && other.adapters.parameters.count > chosen.adapters.parameters.count)
-}
-
 @Test func anAdapterIsWrittenAsPEFTNamesIt() throws {
   try withFolder { folder in
     try train(
@@ -207,43 +152,4 @@ import WeightStore
     try train(folder + "/b", ["max-steps": ["1"], "init-adapter": [folder + "/a"]])
     #expect(try LowRankConfiguration.load(from: folder + "/b") == LowRankConfiguration.load(from: folder + "/a"))
   }
-}
-
-@Test(arguments: [
-  #""use_dora": true"#, #""modules_to_save": ["lm_head"]"#, #""rank_pattern": {"q_proj": 4}"#,
-  #""exclude_modules": ["v_proj"]"#, #""init_lora_weights": "pissa_niter_4""#, #""bias": "all""#, #""r": 0"#,
-  #""peft_type": "IA3""#, #""target_modules": null"#, #""lora_alpha": "x""#,
-])
-func anAdapterThatCannotBeHonouredIsRefused(setting: String) throws {
-  try withFolder { folder in
-    let key = setting.split(separator: ":")[0]
-    let plain = [
-      #""peft_type": "LORA""#, #""r": 8"#, #""lora_alpha": 16"#, #""target_modules": ["q_proj"]"#,
-      #""lora_bias": false"#,
-      #""exclude_modules": null"#, #""init_lora_weights": true"#,
-    ]
-    let file = "\(folder)/adapter_config.json"
-    try "{\(plain.joined(separator: ", "))}".write(toFile: file, atomically: true, encoding: .utf8)
-    #expect(throws: Never.self) { try LowRankConfiguration.load(from: folder) }
-    let changed = plain.filter { !$0.hasPrefix(key) } + [setting]
-    try "{\(changed.joined(separator: ", "))}".write(toFile: file, atomically: true, encoding: .utf8)
-    #expect(throws: (any Error).self) { try LowRankConfiguration.load(from: folder) }
-  }
-}
-
-/// transformers' defaults, and no others, where it has the option.
-@Test func defaultsAreThoseThatAreStated() throws {
-  let options = try TrainingOptions([:])
-  #expect(options.adapter == LowRankConfiguration(rank: 8, alpha: 16, dropout: 0))
-  #expect(options.learningRate == 2e-4 && options.schedule == .linear && options.weightDecay == 0)
-  #expect(options.maximumGradientNorm == 1 && options.epochs == 3 && options.seed == 42 && options.shuffles)
-  #expect(options.warmupSteps == nil && options.warmupRatio == 0 && options.maximumSteps == nil)
-}
-
-@Test(arguments: [
-  ["rank": ["0"]], ["alpha": ["nan"]], ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],
-  ["eval-split": ["0.1"], "eval-data": ["a.jsonl"]], ["max-mem": ["lots"]], ["seed": ["-1"]],
-])
-func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
-  #expect(throws: OptionError.self) { try TrainingOptions(values) }
 }

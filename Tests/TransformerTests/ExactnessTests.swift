@@ -1,7 +1,8 @@
-import Adapters
 import Foundation
+import Kernels
 import Testing
 import Transformer
+import Tuning
 
 /// What must not change a single bit.
 struct ExactnessTests {
@@ -48,6 +49,75 @@ struct ExactnessTests {
       let error = relativeError(try #require(frugal.gradients[name]), values)
       #expect(error < 2e-5, "\(Self.frugal[index].0): \(name) by \(error)")
     }
+  }
+
+  /// The same for texts of the golden models, whose families bring parallel blocks, norms behind them, windows and fused
+  /// layers; in 8 bits, where nothing may depend on the plan.
+  static let frugalForFamilies: [(String, @Sendable (inout TrainingStrategy) -> Void)] = [
+    ("attention is computed again", { $0.keptAttentionLayers = 0 }),
+    ("feed-forward is computed again", { $0.keptFeedForwardLayers = 0 }),
+    ("everything is computed again", { ($0.keptAttentionLayers, $0.keptFeedForwardLayers) = (0, 0) }),
+    ("row by row in one pass", { ($0.microBatchSize, $0.keptFeedForwardLayers) = (1, 1) }),
+    ("parts of rows", { ($0.feedForwardTokens, $0.keptFeedForwardLayers) = (128, 0) }),
+    ("inputs in a file", { ($0.layerInputs, $0.microBatchSize, $0.keptAttentionLayers) = (.spilled, 2, 1) }),
+    ("the head in chunks", { $0.headRows = 16 }),
+    ("the head passes through", { ($0.headRows, $0.isHeadResident, $0.microBatchSize) = (16, false, 1) }),
+    (
+      "weights pass through",
+      { ($0.residentLayers, $0.isHeadResident, $0.keptAttentionLayers, $0.keptFeedForwardLayers) = (0, false, 0, 0) }
+    ),
+  ]
+
+  @Test(arguments: variants) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(_ variant: String) throws {
+    // More tokens than outlier columns are shared by, where positions are no table of 24.
+    let length = variant.hasPrefix("gpt2") || variant.hasPrefix("opt") ? 24 : 150
+    let rows = PackedRows.made(rows: 3, length: length, vocabulary: 64, seed: 5)
+    func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
+      let bench = try Bench(
+        "\(golden)/\(variant)", configuration: LowRankConfiguration(rank: 4, dropout: 0.1, targetModules: .allLinear),
+        precision: .int8, tokens: rows.tokens.count, rowLength: length, strategy: strategy)
+      return (try bench.lossAndGradient(rows), bench.gradients)
+    }
+    let rich = try run(.rich)
+    #expect(rich.gradients.values.allSatisfy { $0.contains { $0 != 0 } && $0.allSatisfy(\.isFinite) })
+    for (name, change) in Self.frugalForFamilies {
+      var strategy = TrainingStrategy.rich
+      change(&strategy)
+      let frugal = try run(strategy)
+      #expect(abs(frugal.loss / rich.loss - 1) < 1e-12, "\(name)")
+      #expect(frugal.gradients == rich.gradients, "\(name)")
+    }
+  }
+
+  @Test(arguments: variants) func threadCountsGiveTheSameBitsForEveryFamily(_ variant: String) throws {
+    let rows = try PackedRows.golden()
+    let results = try [1, 2, 5].map { threads in
+      let bench = try Bench(
+        "\(golden)/\(variant)", precision: .int8, threads: threads, tokens: rows.tokens.count, rowLength: 18)
+      return (loss: try bench.lossAndGradient(rows), gradients: bench.gradients, logits: try bench.logits(rows))
+    }
+    for other in results.dropFirst() {
+      #expect(other.loss == results[0].loss)
+      #expect(other.gradients == results[0].gradients)
+      #expect(other.logits == results[0].logits)
+    }
+  }
+
+  /// A window hides what stands before it, in training and in 8 bits alike.
+  @Test(arguments: ["mistral-window", "phi3-window"]) func aWindowHidesWhatStandsBeforeIt(_ variant: String) throws {
+    var rows = PackedRows.made(rows: 1, length: 20, vocabulary: 64)
+    let bench = try Bench("\(golden)/\(variant)", precision: .int8, tokens: 20, rowLength: 20)
+    let before = try bench.logits(rows)
+    rows.tokens[2] = (rows.tokens[2] + 1) % 64
+    let after = try bench.logits(rows)
+    // One layer, a window of four: token 2 is seen by itself and by three behind it. Which columns of a row are exact in
+    // 8 bits may depend on every token, so what lies in front is compared in the fp32 tests alone.
+    #expect(before[2] != after[2] && before[5] != after[5])
+    let exact = try Bench("\(golden)/\(variant)", tokens: 20, rowLength: 20)
+    let hidden = try exact.logits(rows)
+    rows.tokens[2] = (rows.tokens[2] + 63) % 64
+    let original = try exact.logits(rows)
+    #expect(Array(hidden[6...]) == Array(original[6...]) && hidden[5] != original[5])
   }
 
   /// Layer inputs in fewer bits change gradients, but not by much.

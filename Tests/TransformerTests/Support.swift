@@ -1,9 +1,11 @@
-import Adapters
+import Architectures
 import Formats
 import Foundation
 import Kernels
 import Memory
+import Randomness
 import Transformer
+import Tuning
 import WeightStore
 
 /// The folder of golden vectors.
@@ -13,10 +15,21 @@ let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendi
 let tinyLlama = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
   .deletingLastPathComponent().appendingPathComponent("Models/tiny-llama").path
 
-/// The folders below `golden`.
+/// The folders below `golden`: every family, and the options at which families differ.
 let variants = [
   "llama", "separate-head", "qwen2-bias", "mistral-head-dim", "linear-rope", "llama3-rope", "hidden-96",
+  "llama-biases", "llama-yarn", "llama-dynamic", "llama-longrope", "mistral-window", "qwen2-window", "qwen3",
+  "qwen3-window", "gemma3", "gemma3-options", "smollm3", "phi3", "phi3-window", "gpt2", "gpt2-options", "opt",
+  "opt-350m", "opt-bare", "neox", "neox-sequential",
 ]
+
+/// Runs `body` with a folder that is gone afterwards.
+func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Result {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("transformer-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  return try body(folder.path)
+}
 
 /// Samples that lie in rows of one length, as the model takes them.
 struct PackedRows {
@@ -34,13 +47,13 @@ struct PackedRows {
         segments.append(tokens.count)
         places.append(tokens.count..<tokens.count + sample.tokens.count)
         tokens += sample.tokens
-        labels += sample.labels.dropFirst() + [LanguageModelHead.ignoredLabel]
+        labels += sample.labels.dropFirst() + [Label.ignored]
       }
       let padding = (index + 1) * rowLength - tokens.count
       if padding > 0 {
         segments.append(tokens.count)
         tokens += [Int32](repeating: 0, count: padding)
-        labels += [Int32](repeating: LanguageModelHead.ignoredLabel, count: padding)
+        labels += [Int32](repeating: Label.ignored, count: padding)
       }
     }
     layout = SequenceLayout(rowLength: rowLength, segments: segments + [tokens.count])
@@ -48,7 +61,7 @@ struct PackedRows {
 
   var microBatch: MicroBatch { MicroBatch(tokens: tokens, labels: labels, layout: layout) }
 
-  var labelCount: Int { labels.count { $0 != LanguageModelHead.ignoredLabel } }
+  var labelCount: Int { labels.count { $0 != Label.ignored } }
 
   /// The golden samples: the first two share a row, the third is padded.
   static func golden() throws -> PackedRows {
@@ -93,14 +106,13 @@ extension TrainingStrategy {
 
 /// A model with an adapter, and the memory to train or to generate.
 final class Bench {
-  let model: CausalLanguageModel
-  let adapters: LowRankAdapterSet
+  let model: LanguageModel
+  let method: LowRankMethod
   let workspace: Workspace
   /// For logits, which training in 8 bits does not keep.
   private let evaluation: Workspace
   let pass: Pass
   let cache: KeyValueCache
-  let threadCount: Int
   private let arena: Arena
 
   /// - Parameters:
@@ -111,46 +123,46 @@ final class Bench {
     precision: Precision = .f32, threads: Int = 2, tokens: Int, rowLength: Int, strategy: TrainingStrategy = .rich,
     cacheCapacity: Int? = nil
   ) throws {
-    let micro = strategy.microBatchSize * rowLength
-    let arena = try Arena()
-    self.arena = arena
-    threadCount = threads
-    model = try CausalLanguageModel(store: try WeightStore.open(directory))
+    let model = try LanguageModel(store: try WeightStore.open(directory))
     let fallback = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .allLinear)
     let chosen = try adapter.map { try LowRankConfiguration.load(from: $0) } ?? configuration ?? fallback
-    adapters = try LowRankAdapterSet(
-      configuration: chosen, model: model, trainingTokens: cacheCapacity == nil ? min(micro, tokens) : tokens,
-      arena: arena)
     let pool = ThreadPool(threadCount: threads)
-    let engine = ComputeEngine(
-      precision: precision, pool: pool,
-      demands: model.demands(
-        tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
-        gradients: true),
-      arena: arena)
-    pass = Pass(engine: engine, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
+    let capacity = cacheCapacity == nil ? min(strategy.microBatchSize * rowLength, tokens) : tokens
     let positions = max(rowLength, cacheCapacity ?? 0)
-    workspace = Workspace(
-      model: model, keptColumns: adapters.keptColumns(at:),
-      tokenCapacity: cacheCapacity == nil ? min(micro, tokens) : tokens, groupTokens: tokens,
-      positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
-      purpose: cacheCapacity.map { .generation(capacity: $0) }
-        ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
-      precision: precision, threadCount: threads, arena: arena)
-    evaluation = Workspace(
-      model: model, keptColumns: adapters.keptColumns(at:), tokenCapacity: tokens, positionCount: positions,
-      headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
-    cache = KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
-    try arena.commit()
+    let (arena, made) = try Arena.filled { arena in
+      let method = try LowRankMethod(configuration: chosen, model: model, trainingTokens: capacity, arena: arena)
+      let engine = ComputeEngine(
+        precision: precision, pool: pool,
+        demands: model.demands(
+          tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
+          gradients: true),
+        arena: arena)
+      let workspace = Workspace(
+        model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: capacity, groupTokens: tokens,
+        positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
+        purpose: cacheCapacity.map { .generation(capacity: $0) }
+          ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
+        precision: precision, threadCount: threads, arena: arena)
+      let evaluation = Workspace(
+        model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: tokens, positionCount: positions,
+        headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
+      return (
+        method, engine, workspace, evaluation, KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
+      )
+    }
+    self.arena = arena
+    self.model = model
+    (method, workspace, evaluation, cache) = (made.0, made.2, made.3, made.4)
+    pass = Pass(engine: made.1, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
     workspace.prepare()
     evaluation.prepare()
-    adapters.attach(to: model)
+    method.attach(to: model)
     if let adapter {
-      try adapters.load(from: adapter)
+      try method.load(from: adapter)
     } else {
-      adapters.initialize(seed: 11)
+      method.initialize(seed: 11)
       var generator = SplitMix64(seed: 12)
-      for layer in adapters.adapters {
+      for layer in method.adapters {
         for row in 0..<layer.bTransposed.rows {
           layer.bTransposed.row(row).assign(
             (0..<layer.bTransposed.columns).map { _ in generator.uniform(in: -0.05...0.05) })
@@ -161,7 +173,7 @@ final class Bench {
 
   /// Mean loss per label; its gradient is in `gradients` afterwards.
   func lossAndGradient(_ rows: PackedRows) throws -> Double {
-    VectorOperations.fill(adapters.gradients, with: 0)
+    VectorOperations.fill(method.trainables.gradients, with: 0)
     let sum = try model.lossAndGradient(
       rows.split(into: workspace.tokenCapacity), gradientScale: 1 / Float(rows.labelCount), workspace: workspace,
       pass: pass)
@@ -183,7 +195,7 @@ final class Bench {
   }
 
   var gradients: [String: [Float]] {
-    Dictionary(uniqueKeysWithValues: adapters.namedGradients.map { ($0.name, $0.values) })
+    Dictionary(uniqueKeysWithValues: method.trainables.entries.map { ($0.name, $0.gradientValues) })
   }
 }
 

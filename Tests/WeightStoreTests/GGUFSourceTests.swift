@@ -1,4 +1,6 @@
+import Architectures
 import Formats
+import Foundation
 import Kernels
 import Testing
 import WeightStore
@@ -10,13 +12,13 @@ import WeightStore
     #expect(expected.tensorNames.count == 11)
     for name in expected.tensorNames {
       let tensor = try #require(expected.tensor(name))
-      #expect(values(try source.tensor(name, shape: tensor.shape)) == tensor.floats(), "\(name)")
+      #expect(values(try source.tensor(named: name)) == tensor.floats(), "\(name)")
     }
   }
 
   @Test func partsOfAHeadAreReadOnTheirOwn() throws {
     let tensor = try ModelSource.open("\(golden)/tiny.gguf").tensor(
-      "model.layers.0.self_attn.q_proj.weight", shape: [32, 32])
+      named: "model.layers.0.self_attn.q_proj.weight")
     let whole = values(tensor)
     var part = [Float](repeating: 0, count: 3 * 32)
     part.withUnsafeMutableBufferPointer { tensor.fill(13..<16, $0) }
@@ -24,34 +26,46 @@ import WeightStore
   }
 
   @Test func theConfigurationIsRebuiltWithLlama3Scaling() throws {
-    let found = try ModelSource.open("\(golden)/tiny.gguf").configuration
-    #expect(found.architecture == .llama && found.hiddenSize == 32 && found.headCount == 2)
-    #expect(found.keyValueHeadCount == 1 && found.vocabularySize == 40 && found.tiedEmbeddings)
-    #expect(found.ropeTheta == 500_000 && found.maximumPositions == 131_072)
-    #expect(found.bosTokenID == 1 && found.eosTokenIDs == [2])
-    #expect(
-      found.ropeScaling
-        == .llama3(factor: 32, lowFrequencyFactor: 1, highFrequencyFactor: 4, originalMaximumPositions: 8192))
+    let found = try ModelSource.open("\(golden)/tiny.gguf").description
+    let attention = found.layers[0].attention
+    #expect(found.family == .llama && found.hiddenSize == 32 && attention.headCount == 2)
+    #expect(attention.keyValueHeadCount == 1 && found.vocabularySize == 40 && found.head.isTied)
+    #expect(found.maximumPositions == 131_072 && found.bosTokenID == 1 && found.eosTokenIDs == [2])
+    let expected = try ModelDescription(
+      json: try JSONValue.parse(
+        """
+        {"architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+         "num_attention_heads": 2, "vocab_size": 40, "max_position_embeddings": 131072,
+         "rope_parameters": {"rope_type": "llama3", "rope_theta": 500000, "factor": 32, "low_freq_factor": 1,
+         "high_freq_factor": 4, "original_max_position_embeddings": 8192}}
+        """, file: "expected"), file: "expected")
+    #expect(found.rotaries == expected.rotaries)
+    #expect(found.rotaries[0].frequencies[0] == 1 && found.rotaries[0].frequencies[7] < pow(500_000, -14.0 / 16))
   }
 
   @Test func aMissingTensorIsNamed() throws {
     let source = try ModelSource.open("\(golden)/tiny.gguf")
-    #expect(message { _ = try source.tensor("lm_head.weight", shape: [40, 32]) }.contains("output.weight"))
+    let lmHead = TensorDescription(
+      "lm_head.weight", shape: [40, 32], role: .embedding, gguf: .init("output.weight"))
+    #expect(message { _ = try source.tensor(lmHead) }.contains("output.weight"))
   }
 
-  private func open(_ change: (inout GGUFBuilder) -> Void) throws -> ModelConfiguration {
+  private func open(_ change: (inout GGUFBuilder) -> Void) throws -> ModelDescription {
     try withTemporaryFolder { folder in
       var builder = GGUFBuilder()
       change(&builder)
       // GGUF files are told by their content.
       try builder.write(to: "\(folder)/model")
-      return try ModelSource.open("\(folder)/model").configuration
+      return try ModelSource.open("\(folder)/model").description
     }
   }
 
+  /// Base 10,000, heads of 16.
+  private let plain = (0..<8).map { 1 / pow(10_000, Double(2 * $0) / 16) }
+
   @Test func aFileIsToldByItsContentAndItsDefaultsAreThoseOfLlama() throws {
     let found = try open { _ in }
-    #expect(found.architecture == .llama && found.ropeTheta == 10_000 && found.ropeScaling == .none)
+    #expect(found.family == .llama && found.rotaries.map(\.frequencies) == [plain])
   }
 
   @Test func linearScalingIsReadInItsOldAndNewKeys() throws {
@@ -59,7 +73,8 @@ import WeightStore
     let new = try open {
       $0.metadata += [("llama.rope.scaling.type", .text("linear")), ("llama.rope.scaling.factor", .number(4))]
     }
-    #expect(old.ropeScaling == .linear(factor: 4) && new.ropeScaling == .linear(factor: 4))
+    let expected = [plain.map { $0 / 4 }]
+    #expect(old.rotaries.map(\.frequencies) == expected && new.rotaries.map(\.frequencies) == expected)
   }
 
   @Test func whatWouldGiveAnotherModelIsRefused() {
@@ -70,7 +85,7 @@ import WeightStore
     #expect(with("llama.rope.dimension_count", .integer(8)).contains("dimension_count is 8, expected the head size 16"))
     #expect(with("llama.rope.dimension_count", .integer(16)) == "nothing was thrown")
     #expect(with("llama.expert_count", .integer(8)).contains("expert_count is 8"))
-    #expect(with("llama.rope.scaling.type", .text("yarn")).contains("rope type yarn is not supported"))
+    #expect(with("llama.rope.scaling.type", .text("ntk")).contains("rope type ntk is not supported"))
     #expect(refusal { $0.metadata[0].value = .text("gemma3") }.contains("supported are llama, qwen2"))
     #expect(refusal { $0.metadata[2].value = .integer(0) }.contains("hidden_size is 0"))
     #expect(refusal { $0.metadata[5].value = .integer(0) }.contains("num_attention_heads is 0"))

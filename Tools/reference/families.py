@@ -139,20 +139,23 @@ CASES = {
         "query_pre_attn_scalar": 40, "sliding_window": 6, "sliding_window_pattern": 2, "rope_parameters": {
             "full_attention": rope("linear", 1e6, factor=8.0), "sliding_attention": rope("default", 1e4)}},
         rewrite=old_gemma, dtype=torch.bfloat16, stores=ALL),
-    "gemma3-options": Case("biases, capped logits, silu, separate head, layer types", "Gemma3", GATED | {
+    "gemma3-options": Case("biases, silu, separate head, layer types", "Gemma3", GATED | {
         "hidden_size": 128, "intermediate_size": 192, "num_attention_heads": 4, "num_key_value_heads": 2,
         "head_dim": 32, "query_pre_attn_scalar": 100, "sliding_window": 9, "attention_bias": True,
-        "final_logit_softcapping": 4.0,
         "hidden_activation": "silu", "tie_word_embeddings": False, "rms_norm_eps": 1e-5,
         "layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "rope_parameters": {
             "full_attention": rope("default", 50000.0), "sliding_attention": rope("default", 500.0)}}),
+    "gemma3-capped": Case("capped logits", "Gemma3", GATED | {
+        "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
+        "query_pre_attn_scalar": 32, "sliding_window": 6, "final_logit_softcapping": 2.0},
+        stores=("f16",), whole=False),
     "gemma3-images": Case("the text part of a model with images", "Gemma3ForConditionalGeneration", {
         "text_config": GATED | TOKENS | {
             "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1,
             "head_dim": 32, "query_pre_attn_scalar": 48, "sliding_window": 6, "sliding_window_pattern": 3},
         "vision_config": VISION, "mm_tokens_per_image": 4, "image_token_index": 1026, "boi_token_index": 1024,
         "eoi_token_index": 1025},
-        targets=r".*language_model.*\.(q|k|v|o|gate|up|down)_proj", stores=("nf4", "f16"), whole=False),
+        targets=r"(?!.*vision_tower).*\.(q|k|v|o|gate|up|down)_proj", stores=("nf4", "f16"), whole=False),
     "smollm3-interval": Case("every second layer without rope, biases, tied", "SmolLM3", GATED | {
         "hidden_size": 96, "intermediate_size": 160, "num_attention_heads": 3, "num_key_value_heads": 1,
         "no_rope_layer_interval": 2, "attention_bias": True, "mlp_bias": True}, rewrite=old_rope, stores=ALL),
@@ -206,6 +209,10 @@ def plain_ids(tokenizer):
             if token > 2 and text.isascii() and text.isprintable() and text.strip()]
 
 
+# Layers that write into the residual stream. Their outputs outweigh the embedding, or a tied model repeats its input.
+WRITING = ("o_proj", "down_proj", "c_proj", "out_proj", "fc2", "dense", "dense_4h_to_h")
+
+
 def make(case):
     """The model of a case, with norms and biases random too, so that one that is left out is noticed."""
     name = case.family if case.family.endswith("Generation") else case.family + (
@@ -222,7 +229,8 @@ def make(case):
                 parameter.copy_(torch.randn_like(parameter) * 0.3 + centre)
             else:
                 inputs = parameter.shape[0] if "Conv1D" in type(owner(model, key)).__name__ else parameter.shape[-1]
-                parameter.copy_(torch.randn_like(parameter) * (0.9 / inputs ** 0.5))
+                size = 1.6 if key.removesuffix(".weight").endswith(WRITING) else 0.9
+                parameter.copy_(torch.randn_like(parameter) * (size / inputs ** 0.5))
     return model
 
 

@@ -1,8 +1,9 @@
 // The product's tokenizer and templates behind standard input and output, for the scripts that compare them with
 // other implementations. Texts and lists of ids go in frames: a 32-bit count, then as many bytes or 32-bit ids.
 //
-// usage: encode FOLDER plain|special | decode FOLDER all|skip | stream FOLDER all|skip | time FOLDER FILE
+// usage: encode FOLDER plain|special | trace FOLDER (a request in JSON per line, an answer in JSON per line) | decode FOLDER all|skip | stream FOLDER all|skip | time FOLDER FILE
 //        | render TEMPLATE (a request in JSON per line, an answer in JSON per line) | gguf FILE FOLDER
+//        | fuzz FILE COUNT (damages tokenizer.json, a SentencePiece model or a template COUNT times, and uses what is read)
 
 import Formats
 import Foundation
@@ -28,6 +29,44 @@ func frame(_ text: String) -> Data { frame(text.utf8.count, Data(text.utf8)) }
 
 func ids(_ data: Data) -> [Int32] { data.withUnsafeBytes { Array($0.bindMemory(to: Int32.self)) } }
 
+/// Damages a text in one to four places: other bytes, parts gone, doubled or moved.
+func damaged(_ bytes: [UInt8], _ random: inout some RandomNumberGenerator) -> [UInt8] {
+  var bytes = bytes
+  for _ in 0..<Int.random(in: 1...4, using: &random) where bytes.count > 1 {
+    let start = Int.random(in: 0..<bytes.count, using: &random)
+    let end = min(bytes.count, start + Int.random(in: 1...24, using: &random))
+    switch Int.random(in: 0..<6, using: &random) {
+    case 0: bytes[start] = UInt8.random(in: 0...255, using: &random)
+    case 1: bytes.removeSubrange(start..<end)
+    case 2: bytes.insert(contentsOf: bytes[start..<end], at: start)
+    case 3: bytes.insert(contentsOf: bytes[start..<end], at: Int.random(in: 0...bytes.count, using: &random))
+    case 4:
+      let signs: [String] = ["-1", "99999999999", "1e308", "null", "{}", "[]", "\"\"", "{{", "%}", "(", ")*", "\u{0}"]
+      bytes.replaceSubrange(start..<end, with: signs.randomElement(using: &random)?.utf8.map { $0 } ?? [])
+    default: bytes[start] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+    }
+  }
+  return bytes
+}
+
+/// Reads what was damaged and uses it.
+/// - Returns: whether it could be read
+func survives(_ bytes: [UInt8], folder: String, isTemplate: Bool, name: String) throws -> Bool {
+  if isTemplate {
+    guard let template = try? ChatTemplate(source: String(decoding: bytes, as: UTF8.self)) else { return false }
+    let messages = [ChatMessage(role: "system", content: "a"), ChatMessage(role: "user", content: "b")]
+    return (try? template.render(messages: messages, addGenerationPrompt: true)) != nil
+  }
+  try Data(bytes).write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+  guard let tokenizer = try? Tokenizer.load(directory: folder) else { return false }
+  let text = "Hello  world, caf\u{e9} \u{5b57}\u{1F600} <s> 12345\n\t x"
+  let ids = tokenizer.encode(text)
+  _ = tokenizer.decode(ids)
+  _ = tokenizer.encoding(text, pair: "b")
+  _ = tokenizer.encoding(words: ["a", "", text])
+  return true
+}
+
 func render(_ template: ChatTemplate, _ request: String) -> JSONValue {
   do {
     let json = try JSONValue.parse(request, file: "request")
@@ -50,6 +89,28 @@ case "encode":
   try frames(elementSize: 1) { data in
     let ids = tokenizer.encode(String(decoding: data, as: UTF8.self), addSpecialTokens: arguments[2] == "special")
     return frame(ids.count, ids.withUnsafeBytes { Data($0) })
+  }
+case "trace":
+  let tokenizer = try Tokenizer.load(directory: arguments[1])
+  while let line = readLine() {
+    let request = try JSONValue.parse(line, file: "request")
+    func words(_ key: String) -> [String]? { request[key]?.arrayValue?.compactMap(\.stringValue) }
+    let special = request["special"]?.boolValue ?? true
+    let encoding =
+      if let first = words("words") {
+        tokenizer.encoding(words: first, pair: words("pair"), addSpecialTokens: special)
+      } else {
+        tokenizer.encoding(
+          request["text"]?.stringValue ?? "", pair: request["pair"]?.stringValue, addSpecialTokens: special)
+      }
+    func list<Element>(_ values: [Element], _ json: (Element) -> JSONValue) -> JSONValue { .array(values.map(json)) }
+    let answer: [(String, JSONValue)] = [
+      ("ids", list(encoding.ids) { .integer(Int($0)) }), ("types", list(encoding.typeIDs) { .integer(Int($0)) }),
+      ("offsets", list(encoding.offsets) { .array([.integer($0.lowerBound), .integer($0.upperBound)]) }),
+      ("words", list(encoding.wordIndices) { $0.map { .integer($0) } ?? .null }),
+      ("texts", list(encoding.textIndices) { $0.map { .integer($0) } ?? .null }),
+    ]
+    print(JSONValue.object(JSONObject(answer.map { ($0.0, $0.1) })).serialized())
   }
 case "decode":
   let tokenizer = try Tokenizer.load(directory: arguments[1])
@@ -88,9 +149,30 @@ case "render":
     case .failure(let error): print(JSONValue.object(JSONObject([("error", .string("\(error)"))])).serialized())
     }
   }
+case "fuzz":
+  let source = Array(FileManager.default.contents(atPath: arguments[1]) ?? Data())
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("fuzz-\(getpid())").path
+  try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(atPath: folder) }
+  let name = arguments[1].hasSuffix(".json") ? "tokenizer.json" : "tokenizer.model"
+  var random = SystemRandomNumberGenerator()
+  var read = 0
+  var slowest = Duration.zero
+  for _ in 0..<(Int(arguments[2]) ?? 0) {
+    let bytes = damaged(source, &random)
+    // What stops the program is there to look at.
+    try Data(bytes).write(to: URL(fileURLWithPath: "\(folder).last"))
+    let start = ContinuousClock.now
+    if try survives(bytes, folder: folder, isTemplate: arguments[1].hasSuffix(".jinja"), name: name) { read += 1 }
+    slowest = max(slowest, ContinuousClock.now - start)
+  }
+  try? FileManager.default.removeItem(atPath: "\(folder).last")
+  print("\(arguments[2]) damaged files, \(read) of them could be read; the slowest took \(slowest)")
 case "gguf":
-  let (tokenizer, configuration) = try TokenizerFromGGUF.tokenizerFiles(try GGUFFile(path: arguments[1]))
-  try Data(tokenizer.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer.json"))
-  try Data(configuration.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer_config.json"))
+  let rebuilt = try TokenizerFromGGUF.tokenizerFiles(try GGUFFile(path: arguments[1]))
+  try Data(rebuilt.tokenizer.serialized().utf8).write(to: URL(fileURLWithPath: "\(arguments[2])/tokenizer.json"))
+  try Data(rebuilt.configuration.serialized().utf8).write(
+    to: URL(fileURLWithPath: "\(arguments[2])/tokenizer_config.json"))
+  print(rebuilt.warnings.joined(separator: "\n"))
 default: throw CocoaError(.fileReadUnknown)
 }

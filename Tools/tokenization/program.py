@@ -1,6 +1,7 @@
 """Builds and runs the helper program (main.swift beside this file) that puts the product's tokenizer and templates
 behind standard input and output."""
 
+import json
 import struct
 import subprocess
 import sys
@@ -18,7 +19,10 @@ def build():
         ).stdout.strip()
     )
     program = products / "tokenization-helper"
-    objects = [str(o) for t in ("Formats", "Tokenization") for o in sorted((products / f"{t}.build").glob("*.o"))]
+    # Objects of files that have gone stay where they were built.
+    objects = [
+        str(products / f"{target}.build" / f"{source.name}.o")
+        for target in ("Formats", "Tokenization") for source in sorted((ROOT / "Sources" / target).rglob("*.swift"))]
     modules = ["-I", str(products / "Modules"), "-I", str(ROOT / "Sources/CZlib")]
     source = str(ROOT / "Tools/tokenization/main.swift")
     subprocess.run(["swiftc", "-O", "-swift-version", "6", *modules, source, *objects, "-lz", "-o", str(program)], check=True)
@@ -53,3 +57,9 @@ def _frames(data, ids):
         else:
             yield data[position : position + count].decode()
             position += count
+
+
+def trace(program, folder, requests):
+    """Ids, types, places, words and texts of each request: `text` or `words`, perhaps a `pair`, and `special`."""
+    data = "".join(json.dumps(request) + "\n" for request in requests).encode()
+    return [json.loads(line) for line in run(program, "trace", str(folder), data=data).decode().splitlines()]

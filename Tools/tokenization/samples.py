@@ -240,8 +240,123 @@ def makers(vocabulary, texts):
     yield "inverted", lambda: _byte_level(sequence([split(GPT4 % r"\p{N}+", "removed", True), pre_tokenizers.Digits(False), split(r"x{2,3}?y?|(?:ab|a)+", "merged_with_previous", True), byte(add_prefix_space=False, use_regex=False)]), vocabulary, texts)
     yield "late", lambda: _byte_level(sequence([byte(add_prefix_space=False), pre_tokenizers.Digits(True), split(r"Ġ", "merged_with_next")]), vocabulary, texts)
     yield "decomposed", lambda: _byte_level(byte(add_prefix_space=False), vocabulary, texts, normalizers.NFD())
+    yield from _encoders(vocabulary, texts)
     yield "whitespace", lambda: _unknown(pre_tokenizers.Whitespace(), vocabulary, texts, fuse=True)
     yield "bert", lambda: _unknown(pre_tokenizers.WhitespaceSplit(), vocabulary, texts, fuse=False)
+
+
+def _word_piece(vocabulary, texts, pair_types=True, **normalizer):
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(**normalizer)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False, limit_alphabet=1000)
+    tokenizer.train_from_iterator(texts, trainer)
+    ends = [(t, tokenizer.token_to_id(t)) for t in ("[SEP]", "[CLS]")]
+    tokenizer.post_processor = (
+        processors.TemplateProcessing(single="[CLS]:0 $A:0 [SEP]:0", pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1", special_tokens=ends)
+        if pair_types else processors.BertProcessing(*ends))
+    return tokenizer
+
+
+def charsmap(texts, rule="nmt_nfkc"):
+    """The table of characters of a SentencePiece model."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    plain = ["".join(c for c in text if c.isascii() and c.isprintable()) for text in texts]
+    model = sentence_piece_model(plain, "unigram", 300, normalization_rule_name=rule)
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model)
+    return proto.normalizer_spec.precompiled_charsmap
+
+
+def sentence_piece_model(texts, kind, vocabulary, **options):
+    """The bytes of a `tokenizer.model`."""
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(line for text in texts for line in text.splitlines() if "\0" not in line), model_writer=model,
+        model_type=kind, vocab_size=vocabulary, hard_vocab_limit=False, minloglevel=2, num_threads=1, **options)
+    return model.getvalue()
+
+
+def _unigram(vocabulary, texts, special, unknown, normalizer, pre, ends):
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = pre
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=vocabulary, special_tokens=special, unk_token=unknown, show_progress=False)
+    tokenizer.train_from_iterator(["".join(c for c in t if ord(c) < 0x600 or c in "字가") for t in texts], trainer)
+    tokenizer.post_processor = ends(tokenizer)
+    return tokenizer
+
+
+def _template(single, pair, *tokens):
+    return lambda tokenizer: processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(t, tokenizer.token_to_id(t)) for t in tokens])
+
+
+def _xlm_roberta(vocabulary, texts):
+    tokenizer = _unigram(
+        vocabulary, texts, ["<s>", "<pad>", "</s>", "<unk>", "<mask>"], "<unk>", normalizers.Precompiled(charsmap(texts)),
+        pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]),
+        _template("<s> $A </s>", "<s> $A </s> </s> $B </s>", "<s>", "</s>"))
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    return tokenizer
+
+
+def _t5(vocabulary, texts):
+    return _unigram(
+        vocabulary, texts, ["<pad>", "</s>", "<unk>"] + [f"<extra_id_{i}>" for i in range(99, -1, -1)], "<unk>",
+        normalizers.Sequence([normalizers.Precompiled(charsmap(texts)), normalizers.Strip(left=False, right=True),
+                              normalizers.Replace(Regex(" {2,}"), "\u2581")]),
+        pre_tokenizers.Metaspace(prepend_scheme="always"), _template("$A </s>", "$A </s> $B </s>", "</s>"))
+
+
+def _roberta(vocabulary, texts, **processor):
+    tokenizer = _byte_level(
+        pre_tokenizers.ByteLevel(add_prefix_space=processor["add_prefix_space"]), vocabulary, texts,
+        special=("<s>", "<pad>", "</s>", "<unk>"))
+    tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>")), **processor)
+    return tokenizer
+
+
+def _encoders(vocabulary, texts):
+    yield "wordpiece bert", lambda: _word_piece(vocabulary, texts)
+    yield "wordpiece cased", lambda: _word_piece(vocabulary, texts, pair_types=False, lowercase=False)
+    yield "wordpiece accents", lambda: _word_piece(vocabulary, texts, lowercase=False, strip_accents=True, clean_text=False)
+    yield "wordpiece lowercase", lambda: _word_piece(vocabulary, texts, strip_accents=False, handle_chinese_chars=False)
+    yield "unigram xlm-roberta", lambda: _xlm_roberta(vocabulary, texts)
+    yield "unigram t5", lambda: _t5(vocabulary, texts)
+    yield "roberta", lambda: _roberta(vocabulary, texts, add_prefix_space=False, trim_offsets=True)
+    yield "roberta words", lambda: _roberta(vocabulary, texts, add_prefix_space=True, trim_offsets=True)
+    yield "roberta untrimmed", lambda: _roberta(vocabulary, texts, add_prefix_space=True, trim_offsets=False)
+    yield "opt", lambda: _opt(vocabulary, texts)
+    yield "unigram forms", lambda: _unigram(
+        vocabulary, texts, ["<unk>"], "<unk>",
+        normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Lowercase(), normalizers.StripAccents()]),
+        pre_tokenizers.Metaspace(prepend_scheme="first"), _template("$A", "$A $B"))
+    yield "wordpiece forms", lambda: _forms(vocabulary, texts, normalizers.NFKD())
+    yield "wordpiece composed", lambda: _forms(vocabulary, texts, normalizers.NFC())
+
+
+def _forms(vocabulary, texts, normalizer):
+    tokenizer = _word_piece(vocabulary, texts)
+    tokenizer.normalizer = normalizer
+    return tokenizer
+
+
+def _opt(vocabulary, texts):
+    tokenizer = _byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False), vocabulary, texts, special=("<s>", "<pad>", "</s>", "<unk>"))
+    tokenizer.post_processor = processors.Sequence([
+        processors.ByteLevel(add_prefix_space=True, trim_offsets=True), _template("</s> $A", "</s> $A </s> $B", "</s>")(tokenizer)])
+    return tokenizer
 
 
 def _unknown(pre, vocabulary, texts, fuse):

@@ -34,11 +34,13 @@ struct LlamaParts {
   /// - Parameters:
   ///   - queryBias: whether queries, keys and values have biases
   ///   - headSize: where `head_dim` does not say
+  ///   - keyValueHeadCount: where `num_key_value_heads` is absent; where it is null there are as many as heads
+  ///   - maximumPositions: where `max_position_embeddings` does not say
   ///   - alternatesHalves: whether GGUF files have the rows of queries and keys in that order
   init(
     _ reader: ConfigurationReader, _ family: Family, queryBias: Bool = false, outputBias: Bool = false,
     feedForwardBias: Bool = false, headSize fallback: Int? = nil, keyValueHeadCount: Int? = nil,
-    epsilon fallbackEpsilon: Double = 1e-6, alternatesHalves: Bool = false
+    maximumPositions: Int = 2048, epsilon fallbackEpsilon: Double = 1e-6, alternatesHalves: Bool = false
   ) throws {
     self.reader = reader
     self.family = family
@@ -50,13 +52,16 @@ struct LlamaParts {
     inner = try reader.integer("intermediate_size", 32...262_144)
     layerCount = try reader.integer("num_hidden_layers", 1...512)
     headCount = try reader.integer("num_attention_heads", 1...1024)
-    self.keyValueHeadCount = try reader.integer("num_key_value_heads", 1...1024, default: keyValueHeadCount ?? headCount)
+    self.keyValueHeadCount = try reader.integer(
+      "num_key_value_heads", 1...1024,
+      default: reader.json["num_key_value_heads"] == nil ? keyValueHeadCount ?? headCount : headCount)
     guard reader["head_dim"] != nil || fallback != nil || hidden % headCount == 0 else {
       throw reader.refuse("hidden_size \(hidden) is not a multiple of num_attention_heads \(headCount)")
     }
     headSize = try reader.integer("head_dim", 8...1024, default: fallback ?? hidden / headCount)
     vocabulary = try reader.vocabularySize()
-    maximumPositions = try reader.integer("max_position_embeddings", 1...100_000_000, default: 2048)
+    self.maximumPositions = try reader.integer(
+      "max_position_embeddings", 1...100_000_000, default: maximumPositions)
     guard hidden % 32 == 0 else { throw reader.refuse("hidden_size is \(hidden), expected a multiple of 32") }
     guard inner % 32 == 0 else { throw reader.refuse("intermediate_size is \(inner), expected a multiple of 32") }
     try reader.checkHeads(headCount, keyValue: self.keyValueHeadCount, size: headSize)
@@ -132,7 +137,8 @@ struct LlamaParts {
       weight: isTied
         ? embedding.tokens
         : TensorDescription(
-          "lm_head.weight", shape: [vocabulary, hidden], role: .embedding, gguf: .init("output.weight")), isTied: isTied)
+          "lm_head.weight", shape: [vocabulary, hidden], role: .embedding, gguf: .init("output.weight")), isTied: isTied
+    )
   }
 
   /// A model whose layers are all alike.

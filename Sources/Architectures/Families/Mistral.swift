@@ -3,7 +3,8 @@
 /// Source: Jiang et al. 2023, arXiv 2310.06825.
 enum Mistral {
   static func describe(_ reader: ConfigurationReader) throws -> ModelDescription {
-    let parts = try LlamaParts(reader, .mistral, alternatesHalves: true)
+    let parts = try LlamaParts(
+      reader, .mistral, keyValueHeadCount: 8, maximumPositions: 131_072, alternatesHalves: true)
     // An absent key means the window of the first version, null none.
     let window =
       reader.json["sliding_window"] == .null ? nil : try reader.integer("sliding_window", 1...1 << 40, default: 4096)

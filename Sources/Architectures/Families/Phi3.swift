@@ -5,7 +5,7 @@ import Formats
 /// Source: Abdin et al. 2024, arXiv 2404.14219.
 enum Phi3 {
   static func describe(_ reader: ConfigurationReader) throws -> ModelDescription {
-    let parts = try LlamaParts(reader, .phi3, epsilon: 1e-5)
+    let parts = try LlamaParts(reader, .phi3, maximumPositions: 4096, epsilon: 1e-5)
     let (hidden, inner) = (parts.hidden, parts.inner)
     let window = reader["sliding_window"] == nil ? nil : try reader.integer("sliding_window", 1...1 << 40)
     let span = reader.span(window: window, maximumPositions: parts.maximumPositions)

@@ -3,7 +3,8 @@
 /// Source: Yang et al. 2024, arXiv 2407.10671.
 enum Qwen2 {
   static func describe(_ reader: ConfigurationReader) throws -> ModelDescription {
-    let parts = try LlamaParts(reader, .qwen2, queryBias: true)
+    let parts = try LlamaParts(
+      reader, .qwen2, queryBias: true, keyValueHeadCount: 32, maximumPositions: 32_768)
     return try parts.qwen(normsHeads: false)
   }
 }
@@ -15,8 +16,8 @@ enum Qwen3 {
   static func describe(_ reader: ConfigurationReader) throws -> ModelDescription {
     let bias = try reader.flag("attention_bias", default: false)
     let parts = try LlamaParts(
-      reader, .qwen3, queryBias: bias, outputBias: bias, headSize: 128,
-      keyValueHeadCount: reader["num_key_value_heads"] == nil ? 32 : nil)
+      reader, .qwen3, queryBias: bias, outputBias: bias, headSize: 128, keyValueHeadCount: 32,
+      maximumPositions: 32_768)
     return try parts.qwen(normsHeads: true)
   }
 }

@@ -8,7 +8,7 @@ enum SmolLM3 {
     let bias = try reader.flag("attention_bias", default: false)
     let parts = try LlamaParts(
       reader, .smollm3, queryBias: bias, outputBias: bias, feedForwardBias: try reader.flag("mlp_bias", default: false),
-      alternatesHalves: true)
+      keyValueHeadCount: 4, maximumPositions: 32_768, alternatesHalves: true)
     let rotates = try rotatingLayers(reader, count: parts.layerCount)
     let window =
       try reader.flag("use_sliding_window", default: false) && reader["sliding_window"] != nil

@@ -1,5 +1,6 @@
 import CKernels
-import Foundation
+import FoundationEssentials
+import Glibc
 
 extension Attention {
   /// `output = softmax(scale * query keyᵀ) value` for every head, over the keys that each token sees.

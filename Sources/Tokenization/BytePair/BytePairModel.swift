@@ -19,21 +19,47 @@ struct BytePairModel: Sendable {
   let seam: [UInt8]?
 
   /// Appends the tokens of `word`.
-  func encode(_ word: Bytes, _ scratch: inout MergeScratch, into output: inout [Int32]) {
+  func encode(_ word: Bytes, _ scratch: inout ModelScratch, into output: inout [Int32]) {
     if ignoresMerges, let id = wholeWord(word) {
       output.append(id)
+      scratch.note(0..<word.count)
       return
     }
-    scratch.ids.removeAll(keepingCapacity: true)
+    scratch.merging.ids.removeAll(keepingCapacity: true)
+    scratch.merging.lengths.removeAll(keepingCapacity: true)
     if let byteTokens {
-      for byte in word { scratch.ids.append(byteTokens[Int(byte)]) }
+      for byte in word { scratch.merging.ids.append(byteTokens[Int(byte)]) }
+      if scratch.notesSpans { scratch.merging.lengths.append(contentsOf: repeatElement(1, count: word.count)) }
     } else {
-      appendCharacters(word, to: &scratch.ids)
+      appendCharacters(word, to: &scratch.merging)
     }
-    if scratch.ids.count > 1 {
-      if scratch.ids.count <= MergeScratch.shortWord { mergeShort(&scratch) } else { mergeLong(&scratch) }
+    let symbols = scratch.notesSpans ? scratch.merging.ids : []
+    if scratch.merging.ids.count > 1 {
+      if scratch.merging.ids.count <= MergeScratch.shortWord {
+        mergeShort(&scratch.merging)
+      } else {
+        mergeLong(&scratch.merging)
+      }
     }
-    output += scratch.ids
+    output += scratch.merging.ids
+    if scratch.notesSpans { noteSpans(symbols, &scratch) }
+  }
+
+  /// The places of the merged tokens: each is made of as many of the first ones as make up its text.
+  private func noteSpans(_ symbols: [Int32], _ scratch: inout ModelScratch) {
+    var symbol = 0
+    var position = 0
+    for id in scratch.merging.ids {
+      var rest = vocabulary.byteCount(id)
+      let start = position
+      repeat {
+        guard symbol < symbols.count else { break }
+        rest -= vocabulary.byteCount(symbols[symbol])
+        position += scratch.merging.lengths[symbol]
+        symbol += 1
+      } while rest > 0
+      scratch.note(start..<position)
+    }
   }
 
   private func wholeWord(_ word: Bytes) -> Int32? {
@@ -41,27 +67,37 @@ struct BytePairModel: Sendable {
     return ByteAlphabet.characters(of: word).withUnsafeBufferPointer { vocabulary.id($0) }
   }
 
-  private func appendCharacters(_ word: Bytes, to ids: inout [Int32]) {
+  private func appendCharacters(_ word: Bytes, to scratch: inout MergeScratch) {
     var position = 0
-    var pendingUnknown = false
+    var unknownLength = 0
+    func flush() {
+      if unknownLength > 0, let unknownID {
+        scratch.ids.append(unknownID)
+        scratch.lengths.append(unknownLength)
+      }
+      unknownLength = 0
+    }
     while position < word.count {
       let length = word.scalar(at: position).length
       let character = word.part(position..<position + length)
       position += length
       if let id = vocabulary.id(character) {
-        if pendingUnknown, let unknownID { ids.append(unknownID) }
-        pendingUnknown = false
-        ids.append(id)
+        flush()
+        scratch.ids.append(id)
+        scratch.lengths.append(length)
         continue
       }
       if let byteFallback, character.allSatisfy({ byteFallback[Int($0)] >= 0 }) {
-        for byte in character { ids.append(byteFallback[Int(byte)]) }
+        for byte in character {
+          scratch.ids.append(byteFallback[Int(byte)])
+          scratch.lengths.append(1)
+        }
         continue
       }
-      if pendingUnknown, !fusesUnknown, let unknownID { ids.append(unknownID) }
-      pendingUnknown = unknownID != nil
+      if !fusesUnknown { flush() }
+      unknownLength += unknownID != nil ? length : 0
     }
-    if pendingUnknown, let unknownID { ids.append(unknownID) }
+    flush()
   }
 
   /// Looks for the best pair again after each merge: quadratic, but fastest for a few tokens.
@@ -136,6 +172,8 @@ struct MergeScratch: Sendable {
   static let shortWord = 40
 
   var ids: [Int32] = []
+  /// How many bytes of the word each token stands for before merging.
+  var lengths: [Int] = []
   var ranks: [UInt32] = []
   var next: [UInt32] = []
   var previous: [UInt32] = []

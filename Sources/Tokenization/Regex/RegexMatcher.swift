@@ -14,7 +14,9 @@ final class RegexMatcher {
   private var stack: [Resumption] = []
   private var steps = 0
   /// Steps of one attempt after which the pattern is given up for the text: it does not describe words.
-  private static let mostSteps = 20_000_000
+  private var mostSteps = 20_000_000
+  /// Whether a match counts only if it takes the whole text.
+  private var requiresEnd = false
   private var isGivenUp = false
 
   init(_ pattern: RegexPattern) { self.pattern = pattern }
@@ -32,6 +34,16 @@ final class RegexMatcher {
       position += text.scalar(at: position).length
     }
     return nil
+  }
+
+  /// Whether the pattern can take the whole text; `nil` if finding that out takes too long.
+  func matchesWhole(_ text: Bytes) -> Bool? {
+    steps = 0
+    mostSteps = 1_000_000
+    requiresEnd = true
+    defer { requiresEnd = false }
+    let found = run(text, 0, instruction: 0, depth: 0) != nil
+    return isGivenUp ? nil : found
   }
 
   static func find(_ literal: [UInt8], in text: Bytes, from start: Int) -> Range<Int>? {
@@ -53,7 +65,7 @@ final class RegexMatcher {
     var position = start
     while true {
       steps += 1
-      if steps > Self.mostSteps { isGivenUp = true }
+      if steps > mostSteps { isGivenUp = true }
       if isGivenUp { return nil }
       var holds = true
       switch pattern.program[instruction] {
@@ -87,7 +99,9 @@ final class RegexMatcher {
         } else {
           holds = false
         }
-      case .match: return position
+      case .match:
+        if !requiresEnd || depth > 0 || position == text.count { return position }
+        holds = false
       case .lineStart:
         holds = position == 0 || text[position - 1] == 0x0A
         instruction += 1
@@ -99,6 +113,9 @@ final class RegexMatcher {
         instruction += 1
       case .textEnd:
         holds = position == text.count
+        instruction += 1
+      case .lastLineEnd:
+        holds = position == text.count || (position + 1 == text.count && text[position] == 0x0A)
         instruction += 1
       case .wordBoundary(let negated):
         holds = isWordBoundary(text, position) != negated

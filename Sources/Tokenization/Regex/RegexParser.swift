@@ -13,6 +13,8 @@ indirect enum RegexNode: Sendable {
   case lineEnd
   case textStart
   case textEnd
+  /// The end of the text, or before a line break there.
+  case lastLineEnd
   case wordBoundary(negated: Bool)
 
   /// The number of scalars that a match has, if all matches have as many.
@@ -32,7 +34,7 @@ indirect enum RegexNode: Sendable {
     case .repeated(let node, let least, let most, _):
       return least == most ? node.fixedLength.map { $0 * least } : nil
     case .atomic(let node): return node.fixedLength
-    case .look, .lineStart, .lineEnd, .textStart, .textEnd, .wordBoundary: return 0
+    case .look, .lineStart, .lineEnd, .textStart, .textEnd, .lastLineEnd, .wordBoundary: return 0
     }
   }
 
@@ -44,26 +46,37 @@ indirect enum RegexNode: Sendable {
     case .choice(let nodes): nodes.contains(where: \.canBeEmpty)
     case .repeated(let node, let least, _, _): least == 0 || node.canBeEmpty
     case .atomic(let node): node.canBeEmpty
-    case .look, .lineStart, .lineEnd, .textStart, .textEnd, .wordBoundary: true
+    case .look, .lineStart, .lineEnd, .textStart, .textEnd, .lastLineEnd, .wordBoundary: true
     }
   }
 }
 
 /// Reads regular expressions as Oniguruma understands them, as far as tokenizers use them.
 struct RegexParser {
+  /// Whose patterns these are.
+  enum Dialect: Sendable {
+    case oniguruma
+    /// `^` and `$` stand for the ends of the whole text, `[` within brackets for itself.
+    case python
+  }
+
   private let text: [Unicode.Scalar]
+  private let dialect: Dialect
   private var position = 0
   private var foldsCase = false
   private var depth = 0
 
-  static func parse(_ pattern: String) throws -> RegexNode {
-    var parser = RegexParser(pattern)
+  static func parse(_ pattern: String, _ dialect: Dialect = .oniguruma) throws -> RegexNode {
+    var parser = RegexParser(pattern, dialect)
     let node = try parser.choice()
     if !parser.isAtEnd { throw parser.unsupported("')' without '('") }
     return node
   }
 
-  private init(_ pattern: String) { text = Array(pattern.unicodeScalars) }
+  private init(_ pattern: String, _ dialect: Dialect) {
+    text = Array(pattern.unicodeScalars)
+    self.dialect = dialect
+  }
 
   private var isAtEnd: Bool { position >= text.count }
   private var current: Unicode.Scalar? { isAtEnd ? nil : text[position] }
@@ -106,13 +119,13 @@ struct RegexParser {
 
   private mutating func atom() throws -> RegexNode? {
     if take("(") { return try group() }
-    if take("^") { return .lineStart }
-    if take("$") { return .lineEnd }
+    if take("^") { return dialect == .python ? .textStart : .lineStart }
+    if take("$") { return dialect == .python ? .lastLineEnd : .lineEnd }
     if take(".") { return .set(.lineBreak.negated) }
     if take("[") { return .set(try bracket()) }
     if take("\\") {
       if take("A") { return .textStart }
-      if take("z") { return .textEnd }
+      if take(dialect == .python ? "Z" : "z") { return .textEnd }
       if take("b") { return .wordBoundary(negated: false) }
       if take("B") { return .wordBoundary(negated: true) }
       return .set(try escape())
@@ -211,9 +224,9 @@ struct RegexParser {
     var isFirst = true
     while let scalar = current, scalar != "]" || isFirst {
       isFirst = false
-      if take("&&") { throw unsupported("an intersection of sets") }
-      if take("[:") { throw unsupported("a POSIX set") }
-      if take("[") {
+      if dialect == .oniguruma, take("&&") { throw unsupported("an intersection of sets") }
+      if dialect == .oniguruma, take("[:") { throw unsupported("a POSIX set") }
+      if dialect == .oniguruma, take("[") {
         set.items.append(.nested(try bracket()))
         continue
       }

@@ -19,6 +19,7 @@ struct RegexPattern: Sendable {
     case lineEnd
     case textStart
     case textEnd
+    case lastLineEnd
     case wordBoundary(negated: Bool)
     case match
   }
@@ -30,14 +31,21 @@ struct RegexPattern: Sendable {
 
   private static let longestProgram = 20_000
 
-  init(_ pattern: String) throws {
+  /// What was written.
+  let source: String
+
+  init(_ pattern: String, dialect: RegexParser.Dialect = .oniguruma) throws {
     literal = nil
-    try emit(try RegexParser.parse(pattern))
+    source = pattern
+    try emit(try RegexParser.parse(pattern, dialect))
     program.append(.match)
   }
 
   /// The text itself as a pattern.
-  init(literal: String) { self.literal = Array(literal.utf8) }
+  init(literal: String) {
+    self.literal = Array(literal.utf8)
+    source = literal
+  }
 
   private mutating func emit(_ node: RegexNode) throws {
     if program.count > Self.longestProgram { throw RegexError(position: 0, reason: "so many repetitions") }
@@ -77,6 +85,7 @@ struct RegexPattern: Sendable {
     case .lineEnd: program.append(.lineEnd)
     case .textStart: program.append(.textStart)
     case .textEnd: program.append(.textEnd)
+    case .lastLineEnd: program.append(.lastLineEnd)
     case .wordBoundary(let negated): program.append(.wordBoundary(negated: negated))
     }
   }

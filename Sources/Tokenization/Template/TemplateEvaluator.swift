@@ -6,6 +6,12 @@ final class TemplateEvaluator {
   private var output = ""
   private var steps = 0
   var depth = 0
+  /// How many macros are being called one within the other.
+  var callDepth = 0
+  private var loopDepth = 0
+  /// What `loop.changed` was given last, by the depth of the loop.
+  private var loopValues: [Int: [TemplateValue]] = [:]
+  /// Statements, expressions and the values that they go through; all loops share this bound.
   private static let mostSteps = 5_000_000
   static let longestText = 1 << 26
 
@@ -35,8 +41,7 @@ final class TemplateEvaluator {
 
   private func execute(_ nodes: [TemplateNode]) throws -> Flow {
     for node in nodes {
-      steps += 1
-      if steps > Self.mostSteps { throw failure("the template does not come to an end") }
+      try charge(1)
       switch node {
       case .text(let text): try write(text)
       case .output(let expression, let line):
@@ -68,12 +73,48 @@ final class TemplateEvaluator {
       case .loop(let names, let source, let filter, let body, let otherwise, let line):
         self.line = line
         try loop(names, over: try elements(of: try evaluate(source)), filter: filter, body, otherwise: otherwise)
+      case .call(let callee, let caller, let line):
+        self.line = line
+        guard case .call(let target, let positional, let named) = callee else { throw failure("expected a call") }
+        try write(try call(target, positional, named, caller: .caller(caller, scopes: scopes)).text)
+      case .filterBlock(let (name, positional, named), let body, let line):
+        self.line = line
+        scopes.append([:])
+        defer { scopes.removeLast() }
+        let text = TemplateValue.string(try captured(body))
+        try write(
+          try filter(
+            text, name, try positional.map(evaluate),
+            Dictionary(try named.map { ($0.0, try evaluate($0.1)) }, uniquingKeysWith: { $1 })
+          ).text)
+      case .with(let values, let body, let line):
+        self.line = line
+        var scope: [String: TemplateValue] = [:]
+        for (name, value) in values { scope[name] = try evaluate(value) }
+        scopes.append(scope)
+        defer { scopes.removeLast() }
+        let flow = try execute(body)
+        if flow != .normal { return flow }
       case .macro(let name, let macro): scopes[scopes.count - 1][name] = .macro(macro)
       case .breakLoop: return .breakLoop
       case .continueLoop: return .continueLoop
       }
     }
     return .normal
+  }
+
+  /// Whether `loop.changed` is given other values than the last time in this loop.
+  func loopChanged(to values: [TemplateValue]) -> Bool {
+    let last = loopValues[loopDepth]
+    loopValues[loopDepth] = values
+    guard let last else { return true }
+    return !TemplateValue.list(last).equals(.list(values))
+  }
+
+  /// Counts work, so that no template goes on for ever.
+  func charge(_ count: Int) throws {
+    steps += count
+    if steps > Self.mostSteps { throw failure("the template does not come to an end") }
   }
 
   func captured(_ nodes: [TemplateNode]) throws -> String {
@@ -87,9 +128,15 @@ final class TemplateEvaluator {
   /// What a loop goes through.
   func elements(of value: TemplateValue) throws -> [TemplateValue] {
     switch value {
-    case .list(let values): return values
-    case .map(let entries): return entries.map { .string($0.0) }
-    case .string(let text): return text.unicodeScalars.map { .string(String($0)) }
+    case .list(let values):
+      try charge(values.count / 4)
+      return values
+    case .map(let entries):
+      try charge(entries.count)
+      return entries.map { .string($0.0) }
+    case .string(let text):
+      try charge(text.utf8.count)
+      return text.unicodeScalars.map { .string(String($0)) }
     case .undefined: return []
     default: throw failure("this value has no elements")
     }
@@ -110,7 +157,12 @@ final class TemplateEvaluator {
     otherwise: [TemplateNode]
   ) throws {
     scopes.append([:])
-    defer { scopes.removeLast() }
+    loopDepth += 1
+    loopValues[loopDepth] = nil
+    defer {
+      loopDepth -= 1
+      scopes.removeLast()
+    }
     var values = source
     if let filter {
       values = try source.filter { value in
@@ -129,6 +181,7 @@ final class TemplateEvaluator {
           ("last", .bool(index == values.count - 1)), ("length", .integer(values.count)),
           ("revindex", .integer(values.count - index)), ("revindex0", .integer(values.count - index - 1)),
           ("previtem", index > 0 ? values[index - 1] : .undefined),
+          ("depth", .integer(loopDepth)), ("depth0", .integer(loopDepth - 1)),
           ("nextitem", index + 1 < values.count ? values[index + 1] : .undefined),
         ])
       ]

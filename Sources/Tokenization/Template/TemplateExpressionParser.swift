@@ -97,8 +97,16 @@ extension TemplateParser {
   }
 
   private mutating func unary() throws -> TemplateExpression {
-    if take("-") { return .negative(try nested { try $0.unary() }) }
-    if take("+") { return try nested { try $0.unary() } }
+    let base = try signed()
+    guard take("**") else { return base }
+    // A sign before the base counts for the power.
+    if case .negative(let inner) = base { return .negative(.binary("**", inner, try nested { try $0.unary() })) }
+    return .binary("**", base, try nested { try $0.unary() })
+  }
+
+  private mutating func signed() throws -> TemplateExpression {
+    if take("-") { return .negative(try nested { try $0.signed() }) }
+    if take("+") { return try nested { try $0.signed() } }
     var value = try primary()
     while true {
       if take(".") {
@@ -136,7 +144,7 @@ extension TemplateParser {
     return .element(value, index)
   }
 
-  private mutating func arguments() throws -> ([TemplateExpression], [(String, TemplateExpression)]) {
+  mutating func arguments() throws -> ([TemplateExpression], [(String, TemplateExpression)]) {
     var positional: [TemplateExpression] = []
     var named: [(String, TemplateExpression)] = []
     while !take(")") {

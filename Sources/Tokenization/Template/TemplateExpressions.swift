@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// What the expressions of a template come to.
 extension TemplateEvaluator {
   func evaluate(_ expression: TemplateExpression) throws -> TemplateValue {
@@ -6,10 +12,16 @@ extension TemplateEvaluator {
     if depth > 200 { throw failure("nested too deep") }
     let value = try evaluateParts(of: expression)
     switch value {
-    case .string(let text) where text.utf8.count > Self.longestText: throw failure("a text is longer than 64 MB")
-    case .list(let values) where values.count > 1 << 20: throw failure("a list has more than a million values")
-    default: return value
+    case .string(let text):
+      if text.utf8.count > Self.longestText { throw failure("a text is longer than 64 MB") }
+      try charge(1 + text.utf8.count / 32)
+    case .list(let values):
+      if values.count > 1 << 20 { throw failure("a list has more than a million values") }
+      try charge(1 + values.count / 16)
+    case .map(let entries): try charge(1 + entries.count / 16)
+    default: try charge(1)
     }
+    return value
   }
 
   private func evaluateParts(of expression: TemplateExpression) throws -> TemplateValue {
@@ -26,7 +38,7 @@ extension TemplateEvaluator {
     case .not(let value): return .bool(!(try evaluate(value).isTrue))
     case .negative(let value):
       switch try evaluate(value) {
-      case .integer(let number): return .integer(0 &- number)
+      case .integer(let number): return .integer(try exact(0.subtractingReportingOverflow(number)))
       case .number(let number): return .number(-number)
       default: throw failure("'-' before something that is not a number")
       }
@@ -140,15 +152,28 @@ extension TemplateEvaluator {
       case (.string(let text), .integer(let count)), (.integer(let count), .string(let text)):
         guard count <= 0 || text.utf8.count <= Self.longestText / count else { throw failure("a text is too long") }
         return .string(String(repeating: text, count: max(count, 0)))
+      case (.list(let values), .integer(let count)), (.integer(let count), .list(let values)):
+        guard count <= 0 || values.count <= (1 << 20) / count else { throw failure("a list is too long") }
+        return .list(Array((0..<max(count, 0)).map { _ in values }.joined()))
       default: break
       }
     }
+    if name == "%", case .string(let format) = a {
+      let values: [TemplateValue] = if case .list(let values) = b { values } else { [b] }
+      return .string(try TemplateFormat.percent(format, values, failure))
+    }
     if case .integer(let x) = a, case .integer(let y) = b {
       switch name {
-      case "+": return .integer(x &+ y)
-      case "-": return .integer(x &- y)
-      case "*": return .integer(x &* y)
-      case "//" where y == -1: return .integer(0 &- x)
+      case "+": return .integer(try exact(x.addingReportingOverflow(y)))
+      case "-": return .integer(try exact(x.subtractingReportingOverflow(y)))
+      case "*": return .integer(try exact(x.multipliedReportingOverflow(by: y)))
+      case "**" where y >= 0:
+        var power = 1
+        for _ in 0..<min(y, abs(x.clamped(to: 2)) < 2 ? 2 - y % 2 : 64) {
+          power = try exact(power.multipliedReportingOverflow(by: x))
+        }
+        return .integer(power)
+      case "//" where y == -1: return .integer(try exact(0.subtractingReportingOverflow(x)))
       case "%" where y == -1: return .integer(0)
       case "//" where y != 0: return .integer(x / y - (x % y != 0 && (x < 0) != (y < 0) ? 1 : 0))
       case "%" where y != 0: return .integer(x % y + (x % y != 0 && (x < 0) != (y < 0) ? y : 0))
@@ -163,20 +188,37 @@ extension TemplateEvaluator {
     case "+": return .number(x + y)
     case "-": return .number(x - y)
     case "*": return .number(x * y)
-    case "//": return .number((x / y).rounded(.down))
-    case "%": return .number(x - y * (x / y).rounded(.down))
+    case "//" where y != 0: return .number((x / y).rounded(.down))
+    case "%" where y != 0: return .number(x - y * (x / y).rounded(.down))
+    case "**": return .number(pow(x, y))
     case "/" where y != 0: return .number(x / y)
     default: throw failure("'\(name)' cannot join \(x) and \(y)")
     }
   }
 
+  /// The result of whole numbers; those of more than 64 bits, which Python has, are refused rather than wrong.
+  private func exact(_ result: (partialValue: Int, overflow: Bool)) throws -> Int {
+    if result.overflow { throw failure("a whole number of more than 64 bits is not supported") }
+    return result.partialValue
+  }
+
   func contains(_ whole: TemplateValue, _ part: TemplateValue) throws -> Bool {
     switch whole {
-    case .list(let values): return values.contains { $0.equals(part) }
-    case .map(let entries): return entries.contains { TemplateText.areSame($0.0, part.text) }
-    case .string(let text): return TemplateText.first(part.text, in: text) != nil
+    case .list(let values):
+      try charge(values.count / 8)
+      return values.contains { $0.equals(part) }
+    case .map(let entries):
+      try charge(entries.count / 8)
+      return entries.contains { TemplateText.areSame($0.0, part.text) }
+    case .string(let text):
+      try charge(text.utf8.count / 32)
+      return TemplateText.first(part.text, in: text) != nil
     case .undefined: return false
     default: throw failure("'in' something that holds nothing")
     }
   }
+}
+
+extension Int {
+  fileprivate func clamped(to limit: Int) -> Int { Swift.min(Swift.max(self, -limit), limit) }
 }

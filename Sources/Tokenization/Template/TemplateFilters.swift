@@ -76,8 +76,9 @@ extension TemplateEvaluator {
       }
     case "unique":
       var seen: [TemplateValue] = []
-      for element in try elements(of: value) where !seen.contains(where: { $0.equals(element) }) {
-        seen.append(element)
+      for element in try elements(of: value) {
+        try charge(1 + seen.count / 8)
+        if !seen.contains(where: { $0.equals(element) }) { seen.append(element) }
       }
       return .list(seen)
     case "sort", "dictsort":
@@ -106,7 +107,13 @@ extension TemplateEvaluator {
     case "tojson":
       if value.isUndefined { throw failure("filter tojson of an undefined value") }
       let indent = (keywords["indent"] ?? arguments.first)?.double.map { Int(min(max($0, 0), 64)) }
-      return .string(TemplateText.json(value.json, indent: indent))
+      var writer = TemplateJSON(indent: indent)
+      if case .list(let parts)? = keywords["separators"], parts.count == 2 {
+        writer.separators = (parts[0].text, parts[1].text)
+      }
+      writer.escapesAll = keywords["ensure_ascii"]?.isTrue ?? false
+      writer.sortsKeys = keywords["sort_keys"]?.isTrue ?? false
+      return .string(writer.text(value.json))
     case "map":
       if let attribute = keywords["attribute"]?.text {
         let path = attribute.split(separator: ".").map(String.init)
@@ -130,11 +137,69 @@ extension TemplateEvaluator {
             arguments.count > 1 ? try test(member, arguments[1].text, Array(arguments.dropFirst(2))) : member.isTrue
           return passes == (name == "selectattr")
         })
+    case "groupby": return try group(value, arguments, keywords)
+    case "format": return .string(try TemplateFormat.percent(value.text, arguments, failure))
+    case "round":
+      guard let number = value.double else { throw failure("filter round of something that is not a number") }
+      let digits = (arguments.first ?? keywords["precision"])?.double.map { Int(min(max($0, 0), 60)) } ?? 0
+      let method = (arguments.count > 1 ? arguments[1] : keywords["method"])?.text ?? "common"
+      if method == "common" { return .number(Double(TemplateFormat.fixed(number, digits: digits)) ?? number) }
+      let scale = Double("1e\(digits)") ?? 1
+      return .number((number * scale).rounded(method == "ceil" ? .up : .down) / scale)
+    case "batch":
+      guard case .integer(let size)? = arguments.first, size > 0 else { throw failure("filter batch needs a size") }
+      let values = try elements(of: value)
+      return .list(
+        stride(from: 0, to: values.count, by: size).map { start in
+          let part = Array(values[start..<min(start + size, values.count)])
+          let fill =
+            arguments.count > 1
+            ? Array(repeating: arguments[1], count: min(size, 10_000) - min(part.count, 10_000)) : []
+          return .list(part + fill)
+        })
+    case "wordcount":
+      return .integer(
+        value.text.unicodeScalars.split { !$0.properties.isAlphabetic && $0.properties.numericType == nil }.count)
+    case "attr": return value.member(arguments.first?.text ?? "")
     case "indent":
       let width = (keywords["width"] ?? arguments.first)?.double.map { Int(min(max($0, 0), 64)) } ?? 4
       let indented = TemplateText.replace("\n", by: "\n" + String(repeating: " ", count: width), in: value.text)
       return .string(indented)
     default: throw failure("filter '\(name)' is not supported")
     }
+  }
+
+  /// Pairs of a value of an attribute and the elements that have it, in the order of those values.
+  private func group(
+    _ value: TemplateValue, _ arguments: [TemplateValue], _ keywords: [String: TemplateValue]
+  ) throws -> TemplateValue {
+    guard let attribute = (arguments.first ?? keywords["attribute"])?.text else {
+      throw failure("filter groupby needs an attribute")
+    }
+    let path = attribute.split(separator: ".").map(String.init)
+    let fallback = arguments.count > 1 ? arguments[1] : keywords["default"]
+    let isCaseSensitive = keywords["case_sensitive"]?.isTrue ?? false
+    func key(_ element: TemplateValue) -> TemplateValue {
+      var found = path.reduce(element) { $0.member($1) }
+      if found.isUndefined { found = fallback ?? .undefined }
+      if !isCaseSensitive, case .string(let text) = found { return .string(text.lowercased()) }
+      return found
+    }
+    let keyed = try elements(of: value).map { (key: key($0), element: $0) }
+    let sorted = try keyed.enumerated().sorted { a, b in
+      if try compare("<", a.element.key, b.element.key) { return true }
+      return try compare("<", b.element.key, a.element.key) ? false : a.offset < b.offset
+    }
+    var groups: [(grouper: TemplateValue, key: TemplateValue, list: [TemplateValue])] = []
+    for (_, entry) in sorted {
+      if let last = groups.last, last.key.equals(entry.key) {
+        groups[groups.count - 1].list.append(entry.element)
+      } else {
+        var grouper = path.reduce(entry.element) { $0.member($1) }
+        if grouper.isUndefined { grouper = fallback ?? .undefined }
+        groups.append((grouper, entry.key, [entry.element]))
+      }
+    }
+    return .list(groups.map { .list([$0.grouper, .list($0.list)]) })
   }
 }

@@ -133,16 +133,38 @@ struct TemplateParser {
     case "macro":
       let title = try name()
       guard take("(") else { throw failure("expected '('") }
-      var parameters: [(name: String, fallback: TemplateExpression?)] = []
-      while !take(")") {
-        let parameter = try name()
-        parameters.append((parameter, take("=") ? try expression() : nil))
-        if !take(","), !isSymbol(")") { throw failure("expected ',' or ')'") }
-      }
+      let parameters = try parameters()
       try close()
       let body = try nodes(until: ["endmacro"])
       try skipEnd("endmacro")
       result.append(.macro(title, TemplateMacro(parameters: parameters, body: body)))
+    case "call":
+      let parameters = take("(") ? try self.parameters() : []
+      let callee = try expression()
+      guard case .call = callee else { throw failure("expected a call") }
+      try close()
+      let body = try nodes(until: ["endcall"])
+      try skipEnd("endcall")
+      result.append(.call(callee, caller: TemplateMacro(parameters: parameters, body: body), line: start))
+    case "filter":
+      let name = try self.name()
+      let (positional, named) = take("(") ? try arguments() : ([], [])
+      try close()
+      let body = try nodes(until: ["endfilter"])
+      try skipEnd("endfilter")
+      result.append(.filterBlock((name, positional, named), body, line: start))
+    case "with":
+      var values: [(String, TemplateExpression)] = []
+      while position < tokens.count {
+        let name = try self.name()
+        guard take("=") else { throw failure("expected '='") }
+        values.append((name, try expression()))
+        if !take(",") { break }
+      }
+      try close()
+      let body = try nodes(until: ["endwith"])
+      try skipEnd("endwith")
+      result.append(.with(values, body, line: start))
     case "generation":
       try close()
       result += try nodes(until: ["endgeneration"])
@@ -155,5 +177,16 @@ struct TemplateParser {
       result.append(.continueLoop)
     default: throw failure("statement '\(keyword)' is not supported")
     }
+  }
+
+  /// The parameters of a macro, behind the opening parenthesis.
+  private mutating func parameters() throws -> [(name: String, fallback: TemplateExpression?)] {
+    var parameters: [(name: String, fallback: TemplateExpression?)] = []
+    while !take(")") {
+      let parameter = try name()
+      parameters.append((parameter, take("=") ? try expression() : nil))
+      if !take(","), !isSymbol(")") { throw failure("expected ',' or ')'") }
+    }
+    return parameters
   }
 }

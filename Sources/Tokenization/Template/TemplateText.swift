@@ -1,5 +1,10 @@
 import Formats
-import Foundation
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
 /// Text helpers of the template language that follow Python's.
 enum TemplateText {
@@ -14,6 +19,17 @@ enum TemplateText {
 
   /// The byte at which `part` first occurs.
   static func first(_ part: String, in text: String) -> Int? { first(Array(part.utf8), in: Array(text.utf8), from: 0) }
+
+  /// The byte at which `part` last occurs.
+  static func last(_ part: String, in text: String) -> Int? {
+    let (bytes, part) = (Array(text.utf8), Array(part.utf8))
+    var place = bytes.count - part.count
+    while place >= 0 {
+      if bytes[place..<place + part.count].elementsEqual(part) { return place }
+      place -= 1
+    }
+    return nil
+  }
 
   private static func first(_ part: [UInt8], in text: [UInt8], from start: Int) -> Int? {
     guard let head = part.first else { return start }
@@ -110,24 +126,5 @@ enum TemplateText {
     var result = String.UnicodeScalarView()
     result.append(contentsOf: scalars)
     return String(result)
-  }
-
-  /// As Python's `json.dumps(ensure_ascii=False)` writes it.
-  static func json(_ value: JSONValue, indent: Int?, level: Int = 0) -> String {
-    func line(_ level: Int) -> String { indent.map { "\n" + String(repeating: " ", count: $0 * level) } ?? "" }
-    let separator = indent == nil ? ", " : ","
-    switch value {
-    case .array(let values) where !values.isEmpty:
-      return "["
-        + values.map { line(level + 1) + json($0, indent: indent, level: level + 1) }.joined(separator: separator)
-        + line(level) + "]"
-    case .object(let object) where !object.entries.isEmpty:
-      return "{"
-        + object.entries.map {
-          line(level + 1) + JSONValue.string($0.key).serialized() + ": "
-            + json($0.value, indent: indent, level: level + 1)
-        }.joined(separator: separator) + line(level) + "}"
-    default: return value.serialized()
-    }
   }
 }

@@ -20,6 +20,9 @@ indirect enum TemplateValue: Sendable {
   case map([(String, TemplateValue)])
   case namespace(TemplateNamespace)
   case macro(TemplateMacro)
+  /// What a macro's `caller()` writes: the body of a `{% call %}`, with the names that it sees.
+  case caller(TemplateMacro, scopes: [[String: TemplateValue]])
+  case cycler(TemplateCycler)
   /// A function of the language, by its name.
   case function(String)
 
@@ -37,7 +40,7 @@ indirect enum TemplateValue: Sendable {
 
   var json: JSONValue {
     switch self {
-    case .undefined, .none, .namespace, .macro, .function: .null
+    case .undefined, .none, .namespace, .macro, .caller, .cycler, .function: .null
     case .bool(let value): .bool(value)
     case .integer(let value): .integer(value)
     case .number(let value): .number(value)
@@ -56,7 +59,7 @@ indirect enum TemplateValue: Sendable {
     case .string(let value): !value.isEmpty
     case .list(let values): !values.isEmpty
     case .map(let entries): !entries.isEmpty
-    case .namespace, .macro, .function: true
+    case .namespace, .macro, .caller, .cycler, .function: true
     }
   }
 
@@ -72,11 +75,12 @@ indirect enum TemplateValue: Sendable {
     case .list(let values): "[" + values.map(\.quoted).joined(separator: ", ") + "]"
     case .map(let entries):
       "{" + entries.map { "\(TemplateText.quoted($0.0)): \($0.1.quoted)" }.joined(separator: ", ") + "}"
-    case .namespace, .macro, .function: ""
+    case .namespace, .macro, .caller, .cycler, .function: ""
     }
   }
 
-  private var quoted: String {
+  /// As Python's `repr` writes it.
+  var quoted: String {
     if case .string(let value) = self { TemplateText.quoted(value) } else { text }
   }
 
@@ -108,6 +112,7 @@ indirect enum TemplateValue: Sendable {
     switch self {
     case .map(let entries): entries.first { TemplateText.areSame($0.0, name) }?.1 ?? .undefined
     case .namespace(let space): space.values[name] ?? .undefined
+    case .cycler(let cycler) where name == "current": cycler.current
     default: .undefined
     }
   }
@@ -118,6 +123,24 @@ final class TemplateNamespace: @unchecked Sendable {
   // @unchecked: made and used within one rendering, on one thread.
   var values: [String: TemplateValue]
   init(_ values: [String: TemplateValue]) { self.values = values }
+}
+
+/// A `cycler(...)`: values that come round and round.
+final class TemplateCycler: @unchecked Sendable {
+  // @unchecked: made and used within one rendering, on one thread.
+  private let values: [TemplateValue]
+  private var place = 0
+
+  init(_ values: [TemplateValue]) { self.values = values }
+
+  var current: TemplateValue { values[place] }
+
+  func next() -> TemplateValue {
+    defer { place = (place + 1) % values.count }
+    return values[place]
+  }
+
+  func reset() { place = 0 }
 }
 
 /// A `{% macro %}`.
@@ -154,6 +177,12 @@ indirect enum TemplateNode: Sendable {
     names: [String], over: TemplateExpression, filter: TemplateExpression?, [TemplateNode], otherwise: [TemplateNode],
     line: Int)
   case macro(String, TemplateMacro)
+  /// A macro that is called with a body.
+  case call(TemplateExpression, caller: TemplateMacro, line: Int)
+  /// A body that goes through a filter.
+  case filterBlock((String, [TemplateExpression], [(String, TemplateExpression)]), [TemplateNode], line: Int)
+  /// Names that hold within the body.
+  case with([(String, TemplateExpression)], [TemplateNode], line: Int)
   case breakLoop
   case continueLoop
 }

@@ -137,6 +137,13 @@ struct UnicodeEntry {
   @inline(__always) var isPunctuation: Bool { category >= 11 && category <= 17 }
   /// `\s`
   @inline(__always) var isSpace: Bool { bits & Self.space != 0 }
+  /// Whether the scalar may be a capital: one by category, or a number, a symbol in a circle or a letter of unknown kind.
+  @inline(__always) var mayHaveLowercase: Bool {
+    switch category {
+    case 0, 2, 9, 21, 29: true
+    default: false
+    }
+  }
   /// Neither white space nor letter nor number.
   @inline(__always) var isOther: Bool { category >= 5 && !isNumber && !isSpace }
 }

@@ -1,0 +1,121 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
+/// A file that is being written; every error carries its name.
+public final class OutputFile {
+  public let path: String
+  private let descriptor: Int32
+  private var buffer: [UInt8] = []
+  public private(set) var byteCount = 0
+
+  public init(path: String) throws {
+    self.path = path
+    descriptor = System.retrying { open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: System.reason) }
+    buffer.reserveCapacity(1 << 20)
+  }
+
+  deinit { close(descriptor) }
+
+  public func append(_ bytes: UnsafeRawBufferPointer) throws {
+    byteCount += bytes.count
+    if buffer.count + bytes.count <= 1 << 20 {
+      buffer.append(contentsOf: bytes)
+      return
+    }
+    try flush()
+    if bytes.count >= 1 << 20 { try write(bytes) } else { buffer.append(contentsOf: bytes) }
+  }
+
+  public func append(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try append($0) } }
+
+  public func append(repeating byte: UInt8, count: Int) throws {
+    let piece = [UInt8](repeating: byte, count: min(count, 1 << 16))
+    var left = count
+    while left > 0 {
+      try piece.withUnsafeBytes { try append(UnsafeRawBufferPointer(rebasing: $0.prefix(left))) }
+      left -= min(left, piece.count)
+    }
+  }
+
+  /// Replaces the first bytes of the file.
+  public func overwriteStart(with bytes: [UInt8]) throws {
+    try flush()
+    var place = 0
+    while place < bytes.count {
+      let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress! + place, $0.count - place, off_t(place)) }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw FileError.writingFailed(file: path, reason: System.reason) }
+      place += count
+    }
+  }
+
+  private func flush() throws {
+    try buffer.withUnsafeBytes { try write($0) }
+    buffer.removeAll(keepingCapacity: true)
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer) throws {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let part = UnsafeRawBufferPointer(rebasing: rest)
+      #if canImport(Glibc)
+        let count = Glibc.write(descriptor, part.baseAddress, part.count)
+      #else
+        let count = Musl.write(descriptor, part.baseAddress, part.count)
+      #endif
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw FileError.writingFailed(file: path, reason: System.reason) }
+      rest = rest.dropFirst(count)
+    }
+    // Written pages would count as cache of this process' group: hand them to the disk as they come. It is a hint: a
+    // pipe has no such pages.
+    posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED)
+  }
+
+  /// Writes what is left and waits until it is on the disk.
+  public func finish() throws {
+    try flush()
+    // EINVAL: a pipe or a device, which has nothing to wait for.
+    guard System.retrying({ fsync(descriptor) }) == 0 || errno == EINVAL else {
+      throw FileError.writingFailed(file: path, reason: System.reason)
+    }
+  }
+
+  /// Writes a whole small file.
+  public static func write(_ text: String, to path: String) throws {
+    let file = try OutputFile(path: path)
+    try file.append(Array(text.utf8))
+    try file.finish()
+  }
+}
+
+/// Folders that are made for outputs.
+public enum OutputFolder {
+  /// Makes a folder and the ones that lead to it; each new one is entered on the disk in the one that holds it.
+  public static func create(_ path: String) throws {
+    var missing: [String] = []
+    var place = PathText.trimmed(path)
+    while !System.isThere(place) {
+      missing.append(place)
+      let above = PathText.folder(place)
+      if above == place { break }
+      place = above
+    }
+    for folder in missing.reversed() {
+      guard mkdir(folder, 0o755) == 0 || errno == EEXIST else {
+        throw FileError.cannotWrite(file: path, reason: "cannot create the folder \(folder): \(System.reason)")
+      }
+      try System.synchronize(PathText.folder(folder))
+    }
+    guard case .directory = try PathKind(path) else {
+      throw FileError.cannotWrite(file: path, reason: "cannot create the folder: Not a directory")
+    }
+  }
+
+  /// Waits until the names in a folder are on the disk, for callers that rename or remove files in it themselves.
+  public static func synchronize(_ path: String) throws { try System.synchronize(path) }
+}

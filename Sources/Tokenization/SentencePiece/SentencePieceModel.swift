@@ -1,0 +1,130 @@
+import Formats
+
+/// A `tokenizer.model` of SentencePiece, read and checked.
+///
+/// Format: the message `ModelProto` in protocol buffers' wire format. Source: google/sentencepiece,
+/// `src/sentencepiece_model.proto`. Fields that say how to train are skipped.
+struct SentencePieceModel {
+  enum Kind: UInt64 {
+    case unigram = 1
+    case bytePair = 2
+  }
+
+  enum PieceType: UInt64 {
+    case normal = 1
+    case unknown, control, userDefined, unused, byte
+  }
+
+  struct Piece {
+    var text = ""
+    var score: Float = 0
+    var type = PieceType.normal
+  }
+
+  let file: String
+  private(set) var pieces: [Piece] = []
+  private(set) var kind = Kind.unigram
+  private(set) var usesByteFallback = false
+  private(set) var unknownID = 0
+  private(set) var startID = 1
+  private(set) var endID = 2
+  private(set) var paddingID = -1
+  private(set) var charsMap: [UInt8] = []
+  private(set) var addsDummyPrefix = true
+  private(set) var removesExtraSpaces = true
+  private(set) var escapesSpaces = true
+
+  /// - Throws: `TokenizerError`
+  init(_ bytes: UnsafeRawBufferPointer, file: String) throws {
+    self.file = file
+    var message = ProtobufReader(bytes, file: file)
+    while let field = try message.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let part)): try readPiece(part)
+      case (2, .bytes(let part)): try readTrainer(part)
+      case (3, .bytes(let part)): try readNormalizer(part)
+      default: break
+      }
+    }
+    try check()
+  }
+
+  private func refuse(_ reason: String) -> TokenizerError {
+    TokenizerError(file: file, reason: "\(reason); the file is damaged or no SentencePiece model")
+  }
+
+  private mutating func readPiece(_ part: UnsafeRawBufferPointer) throws {
+    if pieces.count > Vocabulary.largestID { throw refuse("it has more than \(Vocabulary.largestID) pieces") }
+    var piece = Piece()
+    var message = ProtobufReader(part, file: file)
+    while let field = try message.next() {
+      switch (field.number, field.value) {
+      case (1, .bytes(let text)):
+        guard let text = String(validating: text, as: UTF8.self) else {
+          throw refuse("piece \(pieces.count) is not UTF-8")
+        }
+        piece.text = text
+      case (2, .fixed32(let bits)): piece.score = Float(bitPattern: bits)
+      case (3, .integer(let value)):
+        guard let type = PieceType(rawValue: value) else { throw refuse("piece \(pieces.count) has type \(value)") }
+        piece.type = type
+      default: break
+      }
+    }
+    guard piece.score.isFinite else { throw refuse("piece \(pieces.count) has a score that is no number") }
+    pieces.append(piece)
+  }
+
+  private mutating func readTrainer(_ part: UnsafeRawBufferPointer) throws {
+    var message = ProtobufReader(part, file: file)
+    while let field = try message.next() {
+      guard case .integer(let value) = field.value else { continue }
+      // Negative numbers are written in 64 bits.
+      let number = Int(truncatingIfNeeded: value)
+      switch field.number {
+      case 3:
+        guard let kind = Kind(rawValue: value) else {
+          throw TokenizerError(
+            file: file,
+            reason: "a SentencePiece model of words or characters is not supported; supported are unigram and BPE")
+        }
+        self.kind = kind
+      case 35: usesByteFallback = value != 0
+      case 40: unknownID = number
+      case 41: startID = number
+      case 42: endID = number
+      case 43: paddingID = number
+      default: break
+      }
+    }
+  }
+
+  private mutating func readNormalizer(_ part: UnsafeRawBufferPointer) throws {
+    var message = ProtobufReader(part, file: file)
+    while let field = try message.next() {
+      switch (field.number, field.value) {
+      case (2, .bytes(let map)): charsMap = Array(map)
+      case (3, .integer(let value)): addsDummyPrefix = value != 0
+      case (4, .integer(let value)): removesExtraSpaces = value != 0
+      case (5, .integer(let value)): escapesSpaces = value != 0
+      default: break
+      }
+    }
+  }
+
+  private func check() throws {
+    guard pieces.contains(where: { $0.type == .normal }) else { throw refuse("it has no pieces of text") }
+    guard pieces.indices.contains(unknownID) else { throw refuse("its unknown piece \(unknownID) does not exist") }
+    var seen: Set<[UInt8]> = []
+    seen.reserveCapacity(pieces.count)
+    for (index, piece) in pieces.enumerated() {
+      if piece.text.isEmpty { throw refuse("piece \(index) is empty") }
+      guard seen.insert(Array(piece.text.utf8)).inserted else {
+        throw refuse("the piece \(piece.text.prefix(40)) is there twice")
+      }
+    }
+  }
+
+  /// The text of a piece; `nil` where the id means that there is none.
+  func text(_ id: Int) -> String? { pieces.indices.contains(id) ? pieces[id].text : nil }
+}

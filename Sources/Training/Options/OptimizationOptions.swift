@@ -1,0 +1,61 @@
+import Options
+
+/// How parameters follow their gradients.
+public struct OptimizationOptions: Sendable {
+  public var learningRate: Double
+  public var schedule: LearningRateSchedule.Kind
+  public var warmupSteps: Int?
+  public var warmupRatio: Double
+  public var weightDecay: Double
+  public var maximumGradientNorm: Double
+  public var epochs: Int
+  public var maximumSteps: Int?
+  public var microBatchSize: Int
+  public var accumulationSteps: Int
+  /// Of everything that is random.
+  public var seed: UInt64
+
+  static let declarations: [OptionDeclaration] = [
+    .init("learning-rate", "X", default: "2e-4", aliases: ["lr"], identifies: true, "peak learning rate"),
+    .init(
+      "lr-scheduler", "KIND", default: "linear", aliases: ["lr-scheduler-type"], identifies: true,
+      "constant, linear or cosine"),
+    .init("warmup-steps", "N", identifies: true, "steps of linear warm-up"),
+    .init("warmup-ratio", "X", default: "0", identifies: true, "warm-up as a share of all steps"),
+    .init("weight-decay", "X", default: "0", identifies: true, "decoupled weight decay"),
+    .init(
+      "max-grad-norm", "X", default: "1", identifies: true, "clip the gradient to this norm; 0 does not clip"),
+    .init("epochs", "N", default: "3", aliases: ["num-train-epochs"], "passes over the data"),
+    .init("max-steps", "N", "optimiser steps; overrides --epochs"),
+    .init(
+      "micro-batch-size", "N", default: "4", aliases: ["per-device-train-batch-size", "batch-size"], identifies: true,
+      "rows that are computed together"),
+    .init(
+      "gradient-accumulation-steps", "N", default: "1", identifies: true, "micro-batches per optimiser step"),
+    .init("seed", "N", default: "42", identifies: true, "seed of everything that is random"),
+  ]
+
+  init(_ values: OptionValues) throws {
+    learningRate = try values.number("learning-rate", in: 0...10)
+    schedule = try values.choice("lr-scheduler", LearningRateSchedule.Kind.self)
+    warmupSteps = try values.optionalNumber("warmup-steps", in: 0...1_000_000_000)
+    warmupRatio = try values.number("warmup-ratio", in: 0...1)
+    weightDecay = try values.number("weight-decay", in: 0...10)
+    maximumGradientNorm = try values.number("max-grad-norm", in: 0...1e9)
+    epochs = try values.number("epochs", in: 1...1_000_000)
+    maximumSteps = try values.optionalNumber("max-steps", in: 1...1_000_000_000)
+    microBatchSize = try values.number("micro-batch-size", in: 1...1024)
+    accumulationSteps = try values.number("gradient-accumulation-steps", in: 1...65_536)
+    seed = try values.number("seed", in: 0...UInt64.max)
+  }
+
+  /// Rows of an optimiser step.
+  var rowsPerStep: Int { microBatchSize * accumulationSteps }
+
+  /// The learning rate over a run of so many steps.
+  func learningRates(steps: Int) -> LearningRateSchedule {
+    LearningRateSchedule(
+      kind: schedule, peak: learningRate,
+      warmupSteps: warmupSteps ?? Int((warmupRatio * Double(steps)).rounded(.up)), totalSteps: steps)
+  }
+}

@@ -1,0 +1,60 @@
+import Formats
+import FoundationEssentials
+import Glibc
+import Options
+
+/// What a run writes, and when it evaluates and saves.
+public struct OutputOptions: Sendable {
+  /// Folder for the adapter, checkpoints and records.
+  public var folder: String
+  public var evaluationSteps: Int
+  public var saveSteps: Int
+  public var saveLimit: Int
+  public var logSteps: Int
+  public var resume: Bool
+  public var force: Bool
+  public var json: Bool
+  /// Gets the gradient of the first step, and nothing is trained.
+  public var gradientFile: String?
+
+  static let declarations: [OptionDeclaration] = [
+    .init(
+      "output", "DIR", default: "adapter", aliases: ["o", "output-dir"],
+      "folder for the adapter, checkpoints and records"),
+    .init("eval-steps", "N", default: "0", "evaluate every N steps; 0: at the end"),
+    .init("save-steps", "N", default: "0", "checkpoint every N steps; 0: only when stopped"),
+    .init("save-total-limit", "N", default: "2", "checkpoints that are kept"),
+    .init(
+      "log-every", "N", default: "10", aliases: ["logging-steps"],
+      "steps between lines when the output is not a terminal"),
+    .init("resume", nil, "go on from the newest checkpoint in --output"),
+    .init("force", nil, "replace an output that exists"),
+    .init("dump-gradients", "FILE", "write the gradient of the first step to FILE and stop"),
+    .init("json", nil, "print the summary as JSON"),
+  ]
+
+  init(_ values: OptionValues) throws {
+    folder = try values.required("output")
+    evaluationSteps = try values.number("eval-steps", in: 0...1_000_000_000)
+    saveSteps = try values.number("save-steps", in: 0...1_000_000_000)
+    saveLimit = try values.number("save-total-limit", in: 1...10_000)
+    logSteps = try values.number("log-every", in: 1...1_000_000)
+    resume = values.flag("resume")
+    force = values.flag("force")
+    json = values.flag("json")
+    gradientFile = values.text("dump-gradients")
+  }
+
+  /// Refuses to replace what a run would write, before it takes the time to read anything.
+  /// - Throws: `FileError.alreadyExists` unless `force`
+  public func check() throws {
+    let file = gradientFile ?? "\(folder)/adapter_model.safetensors"
+    let mayReplace = force || (resume && gradientFile == nil)
+    if !mayReplace, FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
+  }
+
+  /// Where layer inputs may wait in a file: the folder that the run writes to.
+  var spillDirectory: String {
+    gradientFile.map { URL(fileURLWithPath: $0).deletingLastPathComponent().path } ?? folder
+  }
+}

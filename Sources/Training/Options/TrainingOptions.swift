@@ -1,0 +1,37 @@
+import Options
+
+/// Everything that `train` and `plan` can be told; names and defaults are Hugging Face's where it has them.
+public struct TrainingOptions: Sendable {
+  /// Store or model folder; `nil` for the only one here.
+  public var model: String?
+  public var data: DataOptions
+  public var method: MethodOptions
+  public var optimization: OptimizationOptions
+  public var plan: PlanOptions
+  public var output: OutputOptions
+  private let values: OptionValues
+
+  public static let declarations: [OptionDeclaration] =
+    [.init("model", "DIR", aliases: ["model-name-or-path"], "store or model folder (default: the only one here)")]
+    + DataOptions.declarations + MethodOptions.declarations + OptimizationOptions.declarations
+    + PlanOptions.declarations + OutputOptions.declarations
+
+  /// - Parameter given: by option name; switches have an empty list
+  /// - Throws: `OptionError`
+  public init(_ given: [String: [String]]) throws {
+    let values = OptionValues(given, Self.declarations)
+    self.values = values
+    model = values.text("model")
+    data = try DataOptions(values)
+    method = try MethodOptions(values)
+    optimization = try OptimizationOptions(values)
+    plan = try PlanOptions(values)
+    output = try OutputOptions(values)
+    if output.evaluationSteps > 0, !data.evaluates {
+      throw OptionError("--eval-steps needs --eval-data or --eval-split")
+    }
+  }
+
+  /// What a resumed run must share with the one that wrote the checkpoint.
+  var fingerprint: String { values.identity.map { "\($0.name)=\($0.value)" }.joined(separator: " ") }
+}

@@ -1,0 +1,118 @@
+import Foundation
+import Testing
+
+private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
+private let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
+private let data = root.appendingPathComponent("Models/home-control/held-out.jsonl").path
+
+struct CommandLineTests {
+  static let commands = ["quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "bench"]
+
+  @Test func usageNamesEveryCommand() throws {
+    let help = try Program.run(["--help"])
+    #expect(help.code == 0 && help.error.isEmpty)
+    for name in Self.commands { #expect(help.output.contains("  \(name) "), "\(name)") }
+    let none = try Program.run([])
+    #expect(none.code == 2 && none.error.contains("usage: edge-lora COMMAND"))
+    let unknown = try Program.run(["trian"])
+    #expect(unknown.code == 2 && unknown.error.contains("unknown command trian"))
+    #expect(try Program.run(["--version"]).output.hasPrefix("edge-lora "))
+  }
+
+  @Test(arguments: commands) func helpListsTheOptions(command: String) throws {
+    let help = try Program.run([command, "--help"])
+    #expect(help.code == 0 && help.output.hasPrefix("usage: edge-lora \(command)") && help.output.contains("--help"))
+  }
+
+  @Test(arguments: [
+    (["train", "--rnk", "4"], "unknown option --rnk; did you mean --rank?"),
+    (["train", "--learningrate=1"], "did you mean --learning-rate?"),
+    (["train", "--xyzzyplugh"], "unknown option --xyzzyplugh\n"),
+    (["train", "--rank"], "--rank needs a value (N)"), (["train", "--rank", "--alpha"], "--rank needs a value (N)"),
+    (["train", "word"], "unexpected word word"), (["quantize", "a", "b"], "unexpected word b"),
+    (["train", "--force=maybe"], "--force=maybe: expected true or false"),
+    (["train", "--rank", "0"], "--rank 0: expected a number from 1 to 1024"),
+    (["train", "--rank=99999"], "--rank 99999: expected a number from 1 to 1024"),
+    (["train", "--rank", "x"], "--rank x: expected a number"), (["train", "--alpha", "nan"], "--alpha nan"),
+    (["train", "--micro-batch-size", "1025"], "from 1 to 1024"), (["train", "--max-length", "131073"], "--max-length"),
+    (["train", "--seed", "-1"], "--seed -1"), (["train", "--threads", "0"], "--threads 0"),
+    (["train", "--max-mem", "lots"], "--max-mem lots: expected a size"),
+    (["train", "--layer-inputs", "f8"], "--layer-inputs f8: expected f32, spilled, bf16, int8"),
+    (["generate", "--prompt", "a", "--top-p", "2"], "--top-p 2: expected a number from 0.0 to 1.0"),
+    (["generate", "--prompt", "a"], "--model is needed"), (["generate"], "--prompt is needed"),
+    (["evaluate", "--model", "x", "--precision", "f64"], "--precision f64: expected int8 or f32"),
+  ])
+  func aWrongWordIsAnsweredWithWhatIsRight(arguments: [String], expected: String) throws {
+    let result = try Program.run(arguments)
+    #expect(result.code == 2, "\(arguments): \(result.error)")
+    #expect((result.error + "\n").contains(expected), "\(arguments): \(result.error)")
+    #expect(result.output.isEmpty)
+  }
+
+  /// What the last of two options says, and what stands behind `=`.
+  @Test func valuesAreTakenInEitherFormAndTheLastOneCounts() throws {
+    let common = ["plan", "--model", tinyLlama, "--data", data, "--json", "--threads", "1", "--max-length=32"]
+    func parameters(_ more: [String]) throws -> String {
+      let result = try Program.run(common + more)
+      #expect(result.code == 0, "\(result.error)")
+      let line = result.output.split(separator: "\n").first { $0.contains("trainable_parameters") }
+      return String(try #require(line))
+    }
+    let two = try parameters(["--rank", "2"])
+    #expect(try parameters(["--rank=2"]) == two)
+    #expect(try parameters(["--rank", "9", "--rank", "2"]) == two)
+    #expect(try parameters(["--rank", "4"]) != two)
+  }
+
+  /// Several files follow an option that takes a list, up to the next option.
+  @Test func listsTakeAllThatFollows() throws {
+    let once = ["plan", "--model", tinyLlama, "--json", "--threads", "1", "--max-length", "32"]
+    func steps(_ files: [String]) throws -> Int {
+      let result = try Program.run(once + ["--data"] + files + ["--epochs", "1"])
+      #expect(result.code == 0, "\(result.error)")
+      let line = try #require(result.output.split(separator: "\n").first { $0.contains("\"steps\"") })
+      return try #require(Int(line.filter(\.isNumber)))
+    }
+    let (one, two) = (try steps([data]), try steps([data, data]))
+    #expect(two > one + one / 2)
+  }
+
+  /// A switch that the settings file turns on is turned off by a flag.
+  @Test func switchesAreTurnedOffAgainstTheSettingsFile() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("settings-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    func settings(_ text: String) throws {
+      try text.write(to: folder.appendingPathComponent("edge-lora.json"), atomically: true, encoding: .utf8)
+    }
+    let arguments = ["plan", "--model", tinyLlama, "--data", data, "--threads", "1", "--max-length", "32"]
+    func isJSON(_ more: [String]) throws -> Bool {
+      let result = try Program.run(arguments + more, in: folder.path)
+      #expect(result.code == 0, "\(result.error)")
+      return result.output.hasPrefix("{")
+    }
+    try settings(#"{"json": true}"#)
+    #expect(try isJSON([]))
+    #expect(try !isJSON(["--json=false"]))
+    #expect(try isJSON(["--json=false", "--json"]))
+    for (text, expected) in [
+      (#"{"rnk": 4}"#, "unknown option rnk; did you mean --rank?"), (#"{"rank": [4]}"#, "rank does not take"),
+      (#"{"json": 1}"#, "json does not take 1; expected true or false"), ("[]", "expected an object of options"),
+      (#"{"rank": 0}"#, "--rank 0: expected a number"),
+    ] {
+      try settings(text)
+      let result = try Program.run(arguments, in: folder.path)
+      #expect(result.code == 2 && result.error.contains(expected), "\(text): \(result.error)")
+    }
+  }
+
+  @Test func failuresHaveTheExitCodesThatTheUsageNames() throws {
+    func code(_ arguments: [String]) throws -> Int32 { try Program.run(arguments).code }
+    #expect(try code(["inspect", "/nonexistent"]) == 66)
+    #expect(try code(["generate", "--model", root.path, "--prompt", "a"]) != 0)
+    #expect(try code(["train", "--model", tinyLlama, "--data", data, "--max-mem", "1M"]) == 77)
+    #expect(
+      try code(["evaluate", "--model", tinyLlama, "--data", root.appendingPathComponent("LICENSE").path]) == 65)
+  }
+}

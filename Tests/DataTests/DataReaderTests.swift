@@ -1,0 +1,171 @@
+import Data
+import Formats
+import Foundation
+import Testing
+import Tokenization
+
+private let here = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+private let root = here.deletingLastPathComponent().deletingLastPathComponent()
+
+private func tiny() throws -> Tokenizer {
+  try Tokenizer.load(directory: root.appendingPathComponent("Models/tiny-llama").path)
+}
+
+private func reader(
+  _ tokenizer: Tokenizer, maximumLength: Int = 512, trainOnPrompt: Bool = false, skipBadLines: Bool = false
+) -> DataReader {
+  DataReader(
+    tokenizer: TokenizerSource(tokenizer), maximumLength: maximumLength, trainOnPrompt: trainOnPrompt,
+    skipBadLines: skipBadLines,
+    vocabularySize: 1024, keepsQuestions: true)
+}
+
+/// What `body` throws, if it is an error of data.
+private func failure<Result>(_ body: () throws -> Result) -> DataError? {
+  do {
+    _ = try body()
+    return nil
+  } catch {
+    return error as? DataError
+  }
+}
+
+/// Reads data that stands in a file of this name.
+private func read(_ text: [UInt8], as name: String, _ reader: DataReader) throws -> TrainingData {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("data-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  let file = folder.appendingPathComponent(name)
+  try Data(text).write(to: file)
+  return try reader.read([file.path])
+}
+
+private func read(_ text: String, as name: String = "data.jsonl", _ reader: DataReader) throws -> TrainingData {
+  try read(Array(text.utf8), as: name, reader)
+}
+
+private func ids(_ json: JSONValue?) -> [Int32] { json?.arrayValue?.compactMap { $0.intValue.map { Int32($0) } } ?? [] }
+
+@Test func tokensAndLabelsAreThoseOfTransformers() throws {
+  let cases = try JSONValue.parse(contentsOf: here.appendingPathComponent("Golden/lines.json").path).arrayValue ?? []
+  #expect(cases.count > 20)
+  var tokenizers: [String: Tokenizer] = [:]
+  for testCase in cases {
+    let folder = testCase["tokenizer"]?.stringValue ?? ""
+    let tokenizer = try tokenizers[folder] ?? Tokenizer.load(directory: root.appendingPathComponent(folder).path)
+    tokenizers[folder] = tokenizer
+    let line = testCase["line"]?.stringValue ?? ""
+    let data = try read(line, reader(tokenizer, trainOnPrompt: testCase["train_on_prompt"]?.boolValue ?? false))
+    let expected = Sample(tokens: ids(testCase["tokens"]), labels: ids(testCase["labels"]))
+    #expect(data.samples == [expected], "\(folder): \(line)")
+    for question in data.questions { #expect(expected.tokens.starts(with: question.promptTokens), "\(line)") }
+  }
+}
+
+@Test func anArrayALineEachAndOneWithMarkAndCarriageReturnsAreTheSame() throws {
+  let reader = reader(try tiny())
+  let lines = [#"{"text":"one, [two] \"{\\\""}"#, #"{"prompt": "a", "completion": "b"}"#]
+  let expected = try read(lines.joined(separator: "\n"), reader)
+  #expect(expected.samples.count == 2)
+  for text in [
+    "\u{FEFF}" + lines.joined(separator: "\r\n") + "\r\n\r\n  \n", "\n\n" + lines.joined(separator: "\n\n") + "\n",
+  ] {
+    #expect(try read(text, reader).samples == expected.samples)
+  }
+  for text in [
+    "[\(lines.joined(separator: ","))]", "\u{FEFF}[\r\n  \(lines.joined(separator: " ,\n"))\n]\n",
+    lines.joined(separator: "\n"),
+  ] {
+    #expect(try read(text, as: "data.json", reader).samples == expected.samples)
+  }
+}
+
+@Test(arguments: [
+  ("{", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"), (#"{"a":1}"#, "none of text"),
+  (#"{"text":5}"#, "text is not a string"), (#"{"text":""}"#, "fewer than two tokens"),
+  (#"{"prompt":"a"}"#, "completion is missing"), (#"{"prompt":"a","completion":null}"#, "completion is not a string"),
+  (#"{"question":"a"}"#, "answer is missing"), (#"{"instruction":"a","output":1}"#, "output is not a string"),
+  (#"{"instruction":"a","input":1,"output":"b"}"#, "input is not a string"),
+  (#"{"messages":[]}"#, "messages is not a list"), (#"{"messages":[{"role":"user"}]}"#, "lacks role or content"),
+  (#"{"messages":[{"role":"user","content":"a"}]}"#, "no assistant turn"),
+  (#"{"input_ids":[1,1024]}"#, "not in the vocabulary"), (#"{"input_ids":[1,-1]}"#, "not in the vocabulary"),
+  (#"{"input_ids":[1,2.5]}"#, "no id"), (#"{"input_ids":[1,99999999999]}"#, "no id"),
+  (#"{"input_ids":"a"}"#, "not a list"),
+  (#"{"input_ids":[1,2],"labels":[1]}"#, "1 labels for 2 input_ids"),
+  (#"{"input_ids":[1,2],"labels":[1,-7]}"#, "neither -100"), (#"{"input_ids":[]}"#, "fewer than two"),
+  (String(repeating: "[", count: 5000), "nested deeper"),
+])
+func aBadLineIsNamedOrCounted(line: String, reason: String) throws {
+  let tokenizer = try tiny()
+  let text = #"{"text":"good one"}"# + "\n" + line + "\n"
+  let error = failure { try read(text, reader(tokenizer)) }
+  let message = error.map { "\($0)" } ?? ""
+  #expect(message.contains("data.jsonl:2: "), "\(message)")
+  #expect(message.contains(reason.replacingOccurrences(of: "line 2: ", with: "")), "\(message)")
+  let data = try read(text, reader(tokenizer, skipBadLines: true))
+  #expect(data.samples.count == 1 && data.skippedLines == 1)
+}
+
+@Test func bytesThatAreNotUTF8AreABadLine() throws {
+  let tokenizer = try tiny()
+  let bad = Array(#"{"text":"good"}"#.utf8) + [0x0A] + Array(#"{"text":"b"#.utf8) + [0xFF] + Array(#"d"}"#.utf8)
+  #expect(throws: DataError.self) { try read(bad, as: "data.jsonl", reader(tokenizer)) }
+  #expect(try read(bad, as: "data.jsonl", reader(tokenizer, skipBadLines: true)).skippedLines == 1)
+  let text = Array("one line\n".utf8) + [0xC3, 0x28, 0x0A] + Array("another".utf8)
+  let error = failure { try read(text, as: "data.txt", reader(tokenizer)) }
+  #expect("\(try #require(error))".contains("data.txt:2: not UTF-8"))
+  let rest = try read(text, as: "data.txt", reader(tokenizer, skipBadLines: true))
+  #expect(rest.skippedLines == 1)
+  #expect(rest.samples.map { tokenizer.decode($0.tokens) } == ["one line\nanother"])
+}
+
+@Test(arguments: ["", "[]", "\n\n", "  [ ]  "]) func dataWithoutASampleIsAnError(text: String) throws {
+  let tokenizer = try tiny()
+  #expect(throws: DataError.self) { try read(text, as: "data.json", reader(tokenizer)) }
+  #expect(throws: DataError.self) { try read("", as: "data.txt", reader(tokenizer)) }
+  #expect(throws: DataError.self) { try read(#"{"input_ids":[1,2],"labels":[-100,-100]}"#, reader(tokenizer)) }
+}
+
+@Test(arguments: [#"[{"text":"a b"},]"#, #"[{"text":"a b"}"#, #"[{"text":"a b"}] x"#, #"[,{"text":"a b"}]"#, #"["#])
+func aDamagedArrayIsRefused(text: String) throws {
+  let tokenizer = try tiny()
+  #expect(throws: DataError.self) { try read(text, as: "data.json", reader(tokenizer)) }
+}
+
+@Test func whatIsTooLongIsCutAndCounted() throws {
+  let data = try read(
+    #"{"prompt":"what is the opposite of warm","completion":"cold"}"#, reader(try tiny(), maximumLength: 16))
+  #expect(data.truncatedCount == 1)
+  #expect(data.samples.map(\.tokens.count) == [16])
+  #expect(data.samples.map(\.labels.count) == [16])
+}
+
+@Test func plainTextIsCutIntoRows() throws {
+  let tokenizer = try tiny()
+  let text = String(repeating: "the cup is in the kitchen.\n", count: 40)
+  let data = try read(text, as: "data.txt", reader(tokenizer, maximumLength: 64))
+  #expect(data.samples.flatMap(\.tokens) == tokenizer.encode(text))
+  #expect(data.samples.dropLast().allSatisfy { $0.tokens.count == 64 && $0.labels == $0.tokens })
+}
+
+@Test func aTemplateThatRewritesEarlierTurnsLeavesTheLastAnswer() throws {
+  // As Mistral's: the system's words stand before the last question.
+  let template = """
+    {% for m in messages %}{% if m.role == 'user' %}[{% if loop.index0 >= messages|length - 2 %}sys {% endif %}{{ m.content }}]\
+    {% elif m.role == 'assistant' %} {{ m.content }}<|im_end|>{% endif %}{% endfor %}
+    """
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("rewriting-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  try FileManager.default.copyItem(
+    at: root.appendingPathComponent("Models/tiny-llama/tokenizer.json"),
+    to: folder.appendingPathComponent("tokenizer.json"))
+  try template.write(to: folder.appendingPathComponent("chat_template.jinja"), atomically: true, encoding: .utf8)
+  let tokenizer = try Tokenizer.load(directory: folder.path)
+  let line =
+    #"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},"#
+    + #"{"role":"assistant","content":"d"}]}"#
+  let sample = try #require(try read(line, reader(tokenizer)).samples.first)
+  #expect(tokenizer.decode(sample.tokens) == "[a] b<|im_end|>[sys c] d<|im_end|>")
+  #expect(tokenizer.decode(sample.labels.filter { $0 >= 0 }) == " d<|im_end|>")
+}
