@@ -42,7 +42,9 @@ public enum AdapterImporter {
           "\(place.name) has shapes \(a.shape) and \(b.shape), expected [rank, \(linear.inputSize)] and "
             + "[\(linear.outputSize), rank]; the adapter is of another base")
       }
-      guard ownRank == rank ?? ownRank else { throw failure("has ranks \(rank ?? 0) and \(ownRank), which is not supported") }
+      guard ownRank == rank ?? ownRank else {
+        throw failure("has ranks \(rank ?? 0) and \(ownRank), which is not supported")
+      }
       rank = ownRank
       paths.append(linear.path)
       parts.append(("base_model.model.\(linear.path).lora_A.weight", a.shape, floats(a, of: file)))
