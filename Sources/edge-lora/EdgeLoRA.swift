@@ -7,7 +7,7 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, generateCommand, mergeCommand, inspectCommand,
+    quantizeCommand, trainCommand, planCommand, evaluateCommand, generateCommand, mergeCommand, exportCommand, inspectCommand,
     benchCommand,
   ]
 
