@@ -69,7 +69,7 @@ final class RunLoop {
       failure.state = folder.newestPath
       _ = try writeSummary(completed: false)
       throw failure
-    } catch where DiskRoom.isExhausted(error) {
+    } catch  where DiskRoom.isExhausted(error) {
       room.release()
       if !health.isSuspect { try save() }
       _ = try writeSummary(completed: false)

@@ -26,6 +26,7 @@ struct RunPreparation {
   /// - Parameter note: gets lines for people
   init(options: TrainingOptions, modelDirectory: String, files: [String], note: (String) -> Void) throws {
     let store = try WeightStore.open(modelDirectory)
+    for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
     let length = min(options.data.maximumLength, model.description.maximumPositions)
@@ -36,6 +37,7 @@ struct RunPreparation {
         trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
         vocabularySize: model.description.vocabularySize))
     if train.skippedLines > 0 { note("\(train.skippedLines) bad lines skipped") }
+    if let useless = train.uselessNote { note(useless) }
     if train.truncatedCount > 0 { note("\(train.truncatedCount) samples cut at \(length) tokens") }
     let seed = options.optimization.seed
     let data = BatchPlan(train, maximumLength: length, seed: seed, shuffles: options.data.shuffles)
@@ -86,38 +88,54 @@ struct RunPlanning {
     pool = ThreadPool(threadCount: options.plan.threads)
   }
 
-  private func planner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
-    try TrainingPlanner(
-      model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
-      rowsPerStep: options.optimization.rowsPerStep, microBatchSize: options.optimization.microBatchSize,
-      rowLength: rowLength, processByteCount: ProcessMemory.residentBytes + room,
-      pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output.spillDirectory, speed: speed,
-      wishes: wishes)
-  }
+  /// What measuring leaves on the heap.
+  private static let measuredHeap = 1 << 20
 
-  private func dropWhatIsRead() {
-    model.store.dropPages()
-    ProcessMemory.trim()
-  }
-
+  /// The fastest plan inside the budget. It is the same process for the check before measuring and for the plan after it, so
+  /// that what the check lets pass is planned.
   func plan() throws -> (TrainingPlanner, TrainingPlan) {
+    func dropWhatIsRead() {
+      model.store.dropPages()
+      ProcessMemory.trim()
+    }
     dropWhatIsRead()
-    // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
-    if let budget = options.plan.maximumMemory { try planner(.assumed, room: 1 << 20).check(budget: budget) }
+    let processBytes = ProcessMemory.residentBytes
+    func planner(_ speed: MachineSpeed, processBytes: Int) throws -> TrainingPlanner {
+      try TrainingPlanner(
+        model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
+        rowsPerStep: options.optimization.rowsPerStep, microBatchSize: options.optimization.microBatchSize,
+        rowLength: rowLength, processByteCount: processBytes, pastPeakByteCount: ProcessMemory.peakBytes,
+        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes)
+    }
+    guard let budget = options.plan.maximumMemory else {
+      let speed = try measuredSpeed()
+      dropWhatIsRead()
+      let planner = try planner(speed, processBytes: ProcessMemory.residentBytes)
+      return (
+        planner,
+        try planner.plan(available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
+      )
+    }
+    // A budget that nothing fits is refused before anything is measured.
+    let planned = processBytes + Self.measuredHeap
+    try planner(.assumed, processBytes: planned).check(budget: budget)
+    let measuring = MachineSpeed.measuringByteCount(model, precision: options.plan.precision, pool: pool)
+    // Where there is no room to measure, the proportions of a small board have to do.
+    let speed = ByteCount.sum(planned, measuring) <= budget ? try measuredSpeed() : .assumed
+    dropWhatIsRead()
+    let chosen = try planner(speed, processBytes: planned)
+    return (chosen, try chosen.plan(budget: budget))
+  }
+
+  private func measuredSpeed() throws -> MachineSpeed {
     let layerInputs =
       ByteCount.product(
         model.layers.count, options.optimization.rowsPerStep, rowLength, model.description.hiddenSize,
         MemoryLayout<Float>.stride)
-    let needed = model.store.byteCount + layerInputs + (options.plan.maximumMemory ?? 0)
-    let speed = try MachineSpeed.measured(
+    let needed = ByteCount.sum(
+      ByteCount.sum(model.store.byteCount, layerInputs), options.plan.maximumMemory ?? 0)
+    return try MachineSpeed.measured(
       model, precision: options.plan.precision, spillDirectory: options.output.spillDirectory,
       cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
-    dropWhatIsRead()
-    let planner = try planner(speed)
-    if let budget = options.plan.maximumMemory { return (planner, try planner.plan(budget: budget)) }
-    return (
-      planner,
-      try planner.plan(available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
-    )
   }
 }

@@ -15,7 +15,7 @@ public struct CheckpointError: Error, CustomStringConvertible {
 /// State of a run on disk: `checkpoint-STEP/` with the adapter as PEFT reads it, the optimiser's moments, and
 /// `trainer_state.json`, which says whose it is and has checksums of the others and of itself. It appears complete or not at
 /// all.
-struct TrainingCheckpoint {
+package struct TrainingCheckpoint {
   /// Steps that were done.
   let step: Int
   let path: String
@@ -87,6 +87,18 @@ struct TrainingCheckpoint {
     ])
     try OutputFile.write(SealedJSON.text(state), to: "\(directory)/\(stateName)")
   }
+
+  /// Brings the checksums of a folder up to date with what its files hold, for tests of what they do not guard against.
+  package static func reseal(step: Int, in directory: String) throws {
+    let path = "\(directory)/\(name(step))"
+    let json = try SealedJSON.read("\(path)/\(stateName)")
+    try seal(
+      path, step: step, run: json["run"]?.stringValue ?? "",
+      identity: RunIdentity(json: json["identity"], file: path))
+  }
+
+  /// Whether `checkpoint-STEP` is whole.
+  package static func isWhole(step: Int, in directory: String) -> Bool { (try? open(step: step, in: directory)) != nil }
 
   /// Opens `checkpoint-STEP` and checks all of it.
   /// - Throws: what is wrong with it

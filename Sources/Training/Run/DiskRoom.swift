@@ -77,7 +77,7 @@ final class DiskRoom {
     while true {
       do {
         return try work()
-      } catch where policy == .wait && Self.isExhausted(error) {
+      } catch  where policy == .wait && Self.isExhausted(error) {
         if !hasWarned {
           warn(
             "warning: \(error)\n         the last good checkpoint stays; waiting for room "

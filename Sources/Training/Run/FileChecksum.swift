@@ -51,7 +51,8 @@ enum FilePieces {
         if count < 0, errno == EINTR { continue }
         guard count > 0 else {
           throw FileError.cannotOpen(
-            file: path, reason: count == 0 ? "it became shorter" : "reading stopped: " + String(cString: strerror(errno)))
+            file: path,
+            reason: count == 0 ? "it became shorter" : "reading stopped: " + String(cString: strerror(errno)))
         }
         try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         posix_fadvise(descriptor, off_t(offset), off_t(count), POSIX_FADV_DONTNEED)

@@ -131,7 +131,8 @@ final class RunFolder {
       guard !hasAdapter || record.map({ $0.finished == nil }) ?? false else {
         throw OutputInUse(
           path: path,
-          reason: "holds the adapter of a finished run and no \(damaged ? "whole " : "")checkpoint to go on from: train "
+          reason:
+            "holds the adapter of a finished run and no \(damaged ? "whole " : "")checkpoint to go on from: train "
             + "on with --init-adapter \(path) and another --output, or start anew with --force")
       }
       note("no \(damaged ? "whole " : "")checkpoint in \(path); training starts at step 0")
