@@ -22,7 +22,8 @@ let package = Package(
       name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
     .target(name: "Data", dependencies: ["Tokenization", "Formats", "Architectures", "Randomness", "CZlib"]),
     .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats", "Options"]),
-    .target(name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "CZlib"]),
+    .target(
+      name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "CZlib", "CGlibc"]),
     .target(
       name: "Deployment", dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness"]),
     .executableTarget(

@@ -6,7 +6,7 @@ import Tokenization
 
 /// Reads data files into samples.
 public struct DataReader {
-  private let tokenizerSource: TokenizerSource
+  let tokenizerSource: TokenizerSource
   let maximumLength: Int
   let trainOnPrompt: Bool
   let skipBadLines: Bool
@@ -55,7 +55,7 @@ public struct DataReader {
       }
     }
     guard data.samples.contains(where: { $0.labels.dropFirst().contains { $0 >= 0 } }) else {
-      throw DataError.empty(files: files, skippedLines: data.skippedLines)
+      throw DataError.empty(files: files, skippedLines: data.skippedLines, uselessSamples: data.uselessCount)
     }
     return data
   }
@@ -140,115 +140,13 @@ public struct DataReader {
       } catch let error as JSONError {
         throw LineError(reason: "not JSON: \(error.reason) (column \(error.column))")
       }
-      try add(json, to: &data)
+      if try !add(json, to: &data) { data.leaveOut("\(file):\(number)") }
     } catch let error as LineError {
       if !skipBadLines { throw DataError.badLine(file: file, line: number, reason: error.reason) }
       data.skippedLines += 1
     } catch let error as TemplateError {
       if !skipBadLines { throw DataError.badLine(file: file, line: number, reason: "\(error)") }
       data.skippedLines += 1
-    }
-  }
-
-  /// The kind of a line shows in its keys; the first of these that it has counts.
-  private func add(_ json: JSONValue, to data: inout TrainingData) throws {
-    guard json.objectValue != nil else { throw LineError(reason: "expected an object") }
-    func text(_ key: String) throws -> String {
-      guard let value = json[key] else { throw LineError(reason: "\(key) is missing") }
-      guard let text = value.stringValue else { throw LineError(reason: "\(key) is not a string") }
-      return text
-    }
-    if json["input_ids"] != nil {
-      try addTokens(json, to: &data)
-    } else if json["messages"] != nil {
-      try addMessages(json, to: &data)
-    } else if json["prompt"] != nil {
-      try addQuestion(try text("prompt"), try text("completion"), to: &data)
-    } else if json["instruction"] != nil {
-      let input = json["input"] ?? .null
-      let context = input == .null ? "" : try text("input")
-      let instruction = try text("instruction")
-      try addQuestion(context.isEmpty ? instruction : "\(instruction)\n\n\(context)", try text("output"), to: &data)
-    } else if json["question"] != nil {
-      try addQuestion(try text("question"), try text("answer"), to: &data)
-    } else if json["text"] != nil {
-      let tokenizer = try tokenizerSource.tokenizer()
-      var tokens = tokenizer.encode(try text("text"))
-      if let end = tokenizer.eosTokenID, tokens.last != end { tokens.append(end) }
-      try append(Sample(tokens: tokens, labels: tokens), to: &data)
-    } else {
-      throw LineError(
-        reason: "none of text, prompt, messages, instruction, question or input_ids among the keys "
-          + (json.objectValue?.keys.prefix(8).joined(separator: ", ") ?? ""))
-    }
-  }
-
-  private var notInVocabulary: LineError {
-    LineError(reason: "a token id is not in the vocabulary of \(vocabularySize)")
-  }
-
-  private func append(_ sample: Sample, to data: inout TrainingData) throws {
-    guard sample.tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabularySize }) else { throw notInVocabulary }
-    guard sample.tokens.count > 1 else { throw LineError(reason: "fewer than two tokens") }
-    var sample = sample
-    if sample.tokens.count > maximumLength {
-      data.truncatedCount += 1
-      sample.tokens = Array(sample.tokens.prefix(maximumLength))
-      sample.labels = Array(sample.labels.prefix(maximumLength))
-    }
-    data.samples.append(sample)
-  }
-
-  private func addTokens(_ json: JSONValue, to data: inout TrainingData) throws {
-    func ids(_ key: String) throws -> [Int32]? {
-      guard let value = json[key], value != .null else { return nil }
-      guard let values = value.arrayValue else { throw LineError(reason: "\(key) is not a list") }
-      return try values.map {
-        guard let id = $0.intValue, let exact = Int32(exactly: id) else {
-          throw LineError(reason: "\(key) holds something that is no id")
-        }
-        return exact
-      }
-    }
-    let tokens = try ids("input_ids") ?? []
-    guard tokens.allSatisfy({ $0 >= 0 && Int($0) < vocabularySize }) else { throw notInVocabulary }
-    let labels = try ids("labels") ?? tokens
-    guard labels.count == tokens.count else {
-      throw LineError(reason: "\(labels.count) labels for \(tokens.count) input_ids")
-    }
-    guard labels.allSatisfy({ $0 == Label.ignored || ($0 >= 0 && Int($0) < vocabularySize) }) else {
-      throw LineError(reason: "a label is neither -100 nor in the vocabulary of \(vocabularySize)")
-    }
-    try append(Sample(tokens: tokens, labels: labels), to: &data)
-    data.isOnePerRow = true
-  }
-
-  private func addQuestion(_ prompt: String, _ answer: String, to data: inout TrainingData) throws {
-    let parts = try PromptFormat(tokenizer: try tokenizerSource.tokenizer()).parts(
-      prompt: prompt, answer: answer, trainOnPrompt: trainOnPrompt)
-    try append(Sample(tokens: parts.conversation.tokens, labels: parts.conversation.labels), to: &data)
-    if keepsQuestions {
-      data.questions.append(PromptAnswer(promptTokens: parts.prompt, prompt: prompt, answer: answer))
-    }
-  }
-
-  private func addMessages(_ json: JSONValue, to data: inout TrainingData) throws {
-    guard let messages = json["messages"]?.arrayValue, !messages.isEmpty else {
-      throw LineError(reason: "messages is not a list of messages")
-    }
-    for message in messages {
-      guard message["role"]?.stringValue != nil, message["content"] != nil || message["tool_calls"] != nil else {
-        throw LineError(reason: "a message lacks role or content")
-      }
-    }
-    let parts = try PromptFormat(tokenizer: try tokenizerSource.tokenizer()).parts(
-      messages: messages, tools: json["tools"] ?? .null, trainOnPrompt: trainOnPrompt)
-    try append(Sample(tokens: parts.conversation.tokens, labels: parts.conversation.labels), to: &data)
-    if keepsQuestions, messages.last?["role"]?.stringValue == "assistant",
-      let answer = messages.last?["content"]?.stringValue
-    {
-      let prompt = messages.dropLast().last?["content"]?.stringValue ?? ""
-      data.questions.append(PromptAnswer(promptTokens: parts.prompt, prompt: prompt, answer: answer))
     }
   }
 }

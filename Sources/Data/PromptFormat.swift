@@ -22,7 +22,7 @@ public struct PromptFormat {
   /// The tokens are those of the whole text as long as the tokens of each stage begin those of the next; where a token
   /// would reach across the end of a stage, the rest is tokenised apart, so that it still continues what generation is
   /// fed with.
-  struct Conversation {
+  struct RenderedTurns {
     private let tokenizer: Tokenizer
     private let addsSpecialTokens: Bool
     private(set) var text = ""
@@ -55,12 +55,12 @@ public struct PromptFormat {
       labels.append(end)
     }
 
-    mutating func removeAll() { self = Conversation(tokenizer, addsSpecialTokens: addsSpecialTokens) }
+    mutating func removeAll() { self = RenderedTurns(tokenizer, addsSpecialTokens: addsSpecialTokens) }
   }
 
   /// What is to be learnt of a conversation, and where its last answer starts.
   struct Parts {
-    var conversation: Conversation
+    var conversation: RenderedTurns
     /// What generation of the last answer is fed with.
     var prompt: [Int32]
   }
@@ -73,7 +73,7 @@ public struct PromptFormat {
       return try parts(
         messages: [message("user", prompt), message("assistant", answer)], tools: .null, trainOnPrompt: trainOnPrompt)
     }
-    var conversation = Conversation(tokenizer, addsSpecialTokens: true)
+    var conversation = RenderedTurns(tokenizer, addsSpecialTokens: true)
     conversation.append(prompt, learnt: trainOnPrompt)
     let start = conversation.tokens
     conversation.append(answer, learnt: true)
@@ -81,8 +81,12 @@ public struct PromptFormat {
     return Parts(conversation: conversation, prompt: start)
   }
 
-  /// - Parameter messages: as the template wants them
-  func parts(messages: [JSONValue], tools: JSONValue, trainOnPrompt: Bool) throws -> Parts {
+  /// - Parameters:
+  ///   - messages: as the template wants them
+  ///   - isLearnt: whether the answer at an index carries loss
+  func parts(
+    messages: [JSONValue], tools: JSONValue, trainOnPrompt: Bool, isLearnt: (Int) -> Bool = { _ in true }
+  ) throws -> Parts {
     guard let template = tokenizer.chatTemplate else {
       throw LineError(reason: "messages need a chat template, which this tokenizer has not")
     }
@@ -91,7 +95,7 @@ public struct PromptFormat {
         messages: [], addGenerationPrompt: prompt,
         variables: ["messages": .array(Array(messages.prefix(count))), "tools": tools])
     }
-    var conversation = Conversation(tokenizer, addsSpecialTokens: false)
+    var conversation = RenderedTurns(tokenizer, addsSpecialTokens: false)
     var prompt: [Int32] = []
     for (index, message) in messages.enumerated() where message["role"]?.stringValue == "assistant" {
       let before = try render(index, prompt: true)
@@ -109,7 +113,7 @@ public struct PromptFormat {
           throw LineError(reason: "the chat template does not write an answer after the prompt that it asks with")
         }
       }
-      conversation.append(rest, learnt: true)
+      conversation.append(rest, learnt: isLearnt(index))
     }
     if trainOnPrompt {
       let all = try render(messages.count, prompt: false)

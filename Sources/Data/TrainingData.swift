@@ -25,16 +25,17 @@ public struct PromptAnswer: Sendable {
 /// What is wrong with the data.
 public enum DataError: Error, CustomStringConvertible {
   case badLine(file: String, line: Int, reason: String)
-  case empty(files: [String], skippedLines: Int = 0)
+  case empty(files: [String], skippedLines: Int = 0, uselessSamples: Int = 0)
   case unknownKind(file: String)
 
   public var description: String {
     switch self {
     case .badLine(let file, let line, let reason):
       "\(file):\(line): \(reason)\n       --skip-bad-lines counts such lines and goes on"
-    case .empty(let files, let skipped):
+    case .empty(let files, let skipped, let useless):
       "\(files.joined(separator: ", ")): no sample with a token to learn"
         + (skipped > 0 ? " (\(skipped) bad lines skipped)" : "")
+        + (useless > 0 ? " (\(useless) have an empty answer, or one that --max-length cuts off)" : "")
     case .unknownKind(let file): "\(file): expected a .txt, .jsonl or .json file"
     }
   }
@@ -48,6 +49,23 @@ public struct TrainingData: Sendable {
   /// Samples that were cut at the maximum length.
   public internal(set) var truncatedCount = 0
   public internal(set) var skippedLines = 0
+  /// Samples that were left out because nothing of them is to be learnt: the answer is empty, or beyond the maximum length.
+  public private(set) var uselessCount = 0
+  /// Where the first of them stand, as `file:line`.
+  public private(set) var uselessPlaces: [String] = []
+
+  mutating func leaveOut(_ place: String) {
+    uselessCount += 1
+    if uselessPlaces.count < 5 { uselessPlaces.append(place) }
+  }
+
+  /// What there is to tell of those that were left out.
+  public var uselessNote: String? {
+    guard uselessCount > 0 else { return nil }
+    return "\(uselessCount) samples left out: the answer is empty or beyond --max-length ("
+      + uselessPlaces.joined(separator: ", ") + (uselessCount > uselessPlaces.count ? ", ...)" : ")")
+  }
+
   /// Whether every sample stands in a row of its own, as `input_ids` lines do.
   public internal(set) var isOnePerRow = false
 

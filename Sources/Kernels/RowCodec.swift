@@ -2,7 +2,8 @@ import CKernels
 
 /// Rows of floats in fewer bits, for activations that wait for the way back.
 public enum RowCodec {
-  /// Codes of -127 ... 127 and, behind those of a row, its scales: one for each block of columns.
+  /// Codes of -127 ... 127 and, behind those of a row, its scales: one for each block of columns. A block that holds what is
+  /// not finite has a scale that is no number.
   public static func encodeInt8(
     _ x: Matrix, block: Int, into target: UnsafeMutableRawPointer, rowByteCount: Int, pool: ThreadPool
   ) {
@@ -16,9 +17,16 @@ public enum RowCodec {
         let source = x.base + row * x.stride
         var largest: Float = 0
         for column in columns { largest = max(largest, abs(source[column])) }
-        scales[index] = largest / 127
-        let inverse = largest > 0 ? 127 / largest : 0
-        for column in columns { codes[column] = Int8((source[column] * inverse).rounded(.toNearestOrEven)) }
+        // Of what is smaller the inverse is not finite.
+        let inverse = largest > 1e-36 ? 127 / largest : 0
+        var isFinite = true
+        for column in columns {
+          let code = (source[column] * inverse).rounded(.toNearestOrEven)
+          let fits = abs(code) <= 127  // not a number that is not finite
+          codes[column] = fits ? Int8(code) : 1
+          isFinite = isFinite && fits
+        }
+        scales[index] = isFinite ? largest / 127 : .nan
       }
     }
   }

@@ -55,10 +55,10 @@ public final class WorkMeter: @unchecked Sendable {
   }
 
   /// Counts all that `body` does as `work`, whatever its loops are marked as.
-  public func counting<Result>(as work: Work, _ body: () -> Result) -> Result {
+  public func counting<Result>(as work: Work, _ body: () throws -> Result) rethrows -> Result {
     let outer = section.exchange(work.rawValue, ordering: .relaxed)
     defer { section.store(outer, ordering: .relaxed) }
-    return body()
+    return try body()
   }
 
   /// What a worker is doing now.

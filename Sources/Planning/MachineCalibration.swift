@@ -16,20 +16,9 @@ extension MachineSpeed {
   public static func measured(
     _ model: LanguageModel, precision: Precision, spillDirectory: String, cacheHoldsFiles: Bool, pool: ThreadPool
   ) throws -> MachineSpeed {
-    let rows = 256  // as many as a small micro-batch, so that what is done once for all of them weighs as little
     let weight = model.largestWeight(ofLayer: 0)
-    let part = 0..<min(weight.rows, 2048)
-    let (arena, made) = try Arena.filled { arena in
-      (
-        engine: ComputeEngine(
-          precision: precision, pool: pool,
-          demands: [.init(weight: weight, rows: rows, weightRows: part.count, hasGradient: false)], arena: arena),
-        x: arena.matrix("input", kind: .panels, rows: rows, columns: weight.columns),
-        y: arena.matrix("output", kind: .panels, rows: rows, columns: part.count),
-        thin: arena.matrix("thin", kind: .panels, rows: 8, columns: weight.columns),
-        p: arena.matrix("projection", kind: .panels, rows: rows, columns: 8)
-      )
-    }
+    let part = 0..<min(weight.rows, mostWeightRows)
+    let (arena, made) = try Arena.filled { Products(weight: weight, precision: precision, pool: pool, arena: $0) }
     defer { withExtendedLifetime(arena) {} }
     let (engine, x, y, thin, p) = (made.engine, made.x, made.y, made.thin, made.p)
     for row in 0..<rows { x.row(row).assign((0..<x.columns).map { Float(($0 * 7 + row) % 13) - 6 }) }
@@ -43,6 +32,43 @@ extension MachineSpeed {
       read: speedOfReading(model, fromStorage: !cacheHoldsFiles, pool: pool),
       spill: (try? speedOfSpilling(in: spillDirectory, toStorage: !cacheHoldsFiles)) ?? assumed.spill)
   }
+
+  // As many as a small micro-batch, so that what is done once for all of them weighs as little.
+  private static let rows = 256
+  private static let mostWeightRows = 2048
+
+  /// The products that are measured.
+  private struct Products {
+    let engine: ComputeEngine
+    let x: Matrix
+    let y: Matrix
+    let thin: Matrix
+    let p: Matrix
+
+    init(weight: StoredMatrix, precision: Precision, pool: ThreadPool, arena: Arena) {
+      let weightRows = min(weight.rows, mostWeightRows)
+      engine = ComputeEngine(
+        precision: precision, pool: pool,
+        demands: [.init(weight: weight, rows: rows, weightRows: weightRows, hasGradient: false)], arena: arena)
+      x = arena.matrix("input", kind: .panels, rows: rows, columns: weight.columns)
+      y = arena.matrix("output", kind: .panels, rows: rows, columns: weightRows)
+      thin = arena.matrix("thin", kind: .panels, rows: 8, columns: weight.columns)
+      p = arena.matrix("projection", kind: .panels, rows: rows, columns: 8)
+    }
+  }
+
+  /// Bytes of memory that measuring takes for a moment.
+  public static func measuringByteCount(_ model: LanguageModel, precision: Precision, pool: ThreadPool) -> Int {
+    let weight = model.largestWeight(ofLayer: 0)
+    let arena = Arena.counting
+    _ = Products(weight: weight, precision: precision, pool: pool, arena: arena)
+    let part = weight.memory(ofRows: 0..<min(weight.rows, mostWeightRows)).reduce(0) { $0 + $1.count }
+    return arena.byteCount + part + pieces * pieceBytes + (2 << 20)
+  }
+
+  // A few megabytes from all over the store: a slow card reads no more in a fraction of a second.
+  private static let pieces = 16
+  private static let pieceBytes = 256 << 10
 
   private static func seconds(_ work: () throws -> Void) rethrows -> Double {
     let start = ContinuousClock.now
@@ -115,10 +141,8 @@ extension MachineSpeed {
     return Double(2 * pieces * piece.count) / time
   }
 
-  /// A few megabytes from all over the store: a slow card reads no more in a fraction of a second.
   private static func sample(of model: LanguageModel) -> [MappedPages] {
     let layers = model.layers.count
-    let (pieceBytes, pieces) = (256 << 10, 16)
     return (0..<pieces).map { piece in
       let weight = model.largestWeight(ofLayer: piece * layers / pieces)
       let rowBytes = max(1, weight.memory(ofRows: 0..<1)[0].count)

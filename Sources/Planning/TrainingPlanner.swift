@@ -65,6 +65,8 @@ public struct TrainingPlanner {
         if best.map({ filled.seconds < $0.seconds }) ?? true { best = filled }
       }
       if let best { return try finish(best.strategy, budget: budget) }
+      // Of a very small model even what keeps everything may need less than what weights pass through.
+      if rung.holds(richest), try byteCount(richest) <= budget { return try finish(richest, budget: budget) }
     }
     throw try failure(budget)
   }
@@ -72,15 +74,20 @@ public struct TrainingPlanner {
   /// - Throws: `PlanError` if no plan fits the budget
   public func check(budget: Int) throws {
     for rung in rungs where try candidates(rung).contains(where: { $0.byteCount <= budget }) { return }
+    if try most() <= budget { return }
     throw try failure(budget)
   }
 
+  /// The least that is named has a little to spare: another process has not to the byte what this one has.
   private func failure(_ budget: Int) throws -> PlanError {
     let least = try mostFrugal()
+    let bytes = least?.byteCount ?? .max
     return PlanError(
-      budget: budget, least: least?.byteCount ?? .max, losses: least?.strategy.losses ?? [],
-      remedies: try remedies(below: least?.byteCount ?? .max))
+      budget: budget, least: ByteCount.sum(bytes, Self.sparedBytes), losses: least?.strategy.losses ?? [],
+      remedies: try remedies(below: bytes).map { ($0.change, ByteCount.sum($0.least, Self.sparedBytes)) })
   }
+
+  private static let sparedBytes = 2 << 20
 
   /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
   public func plan(available: Int?) throws -> TrainingPlan {
@@ -109,7 +116,8 @@ public struct TrainingPlanner {
   public func most() throws -> Int { try byteCount(richest) }
 
   private func mostFrugal() throws -> Candidate? {
-    try rungs.flatMap { try candidates($0) }.min { $0.byteCount < $1.byteCount }
+    let whole = Candidate(strategy: richest, byteCount: try most(), leastSeconds: seconds(richest))
+    return try (rungs.flatMap { try candidates($0) } + [whole]).min { $0.byteCount < $1.byteCount }
   }
 
   /// The strategy that keeps everything.

@@ -27,7 +27,7 @@ extension AdamWMoments {
     }
   }
 
-  /// Takes over the moments of a file; such in the other form are converted.
+  /// Takes over the moments of a file; such in the other form are converted. Nothing changes where it throws.
   ///
   /// - Parameter parts: as these moments were made with
   /// - Returns: the form of those in the file
@@ -38,23 +38,23 @@ extension AdamWMoments {
     let count = parts.reduce(0, +)
     switch (stored, self) {
     case (.f32, .f32(let first, let second)):
-      for (name, vector) in zip(names, [first, second]) {
-        let tensor = try file.state(name, .f32, count: count)
-        vector.withMutableElements { tensor.copyFloats(range: 0..<count, into: $0) }
-      }
+      let tensors = try names.map { try file.state($0, .f32, count: count) }
+      for (tensor, vector) in zip(tensors, [first, second]) { tensor.copyPieces(into: vector) }
     case (.f32, .int8(let moments)):
       let tensors = try names.map { try file.state($0, .f32, count: count) }
       moments.assign(
         first: { tensors[0].copyFloats(range: $0, into: $1) }, second: { tensors[1].copyFloats(range: $0, into: $1) })
     case (.int8, .int8(let moments)):
-      for (name, moment) in zip(names, [moments.first, moments.second]) {
-        let codes = try file.state(name, .u8, count: count)
+      let parts = try zip(names, [moments.first, moments.second]).map { name, moment in
         let maxima = try file.state(Self.maximaName(name), .f32, count: moment.absmax.count)
-        moment.codes.withBytes { $0.copyMemory(from: codes.bytes) }
-        moment.absmax.withMutableElements { maxima.copyFloats(range: 0..<moment.absmax.count, into: $0) }
-        guard moment.absmax.values.allSatisfy({ $0 >= 0 }) else {
+        guard maxima.floats().allSatisfy({ $0 >= 0 && $0.isFinite }) else {
           throw CheckpointError(path: file.path, reason: "\(Self.maximaName(name)) holds what is no magnitude")
         }
+        return (moment, codes: try file.state(name, .u8, count: count), maxima: maxima)
+      }
+      for (moment, codes, maxima) in parts {
+        moment.codes.withBytes { $0.copyMemory(from: codes.bytes) }
+        maxima.copyPieces(into: moment.absmax)
       }
     case (.int8, .f32(let first, let second)):
       // Gone again before the first step needs its memory.
@@ -75,5 +75,40 @@ extension SafetensorsFile {
       throw CheckpointError(path: path, reason: "\(name) does not fit this adapter")
     }
     return tensor
+  }
+}
+
+extension StoredTensor {
+  /// Copies all elements, whose pages leave the memory of the process on the way.
+  func copyPieces(into target: Vector) {
+    let piece = 1 << 18
+    for start in stride(from: 0, to: elementCount, by: piece) {
+      let range = start..<min(start + piece, elementCount)
+      target.withMutableElements {
+        copyFloats(range: range, into: UnsafeMutableBufferPointer(rebasing: $0[range]))
+      }
+      let size = elementType.byteCount
+      file.dropPages(offset: byteOffset + range.lowerBound * size, count: range.count * size)
+    }
+  }
+}
+
+extension AdamWMoments {
+  /// Whether every number is finite.
+  var isFinite: Bool {
+    switch self {
+    case .f32(let first, let second): first.isFinite && second.isFinite
+    case .int8(let moments): moments.first.absmax.isFinite && moments.second.absmax.isFinite
+    }
+  }
+}
+
+extension Vector {
+  /// Whether every element is finite.
+  var isFinite: Bool {
+    // Each chunk of them is looked at without a branch of its own.
+    withBytes { bytes in
+      bytes.bindMemory(to: UInt32.self).reduce(0) { $0 | ($1 & 0x7F80_0000 == 0x7F80_0000 ? 1 : 0) } == 0
+    }
   }
 }

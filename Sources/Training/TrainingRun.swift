@@ -1,14 +1,11 @@
 import Data
 import Formats
 import FoundationEssentials
-import Glibc
 import Kernels
 import Memory
 import Planning
-import Tokenization
 import Transformer
 import Tuning
-import WeightStore
 
 /// What a run says while it goes on.
 public protocol TrainingObserver: AnyObject {
@@ -32,97 +29,30 @@ public final class TrainingRun {
 
   private let options: TrainingOptions
   private let observer: any TrainingObserver
-  private let model: LanguageModel
-  private let tuning: any TuningConfiguration
-  private let data: BatchPlan
-  private let evaluation: BatchPlan?
-  private let fingerprint: String
-  public let plan: TrainingPlan
+  private let prepared: RunPreparation
+
+  public var plan: TrainingPlan { prepared.plan }
   /// What the threads are doing, for profiles.
-  public var meter: WorkMeter { memory.engine.pool.meter }
-  private let memory: TrainingMemory
-  private let planner: TrainingPlanner
+  public var meter: WorkMeter { prepared.memory.engine.pool.meter }
 
   /// Reads the data, measures the machine and plans; nothing that has a name is written, and no weight stays in memory.
   public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
   {
     self.options = options
     self.observer = observer
-    let store = try WeightStore.open(modelDirectory)
-    model = try LanguageModel(store: store)
-    let length = min(options.data.maximumLength, model.description.maximumPositions)
-    let (train, held) = try Self.read(
-      files, options: options,
-      DataReader(
-        tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
-        trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
-        vocabularySize: model.description.vocabularySize))
-    if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
-    if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
-    data = BatchPlan(train, maximumLength: length, seed: options.optimization.seed, shuffles: options.data.shuffles)
-    evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.optimization.seed, shuffles: false) }
-    let tuning = try options.method.configuration()
-    self.tuning = tuning
-    fingerprint = options.fingerprint + " data=" + train.fingerprint
-    let rowsPerStep = options.optimization.rowsPerStep
-    var wishes = options.plan.wishes
-    try wishes.readPlan(rowsPerStep: rowsPerStep)
-    if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
-    let pool = ThreadPool(threadCount: options.plan.threads)
-    let rowLength = max(data.rowLength, evaluation?.rowLength ?? 0)
-    let model = model
-    func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
-      try TrainingPlanner(
-        model: model, tuning: tuning, precision: options.plan.precision, pool: pool, rowsPerStep: rowsPerStep,
-        microBatchSize: options.optimization.microBatchSize, rowLength: rowLength,
-        processByteCount: ProcessMemory.residentBytes + room,
-        pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output.spillDirectory, speed: speed,
-        wishes: wishes
-      )
-    }
-    func dropWhatIsRead() {
-      store.dropPages()
-      ProcessMemory.trim()
-    }
-    dropWhatIsRead()
-    // A budget that nothing fits is refused before anything is measured, which leaves a little more on the heap.
-    if let budget = options.plan.maximumMemory { try makePlanner(.assumed, room: 1 << 20).check(budget: budget) }
-    let layerInputs =
-      ByteCount.product(
-        model.layers.count, rowsPerStep, rowLength, model.description.hiddenSize, MemoryLayout<Float>.stride)
-    let needed = store.byteCount + layerInputs + (options.plan.maximumMemory ?? 0)
-    let speed = try MachineSpeed.measured(
-      model, precision: options.plan.precision, spillDirectory: options.output.spillDirectory,
-      cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
-    dropWhatIsRead()
-    planner = try makePlanner(speed)
-    if let budget = options.plan.maximumMemory {
-      plan = try planner.plan(budget: budget)
-    } else {
-      plan = try planner.plan(
-        available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
-    }
-    memory = try planner.memory(of: plan)
-  }
-
-  /// Data to train on and, perhaps, to evaluate on.
-  private static func read(
-    _ files: [String], options: TrainingOptions, _ reader: DataReader
-  ) throws -> (train: TrainingData, held: TrainingData?) {
-    let all = try reader.read(files)
-    if !options.data.evaluationFiles.isEmpty { return (all, try reader.read(options.data.evaluationFiles)) }
-    guard options.data.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
-    let parts = all.split(options.data.evaluationShare, seed: options.optimization.seed)
-    return (parts.train, parts.evaluation)
+    prepared = try RunPreparation(
+      options: options, modelDirectory: modelDirectory, files: files, note: { observer.note($0) })
   }
 
   /// Optimiser steps of the whole run.
   public var stepCount: Int {
-    options.optimization.maximumSteps ?? options.optimization.epochs * data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
+    options.optimization.maximumSteps
+      ?? options.optimization.epochs * prepared.data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
   }
 
   /// Plans for budgets from the least that works to all that would be used, by ascending memory.
   public func plansByBudget() throws -> [TrainingPlan] {
+    let planner = prepared.planner
     let most = try planner.most()
     var budget = Self.wholeMegabytes(try planner.least() + (1 << 20) - 1)
     var plans: [TrainingPlan] = []
@@ -137,122 +67,48 @@ public final class TrainingRun {
 
   /// Trains. The output folder gets the adapter only at the end.
   ///
-  /// - Parameter stopSignal: asked before every step; a number ends the run with a checkpoint
-  public func run(stopSignal: () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
-    let output = options.output.folder
+  /// - Parameter stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
+  /// - Throws: `RunFailed` when the run has died, among much else
+  public func run(stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
     try options.output.check()
-    try memory.begin(with: model)
+    let memory = prepared.memory
+    try memory.begin(with: prepared.model)
     if let directory = options.method.initialAdapter {
       try memory.method.load(from: directory)
+      guard memory.method.trainables.parameters.isFinite else {
+        throw CheckpointError(path: directory, reason: "the adapter holds numbers that are not finite")
+      }
     } else {
       memory.method.initialize(seed: options.optimization.seed)
     }
     let session = TrainingSession(
-      model: model, memory: memory, optimizer: AdamW(weightDecay: options.optimization.weightDecay),
+      model: prepared.model, memory: memory, optimizer: AdamW(weightDecay: options.optimization.weightDecay),
       maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
-    if let file = options.output.gradientFile {
-      return try dumpGradients(to: file, session: session)
-    }
-    do {
-      try FileManager.default.createDirectory(atPath: output, withIntermediateDirectories: true)
-    } catch {
-      throw FileError.cannotWrite(file: output, reason: "cannot create the folder")
-    }
+    if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
+    let folder = try RunFolder(
+      path: options.output.folder, identity: prepared.identity, resumes: options.output.resume,
+      force: options.output.force, saveLimit: options.output.saveLimit, note: { observer.note($0) })
     let steps = stepCount
-    let schedule = options.optimization.learningRates(steps: steps)
-    let first = try resume(totalSteps: steps)
-    let metrics = try MetricsWriter(path: "\(output)/metrics.jsonl", keepingSteps: first)
+    let first = try restore(from: folder, totalSteps: steps)
+    let loop = try RunLoop(
+      options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
+      first: first, stopSignal: stopSignal)
     StopRequest.install()
-    let programBytes = ProcessMemory.residentFileBytes
-    let residency = memory.workspace.residency
-    let watch = MemoryGuard(budget: options.plan.maximumMemory) { residency.yieldToOthers() }
-    watch.start()
-    defer { watch.stop() }
-    var speeds: [Double] = []
-    var evaluationLoss: Double?
-    var step = first
-    while step < steps, stopSignal() == nil {
-      let batches = data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
-      let readBefore = ProcessMemory.storageBytesRead
-      let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
-      step += 1
-      let resident = ProcessMemory.residentBytes
-      try metrics.append(
-        report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
-        storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
-      speeds.append(report.tokensPerSecond)
-      observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
-      if options.output.evaluationSteps > 0, step % options.output.evaluationSteps == 0 || step == steps {
-        evaluationLoss = try evaluate(session, step: step, metrics: metrics)
-      }
-      if options.output.saveSteps > 0, step % options.output.saveSteps == 0, step < steps { try checkpoint(step) }
-      if watch.takeWarning() {
-        observer.note(
-          "warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
-      }
-      if let excess = watch.excess(givingBack: { model.store.dropPages() }), let budget = options.plan.maximumMemory {
-        try checkpoint(step)
-        _ = try writeSummary(
-          completed: false, steps: step, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
-        throw BudgetExceeded(resident: excess, budget: budget, checkpoint: "\(output)/checkpoint-\(step)")
-      }
-    }
-    if options.output.evaluationSteps == 0, evaluation != nil, stopSignal() == nil {
-      evaluationLoss = try evaluate(session, step: step, metrics: metrics)
-    }
-    let signalNumber = step < steps ? stopSignal() : nil
-    if signalNumber != nil {
-      try checkpoint(step)
-      observer.note("stopped after step \(step); --resume goes on from there")
-    } else {
-      try saveAdapter()
-    }
-    let summary = try writeSummary(
-      completed: signalNumber == nil, steps: step, metrics: metrics, speeds: speeds, evaluationLoss: evaluationLoss)
-    return Outcome(summary: summary, signalNumber: signalNumber)
+    return try loop.finish()
   }
 
-  /// What is resident now: buffers by their kind, mapped weights, and the rest of the process.
-  private func residentBytesByKind(all: Int, program: Int) -> [(MemoryKind, Int)] {
-    var kinds = memory.arena.residentByteCountByKind
-    kinds[.weights, default: 0] += max(0, ProcessMemory.residentFileBytes - program)
-    kinds[.process] = max(0, all - kinds.values.reduce(0, +))
-    return MemoryKind.allCases.compactMap { kind in kinds[kind].map { (kind, $0) } }
-  }
-
-  private func evaluate(_ session: TrainingSession, step: Int, metrics: MetricsWriter) throws -> Double? {
-    guard let evaluation else { return nil }
-    let loss = try session.evaluate(evaluation.all(microBatchSize: plan.strategy.microBatchSize)).loss
-    try metrics.append(step: step, evaluationLoss: loss)
-    observer.evaluated(step: step, loss: loss)
-    return loss
-  }
-
-  private func checkpoint(_ step: Int) throws {
-    try TrainingCheckpoint.save(
-      step: step, memory: memory, baseModel: model.store.directory, fingerprint: fingerprint, in: options.output.folder)
-    TrainingCheckpoint.prune(in: options.output.folder, keeping: options.output.saveLimit)
-  }
-
-  /// - Returns: steps that are done already.
-  private func resume(totalSteps: Int) throws -> Int {
-    guard options.output.resume else { return 0 }
-    guard
-      let checkpoint = TrainingCheckpoint.latest(in: options.output.folder, report: { observer.note("warning: \($0)") })
-    else {
-      observer.note("no checkpoint in \(options.output.folder); training starts at step 0")
-      return 0
-    }
-    guard checkpoint.fingerprint == fingerprint else {
-      let old = Set(checkpoint.fingerprint.split(separator: " "))
-      let differing = fingerprint.split(separator: " ").filter { !old.contains($0) }
+  /// - Returns: steps that are done already
+  private func restore(from folder: RunFolder, totalSteps: Int) throws -> Int {
+    guard let checkpoint = folder.newest else { return 0 }
+    guard checkpoint.step <= totalSteps else {
       throw CheckpointError(
         path: checkpoint.path,
-        reason: "was written with other data or options; now there is \(differing.joined(separator: ", "))")
+        reason: "is after step \(checkpoint.step), and the run has \(totalSteps): give more --max-steps or --epochs")
     }
-    let stored = try checkpoint.restore(into: memory)
+    let stored = try checkpoint.restore(into: prepared.memory)
     observer.note("resumed after step \(checkpoint.step)")
-    let format = memory.moments.format
+    if checkpoint.step == totalSteps { observer.note("which was the last one: more --max-steps or --epochs go on") }
+    let format = prepared.memory.moments.format
     if stored != format {
       observer.note(
         "the checkpoint's optimiser moments are \(stored.rawValue), the plan's \(format.rawValue): they were converted, "
@@ -261,45 +117,8 @@ public final class TrainingRun {
     return checkpoint.step
   }
 
-  /// Each file appears complete: written beside, then renamed.
-  private func saveAdapter() throws {
-    let staging = try AtomicOutput(path: "\(options.output.folder)/.adapter", force: true)
-    try staging.createDirectory()
-    try memory.method.save(to: staging.temporaryPath, baseModel: model.store.directory)
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
-      guard rename("\(staging.temporaryPath)/\(name)", "\(options.output.folder)/\(name)") == 0 else {
-        throw FileError.cannotWrite(file: "\(options.output.folder)/\(name)", reason: String(cString: strerror(errno)))
-      }
-    }
-  }
-
-  /// - Parameter speeds: of the steps that this process did
-  private func writeSummary(
-    completed: Bool, steps: Int, metrics: MetricsWriter, speeds: [Double], evaluationLoss: Double?
-  ) throws -> JSONValue {
-    let sorted = speeds.sorted()
-    let summary = JSONValue.object(
-      JSONObject([
-        ("completed", .bool(completed)),
-        ("steps", .integer(steps)),
-        ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
-        ("predicted_tokens_per_second", .number(plan.predictedTokensPerSecond)),
-        ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
-        ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
-        ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
-        ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
-        ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
-        ("eval_loss", evaluationLoss.map { .number($0) } ?? .null),
-        ("plan", plan.json),
-      ]))
-    let output = try AtomicOutput(path: "\(options.output.folder)/summary.json", force: true)
-    try OutputFile.write(summary.serialized(pretty: true) + "\n", to: output.temporaryPath)
-    try output.commit()
-    return summary
-  }
-
   private func dumpGradients(to path: String, session: TrainingSession) throws -> Outcome {
-    let batches = data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
+    let batches = prepared.data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
     let loss = try session.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
     let output = try AtomicOutput(path: path, force: options.output.force)

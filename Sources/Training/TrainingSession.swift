@@ -29,6 +29,10 @@ public final class TrainingSession {
   private let maximumGradientNorm: Double
   private let seed: UInt64
 
+  /// Asked again and again inside steps and evaluations; what it throws ends them. Parameters and moments are then as they
+  /// were before the step.
+  public var interruption: (() throws -> Void)?
+
   /// What is trained.
   public var trainables: Trainables { memory.method.trainables }
 
@@ -48,6 +52,7 @@ public final class TrainingSession {
   /// - Parameters:
   ///   - step: steps done before this one; with `seed` it decides the dropout masks
   ///   - learningRate: of this step
+  /// - Throws: `RunFailed` where loss or gradient are not finite; nothing has changed then
   public func step(_ batches: [Batch], step: Int, learningRate: Double) throws -> StepReport {
     let start = ContinuousClock.now
     let trainables = trainables
@@ -55,6 +60,9 @@ public final class TrainingSession {
     let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
     let loss = try accumulateGradients(batches, labelledTokens: labelled, step: step)
     let norm = trainables.gradients.sumOfSquares().squareRoot()
+    guard loss.isFinite, norm.isFinite else {
+      throw RunFailed(step: step + 1, reason: "the \(loss.isFinite ? "gradient" : "loss") is not finite")
+    }
     if maximumGradientNorm > 0, norm > maximumGradientNorm {
       VectorOperations.scale(trainables.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
     }
@@ -76,9 +84,10 @@ public final class TrainingSession {
     var tokens = 0
     var labels = 0
     for group in groups(batches) {
+      var pass = Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens)
+      pass.interruption = interruption
       sum += try model.lossAndGradient(
-        group.map(\.microBatch), gradientScale: scale, firstLabel: labels, workspace: memory.workspace,
-        pass: Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens))
+        group.map(\.microBatch), gradientScale: scale, firstLabel: labels, workspace: memory.workspace, pass: pass)
       tokens += group.reduce(0) { $0 + $1.tokens.count }
       labels += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
@@ -89,8 +98,10 @@ public final class TrainingSession {
   public func evaluate(_ batches: [Batch]) throws -> (loss: Double, tokens: Int) {
     var sum = 0.0
     var count = 0
+    var pass = Pass(engine: memory.engine)
+    pass.interruption = interruption
     for group in groups(batches) {
-      sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: Pass(engine: memory.engine))
+      sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: pass)
       count += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
     return (sum / Double(max(count, 1)), count)

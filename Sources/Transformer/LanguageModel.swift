@@ -75,7 +75,7 @@ public final class LanguageModel {
   /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
   public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
-    return head.loss(
+    return try head.loss(
       residual(of: batches, workspace), batches.map(\.headLabels), workspace: workspace, pass: pass)
   }
 
@@ -84,14 +84,14 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - pass: knows where the tokens stand in the step
   ///   - firstLabel: labels of the step before those of `batches`
-  /// - Throws: `SpillError` where layer inputs are kept in a file
+  /// - Throws: `SpillError` where layer inputs are kept in a file; what the pass's interruption throws
   public func lossAndGradient(
     _ batches: [MicroBatch], gradientScale: Float, firstLabel: Int = 0, workspace: Workspace, pass: Pass
   ) throws -> Double {
     guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
     try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
-    let loss = pass.engine.pool.meter.counting(as: .head) {
-      head.lossAndGradient(
+    let loss = try pass.engine.pool.meter.counting(as: .head) {
+      try head.lossAndGradient(
         residual(of: batches, workspace), batches.map(\.headLabels), gradientScale: gradientScale,
         firstLabel: firstLabel, workspace: workspace, pass: pass)
     }
@@ -100,6 +100,7 @@ public final class LanguageModel {
     for index in layers.indices.reversed() where index >= lowest {
       workspace.residency.enter(index, next: index - 1)
       for place in places(of: batches, workspace, pass) {
+        try pass.interruption?()
         layers[index].backward(
           place.x, input: try inputs.load(layer: index, place.tokens, pool: pass.engine.pool),
           reachesBelow: trainsEmbedding || index > lowest, in: place.context(workspace, layer: index))
@@ -157,6 +158,7 @@ public final class LanguageModel {
     for (index, layer) in layers.enumerated() {
       workspace.residency.enter(index, next: index + 1)
       for place in places(of: batches, workspace, pass) {
+        try pass.interruption?()
         if savesInputs {
           try workspace.inputs?.save(place.x, layer: index, first: place.tokens.lowerBound, pool: pass.engine.pool)
         }

@@ -8,14 +8,17 @@ enum TrainableFiles {
 
   /// Writes matrices as an F32 safetensors file, in alphabetical order as PEFT does.
   ///
-  /// - Parameter values: which numbers of a matrix
-  static func write(_ trainables: [Trainable], _ values: (Trainable) -> [Float], to path: String) throws {
+  /// - Parameter matrix: what to write of a trainable
+  static func write(_ trainables: [Trainable], _ matrix: (Trainable) -> Matrix, to path: String) throws {
     let sorted = trainables.sorted { $0.name < $1.name }
     let writer = try SafetensorsWriter(
       path: path,
       headerByteCount: SafetensorsWriter.headerByteCount(
         tensors: sorted.count, longestName: sorted.map(\.name.utf8.count).max() ?? 0))
-    for entry in sorted { try writer.write(entry.name, .f32, shape: entry.shape, values(entry)) }
+    for entry in sorted {
+      try writer.begin(.init(name: entry.name, elementType: .f32, shape: entry.shape))
+      try entry.forEachFileRow(of: matrix(entry)) { try writer.append($0) }
+    }
     try writer.finish()
   }
 
@@ -49,7 +52,7 @@ enum TrainableFiles {
 extension Trainables {
   /// Writes the gradient of every matrix, under the names of the matrices.
   public func writeGradients(to path: String) throws {
-    try TrainableFiles.write(entries, \.gradientValues, to: path)
+    try TrainableFiles.write(entries, \.gradient, to: path)
   }
 }
 
@@ -61,7 +64,7 @@ extension LowRankMethod {
   }
 
   public func save(to directory: String, baseModel: String) throws {
-    try TrainableFiles.write(trainables.entries, \.values, to: "\(directory)/\(TrainableFiles.weightsName)")
+    try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     try configuration.peftConfiguration(
       baseModel: baseModel, targets: TargetModules.shortNames(adapters.map(\.location)), usesConv1D: usesConv1D
     ).write(to: directory)
@@ -78,7 +81,7 @@ extension LowRankConfiguration {
     let file = try PEFTAdapterConfig.load(directory: directory)
     let targets: TargetModules =
       switch file.targetModules {
-      case .names(let names): .names(names)
+      case .names(let names): .namesInFile(names)
       case .pattern(let pattern): pattern == "all-linear" ? .allLinear : .pattern(pattern)
       }
     return LowRankConfiguration(
@@ -91,7 +94,7 @@ extension LowRankConfiguration {
   func peftConfiguration(baseModel: String, targets wrapped: [String], usesConv1D: Bool) -> PEFTAdapterConfig {
     let targets: PEFTAdapterConfig.TargetModules =
       switch targetModules {
-      case .names(let names): .names(names)
+      case .names(let names), .namesInFile(let names): .names(names)
       case .allLinear, .familyDefault: .names(wrapped)
       case .pattern(let pattern): .pattern(pattern)
       }

@@ -8,6 +8,8 @@ public enum TargetModules: Sendable, Equatable {
   case familyDefault
   /// Last parts of the names, as in `q_proj,v_proj`.
   case names([String])
+  /// The same as an adapter's file says it: names that the model has not are passed over, as in PEFT.
+  case namesInFile([String])
   /// Every linear layer but the vocabulary head.
   case allLinear
   /// A regular expression that must match a layer's whole name, as in PEFT.
@@ -33,18 +35,20 @@ public enum TargetModules: Sendable, Equatable {
     case .allLinear: chosen = all
     case .familyDefault: return try Self.names(model.description.family.defaultTargets).locations(in: model)
     case .names(let names):
-      func matches(_ location: LinearLocation, _ name: String) -> Bool {
-        location.name == name || location.name.hasSuffix(".\(name)")
-      }
-      for name in names where !all.contains(where: { matches($0, name) }) {
+      for name in names where Self.matching([name], all).isEmpty {
         throw AdapterError.noTargets(name, known: Self.shortNames(all))
       }
-      chosen = all.filter { location in names.contains { matches(location, $0) } }
+      chosen = Self.matching(names, all)
+    case .namesInFile(let names): chosen = Self.matching(names, all)
     case .pattern(let pattern):
       chosen = try Self.matching(pattern, all)
     }
     if chosen.isEmpty { throw AdapterError.noTargets(description, known: Self.shortNames(all)) }
     return chosen
+  }
+
+  private static func matching(_ names: [String], _ all: [LinearLocation]) -> [LinearLocation] {
+    all.filter { location in names.contains { location.name == $0 || location.name.hasSuffix(".\($0)") } }
   }
 
   private static func matching(_ pattern: String, _ all: [LinearLocation]) throws -> [LinearLocation] {
@@ -69,7 +73,7 @@ public enum TargetModules: Sendable, Equatable {
   public var description: String {
     switch self {
     case .familyDefault: "default"
-    case .names(let names): names.joined(separator: ",")
+    case .names(let names), .namesInFile(let names): names.joined(separator: ",")
     case .allLinear: "all-linear"
     case .pattern(let pattern): pattern
     }

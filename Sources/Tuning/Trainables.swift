@@ -34,6 +34,15 @@ public struct Trainable {
     return (0..<matrix.columns).flatMap { column in rows.map { $0[column] } }
   }
 
+  /// Hands over what a file holds of `matrix` or `gradient`, row by row: nothing as large as it is ever made.
+  func forEachFileRow(of matrix: Matrix, _ body: ([Float]) throws -> Void) rethrows {
+    if isTransposed {
+      for column in 0..<matrix.columns { try body((0..<matrix.rows).map { matrix.row($0)[column] }) }
+    } else {
+      for row in 0..<matrix.rows { try body(matrix.row(row).values) }
+    }
+  }
+
   /// Takes over elements in the order of a file.
   public func assign(_ values: [Float]) {
     for row in 0..<matrix.rows {

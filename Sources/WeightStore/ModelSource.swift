@@ -88,19 +88,16 @@ public struct ModelSource: Sendable {
     let directory = checkpoint.directory
     let file = "\(directory)/config.json"
     let json = try JSONValue.parse(contentsOf: file)
-    if let quantization = json["quantization_config"], quantization != .null {
-      throw Unsuitable(
-        path: path,
-        reason: "is quantised already (\(quantization["quant_method"]?.stringValue ?? "unknown method")); "
-          + "train on it as it is, or quantise the original checkpoint")
+    if let quantization = ForeignQuantization(json) {
+      throw Unsuitable(path: path, reason: quantization.reason ?? quantization.advice)
     }
-    let description = try ModelDescription(json: json, file: file)
-    let names = TensorNames(of: description, in: checkpoint.tensorNames)
+    let model = try DescribedCheckpoint(json: json, file: file, checkpoint: checkpoint)
+    let (description, names) = (model.description, model.names)
     try names.checkParts(of: description, in: checkpoint.tensorNames, file: path)
     let (companions, warnings) = try CompanionFile.forStore(of: directory)
     return ModelSource(
-      path: path, configurationJSON: description.family.configuration(json), description: description,
-      companions: companions, warnings: warnings
+      path: path, configurationJSON: description.family.configuration(model.json), description: description,
+      companions: companions, warnings: model.warnings + warnings
     ) { wanted in
       let name = names.stored(wanted.name)
       let stored = try checkpoint.requiredTensor(name)
@@ -127,8 +124,7 @@ public struct ModelSource: Sendable {
 
   /// A store as a source: its weights decoded to floats again.
   public static func open(store: WeightStore) throws -> ModelSource {
-    let file = "\(store.directory)/config.json"
-    var json = try JSONValue.parse(contentsOf: file).objectValue ?? JSONObject()
+    var json = store.configurationJSON.objectValue ?? JSONObject()
     json["quantization_config"] = nil
     let type: ElementType =
       switch (json["dtype"] ?? json["torch_dtype"])?.stringValue {

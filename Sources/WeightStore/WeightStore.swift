@@ -8,6 +8,10 @@ import Synchronization
 public final class WeightStore: Sendable {
   public let directory: String
   public let description: ModelDescription
+  /// `config.json`, as far as the weights do not contradict it.
+  let configurationJSON: JSONValue
+  /// What the user should know.
+  public let warnings: [String]
   private let checkpoint: Checkpoint
   private let names: TensorNames
   /// Copies of weights that lie the other way round.
@@ -20,11 +24,13 @@ public final class WeightStore: Sendable {
     public var description: String { "\(directory): \(reason)" }
   }
 
-  private init(directory: String, description: ModelDescription, checkpoint: Checkpoint, names: TensorNames) {
+  private init(directory: String, model: DescribedCheckpoint, checkpoint: Checkpoint) {
     self.directory = directory
-    self.description = description
+    description = model.description
+    configurationJSON = model.json
+    warnings = model.warnings
     self.checkpoint = checkpoint
-    self.names = names
+    names = model.names
   }
 
   /// Opens a folder; tensors are checked against the configuration when they are asked for.
@@ -32,31 +38,12 @@ public final class WeightStore: Sendable {
     let checkpoint = try Checkpoint.open(directory)
     let path = "\(directory)/config.json"
     let json = try JSONValue.parse(contentsOf: path)
-    if let quantization = json["quantization_config"], quantization != .null {
-      let method = quantization["quant_method"]?.stringValue ?? "missing"
-      switch method {
-      case "bitsandbytes":
-        let type = quantization["bnb_4bit_quant_type"]?.stringValue ?? "none"
-        guard quantization["load_in_4bit"]?.boolValue == true, type == "nf4" else {
-          throw Invalid(directory: directory, reason: "bitsandbytes type \(type) is not supported, expected nf4")
-        }
-      case "compressed-tensors":
-        let format = quantization["format"]?.stringValue ?? "missing"
-        guard ["int-quantized", "pack-quantized"].contains(format) else {
-          throw Invalid(
-            directory: directory,
-            reason: "compressed-tensors format \(format) is not supported, expected int-quantized or pack-quantized")
-        }
-      default:
-        throw Invalid(
-          directory: directory,
-          reason: "quant_method \(method) is not supported; supported are bitsandbytes (nf4) and compressed-tensors")
-      }
+    if let quantization = ForeignQuantization(json), let reason = quantization.reason {
+      throw Invalid(directory: directory, reason: reason)
     }
-    let description = try ModelDescription(json: json, file: path)
-    let names = TensorNames(of: description, in: checkpoint.tensorNames)
-    try names.checkParts(of: description, in: checkpoint.tensorNames, file: directory)
-    return WeightStore(directory: directory, description: description, checkpoint: checkpoint, names: names)
+    let model = try DescribedCheckpoint(json: json, file: path, checkpoint: checkpoint)
+    try model.names.checkParts(of: model.description, in: checkpoint.tensorNames, file: directory)
+    return WeightStore(directory: directory, model: model, checkpoint: checkpoint)
   }
 
   /// `nf4`, `int8`, `int4`, `f16`, ...: how the first linear layer is kept.

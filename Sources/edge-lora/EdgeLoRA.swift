@@ -1,10 +1,11 @@
 import FoundationEssentials
 import Glibc
 import Kernels
+import Options
 
 @main
 struct EdgeLoRA {
-  static let version = "0.1.0"
+  static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, evaluateCommand, generateCommand, mergeCommand, exportCommand, inspectCommand,
     benchCommand,
@@ -58,9 +59,9 @@ struct EdgeLoRA {
       \(lines.joined(separator: "\n"))
 
       edge-lora COMMAND --help lists the options of a command.
-      Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data or model, 66 missing input, 73 cannot create the output,
-      74 read or write error, 77 the memory budget cannot be met, 130 and 143 stopped by a signal (training leaves a
-      checkpoint).
+      Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data or model, 66 missing input, 69 the training has died
+      (a checkpoint is left), 73 cannot create the output, 74 read or write error, 77 the memory budget cannot be met, 129,
+      130 and 143 stopped by a signal (training leaves a checkpoint; a second signal ends at once).
       """
   }
 }

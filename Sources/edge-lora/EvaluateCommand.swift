@@ -38,6 +38,7 @@ enum ModelOptions {
       vocabularySize: loaded.model.description.vocabularySize, keepsQuestions: true
     ).read(files)
     if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
+    if let useless = data.uselessNote { Console.error(useless) }
     if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }
     return data
   }

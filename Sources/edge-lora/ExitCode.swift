@@ -12,12 +12,6 @@ import Transformer
 import Tuning
 import WeightStore
 
-/// A run that a signal ended before it wrote anything that stays.
-struct Stopped: Error, CustomStringConvertible {
-  let signal: Int32
-  var description: String { "stopped by signal \(signal); nothing was written" }
-}
-
 /// Exit codes, after `sysexits.h` where it has one.
 enum ExitCode {
   static let success: Int32 = 0
@@ -25,6 +19,8 @@ enum ExitCode {
   static let usage: Int32 = 2
   static let badData: Int32 = 65
   static let missingInput: Int32 = 66
+  /// A run that died or computed what is no number.
+  static let diverged: Int32 = 69
   static let cannotCreate: Int32 = 73
   static let inputOutput: Int32 = 74
   static let outOfBudget: Int32 = 77
@@ -39,7 +35,9 @@ enum ExitCode {
       case .cannotMap, .writingFailed: inputOutput
       }
     case is SpillError: inputOutput
-    case let stop as Stopped: 128 + stop.signal
+    case is OutputInUse, is FolderLock.Held: cannotCreate
+    case is RunFailed: diverged
+    case let stop as StopRequest.Stopped: 128 + stop.signal
     case is PlanError, is BudgetExceeded: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,

@@ -49,7 +49,7 @@ enum StoreOptions {
 
   /// Draws the bar of a store that is being written, and ends the run when a signal asks for it.
   static func progress(done: Int, of all: Int) throws {
-    if let signal = StopRequest.signalNumber { throw Stopped(signal: signal) }
+    if let signal = StopRequest.signalNumber { throw StopRequest.Stopped(signal: signal) }
     Console.progress(done: done / 1_000_000, of: all / 1_000_000, "million weights")
   }
 

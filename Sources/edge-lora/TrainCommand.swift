@@ -91,6 +91,8 @@ enum TrainingSetup {
 
   static func run(_ options: TrainingOptions) throws -> TrainingRun {
     let model = try model(options)
+    // Until there is something to save.
+    StopRequest.endAtOnce()
     return try TrainingRun(
       options: options, modelDirectory: model, files: try data(options),
       observer: TrainingConsole(logSteps: options.output.logSteps))

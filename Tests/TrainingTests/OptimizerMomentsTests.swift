@@ -45,7 +45,7 @@ struct OptimizerMomentsTests {
       try FileManager.default.copyItem(atPath: "\(folder)/whole/checkpoint-3", toPath: "\(folder)/part/checkpoint-3")
       let listener = Listener()
       try train("\(folder)/part", values.merging(["resume": []]) { $1 }, observer: listener)
-      #expect(listener.notes == ["resumed after step 3"])
+      #expect(listener.notes.contains("resumed after step 3"))
       #expect(
         FileManager.default.contentsEqual(
           atPath: "\(folder)/part/\(adapterFile)", andPath: "\(folder)/whole/\(adapterFile)"))
@@ -61,6 +61,7 @@ struct OptimizerMomentsTests {
       let values = ["max-steps": ["4"], "save-steps": ["2"], "save-total-limit": ["9"]]
       try train(output, values.merging(["optimizer-moments": [stored]]) { $1 })
       let whole = try lines("\(output)/metrics.jsonl").compactMap { $0["loss"]?.doubleValue }
+      try FileManager.default.removeItem(atPath: "\(output)/checkpoint-4")
       let listener = Listener()
       try train(output, values.merging(["optimizer-moments": [wanted], "resume": []]) { $1 }, observer: listener)
       let converted = try #require(listener.notes.first { $0.contains("converted") })
@@ -100,10 +101,8 @@ struct OptimizerMomentsTests {
         try writer.write(name, type, shape: [bytes.count / type.byteCount], bytes)
       }
       try writer.finish()
-      let state = "\(folder)/checkpoint-1/trainer_state.json"
-      var object = try #require(try JSONValue.parse(contentsOf: state).objectValue)
-      object["crc32"] = .object(JSONObject())
-      try OutputFile.write(JSONValue.object(object).serialized(), to: state)
+      try FileManager.default.removeItem(atPath: "\(folder)/checkpoint-2")
+      try TrainingCheckpoint.reseal(step: 1, in: folder)
       do {
         try train(folder, values.merging(["resume": [], "optimizer-moments": [wanted]]) { $1 })
         Issue.record("the state was taken")

@@ -28,14 +28,15 @@ func withFolder(_ body: (String) throws -> Void) throws {
 
 /// A run on the tiny model, read and planned; `values` are options over small defaults.
 func prepare(
-  _ output: String, _ values: [String: [String]], observer: any TrainingObserver = Listener()
+  _ output: String, _ values: [String: [String]], model: String = tinyLlama,
+  observer: any TrainingObserver = Listener()
 ) throws -> TrainingRun {
   var all: [String: [String]] = [
     "max-length": ["64"], "micro-batch-size": ["1"], "threads": ["1"], "output": [output], "learning-rate": ["1e-3"],
   ]
   all.merge(values) { $1 }
   return try TrainingRun(
-    options: try TrainingOptions(all), modelDirectory: tinyLlama,
+    options: try TrainingOptions(all), modelDirectory: model,
     files: [root.appendingPathComponent("Models/home-control/held-out.jsonl").path], observer: observer)
 }
 

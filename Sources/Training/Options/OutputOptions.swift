@@ -14,6 +14,7 @@ public struct OutputOptions: Sendable {
   public var resume: Bool
   public var force: Bool
   public var json: Bool
+  public var onDiskFull: FullDiskPolicy
   /// Gets the gradient of the first step, and nothing is trained.
   public var gradientFile: String?
 
@@ -22,13 +23,15 @@ public struct OutputOptions: Sendable {
       "output", "DIR", default: "adapter", aliases: ["o", "output-dir"],
       "folder for the adapter, checkpoints and records"),
     .init("eval-steps", "N", default: "0", "evaluate every N steps; 0: at the end"),
-    .init("save-steps", "N", default: "0", "checkpoint every N steps; 0: only when stopped"),
+    .init("save-steps", "N", default: "0", "checkpoint every N steps; 0: when stopped and at the end"),
     .init("save-total-limit", "N", default: "2", "checkpoints that are kept"),
     .init(
       "log-every", "N", default: "10", aliases: ["logging-steps"],
       "steps between lines when the output is not a terminal"),
-    .init("resume", nil, "go on from the newest checkpoint in --output"),
-    .init("force", nil, "replace an output that exists"),
+    .init(
+      "on-disk-full", "KIND", default: "wait", "wait until there is room again, or stop with a checkpoint"),
+    .init("resume", nil, "go on from the newest checkpoint in --output, also of a finished run"),
+    .init("force", nil, "replace an output that exists; checkpoints of an earlier run are set aside"),
     .init("dump-gradients", "FILE", "write the gradient of the first step to FILE and stop"),
     .init("json", nil, "print the summary as JSON"),
   ]
@@ -39,6 +42,7 @@ public struct OutputOptions: Sendable {
     saveSteps = try values.number("save-steps", in: 0...1_000_000_000)
     saveLimit = try values.number("save-total-limit", in: 1...10_000)
     logSteps = try values.number("log-every", in: 1...1_000_000)
+    onDiskFull = try values.choice("on-disk-full", FullDiskPolicy.self)
     resume = values.flag("resume")
     force = values.flag("force")
     json = values.flag("json")
@@ -46,11 +50,19 @@ public struct OutputOptions: Sendable {
   }
 
   /// Refuses to replace what a run would write, before it takes the time to read anything.
-  /// - Throws: `FileError.alreadyExists` unless `force`
+  /// - Throws: `FileError.alreadyExists` or `OutputInUse` unless `force`; `FolderLock.Held` while another run has the folder
   public func check() throws {
-    let file = gradientFile ?? "\(folder)/adapter_model.safetensors"
-    let mayReplace = force || (resume && gradientFile == nil)
-    if !mayReplace, FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
+    if let gradientFile {
+      if !force, FileManager.default.fileExists(atPath: gradientFile) {
+        throw FileError.alreadyExists(file: gradientFile)
+      }
+      return
+    }
+    try RunFolder.requireFree(folder)
+    if force || resume { return }
+    let file = "\(folder)/\(RunFolder.weightsName)"
+    if FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
+    try RunFolder.requireNoCheckpoints(in: folder)
   }
 
   /// Where layer inputs may wait in a file: the folder that the run writes to.

@@ -32,6 +32,6 @@ public struct TrainingOptions: Sendable {
     }
   }
 
-  /// What a resumed run must share with the one that wrote the checkpoint.
-  var fingerprint: String { values.identity.map { "\($0.name)=\($0.value)" }.joined(separator: " ") }
+  /// Name and value of the options that a resumed run must share with the one that wrote the checkpoint.
+  var identity: [(String, String)] { values.identity.map { ($0.name, $0.value) } }
 }

@@ -22,10 +22,13 @@ public struct LanguageModelHead {
   /// Sum of the cross-entropies of all tokens with a label.
   ///
   /// - Parameter x: output of the last layer, `[tokens of all micro-batches, hidden]`
-  func loss(_ x: Matrix, _ batches: [Labels], workspace: Workspace, pass: Pass) -> Double {
+  func loss(_ x: Matrix, _ batches: [Labels], workspace: Workspace, pass: Pass) throws -> Double {
     let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, pass: pass)
     let loss = vocabularyLoss(context)
-    return waves(batches, context).reduce(0) { $0 + softmax($1, loss, context) }
+    return try waves(batches, context).reduce(0) {
+      try pass.interruption?()
+      return $0 + softmax($1, loss, context)
+    }
   }
 
   /// The same sum; `x` becomes the gradient of `gradientScale` times it.
@@ -33,12 +36,13 @@ public struct LanguageModelHead {
   /// - Parameter firstLabel: labels of the step before these
   func lossAndGradient(
     _ x: Matrix, _ batches: [Labels], gradientScale: Float, firstLabel: Int, workspace: Workspace, pass: Pass
-  ) -> Double {
+  ) throws -> Double {
     let context = Context(
       x: x, buffers: workspace.head, residency: workspace.residency, pass: pass, firstLabel: firstLabel, trains: true)
     let loss = vocabularyLoss(context)
     var sum = 0.0
     for wave in waves(batches, context) {
+      try pass.interruption?()
       sum += softmax(wave, loss, context)
       gradient(wave, loss, scale: gradientScale, context)
     }

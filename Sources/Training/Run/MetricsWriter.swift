@@ -1,0 +1,121 @@
+import Formats
+import FoundationEssentials
+import Glibc
+import Memory
+
+/// `metrics.jsonl`: a line per optimiser step, each written whole or not at all.
+final class MetricsWriter {
+  private let path: String
+  private let descriptor: Int32
+  private var byteCount = 0
+  /// Of the first step of the whole run; `nil` where its line is lost.
+  private(set) var firstLoss: Double?
+  /// Of the last step that was done.
+  private(set) var lastLoss: Double?
+  /// Steps among those to be kept that have no line.
+  private(set) var lostSteps = 0
+  /// The last step that was evaluated, and its loss.
+  private(set) var lastEvaluation: (step: Int, loss: Double)?
+
+  /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
+  init(path: String, keepingSteps: Int) throws {
+    self.path = path
+    let output = try AtomicOutput(path: path, force: true)
+    let kept = try OutputFile(path: output.temporaryPath)
+    var first: Double?
+    var last: (step: Int, loss: Double)?
+    var evaluation: (step: Int, loss: Double)?
+    var steps = 0
+    if keepingSteps > 0 {
+      try Self.forEachLine(of: path) { line in
+        guard let json = try? JSONValue.parse(line, file: path), let step = json["step"]?.intValue,
+          (1...keepingSteps).contains(step)
+        else { return }
+        if let loss = json["loss"]?.doubleValue {
+          guard step > last?.step ?? 0 else { return }
+          if step == 1 { first = loss }
+          last = (step, loss)
+          steps += 1
+        } else if let loss = json["eval_loss"]?.doubleValue {
+          guard step > evaluation?.step ?? 0 else { return }
+          evaluation = (step, loss)
+        }
+        try kept.append(line)
+        try kept.append([UInt8(ascii: "\n")])
+      }
+    }
+    try kept.finish()
+    byteCount = kept.byteCount
+    try output.commit()
+    firstLoss = first
+    lastLoss = last?.loss
+    lastEvaluation = evaluation
+    lostSteps = keepingSteps - steps
+    descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno))) }
+  }
+
+  deinit { close(descriptor) }
+
+  private static func forEachLine(of path: String, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+    guard let input = fopen(path, "re") else { return }
+    var line: UnsafeMutablePointer<CChar>?
+    var capacity = 0
+    defer {
+      free(line)
+      fclose(input)
+    }
+    while true {
+      let count = getline(&line, &capacity, input)
+      // Half a line, as a run that was killed leaves it, is none.
+      guard count > 0, let line, line[count - 1] == 0x0A else { return }
+      try body(UnsafeRawBufferPointer(start: line, count: count - 1))
+    }
+  }
+
+  /// - Parameters:
+  ///   - byKind: parts of `residentBytes`
+  ///   - storageBytesRead: by the step
+  func append(
+    _ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)], storageBytesRead: Int?
+  ) throws {
+    try append([
+      ("step", .integer(report.step)), ("loss", .number(report.loss)),
+      ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
+      ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
+      ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
+      ("storage_bytes_read", storageBytesRead.map { .integer($0) } ?? .null),
+    ])
+    if report.step == 1 { firstLoss = report.loss }
+    lastLoss = report.loss
+  }
+
+  func append(step: Int, evaluationLoss: Double) throws {
+    try append([("step", .integer(step)), ("eval_loss", .number(evaluationLoss))])
+    lastEvaluation = (step, evaluationLoss)
+  }
+
+  private func append(_ entries: [(String, JSONValue)]) throws {
+    let line = Array((JSONValue.object(JSONObject(entries.map { ($0.0, $0.1) })).serialized() + "\n").utf8)
+    var done = 0
+    while done < line.count {
+      let count = line.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + done }, line.count - done) }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else {
+        let reason = String(cString: strerror(errno))
+        // Without the part that was written, the line can be written again.
+        ftruncate(descriptor, off_t(byteCount))
+        throw FileError.writingFailed(file: path, reason: reason)
+      }
+      done += count
+    }
+    byteCount += line.count
+  }
+
+  /// Waits until every line is on the disk.
+  func synchronize() throws {
+    guard fsync(descriptor) == 0 || errno == EINVAL else {
+      throw FileError.writingFailed(file: path, reason: "cannot be synced: " + String(cString: strerror(errno)))
+    }
+  }
+}

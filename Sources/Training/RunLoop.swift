@@ -1,0 +1,206 @@
+import Data
+import Formats
+import Glibc
+import Memory
+import Planning
+import Transformer
+
+/// The steps of a run from where it stands to its end, with evaluations, checkpoints and records on the way.
+final class RunLoop {
+  private let options: TrainingOptions
+  private let prepared: RunPreparation
+  private let session: TrainingSession
+  private let folder: RunFolder
+  private let metrics: MetricsWriter
+  private let room: DiskRoom
+  private let observer: any TrainingObserver
+  private let stopSignal: () -> Int32?
+
+  /// Optimiser steps of the whole run.
+  private let steps: Int
+  /// Steps that are done.
+  private var step: Int
+  private var health: RunHealth
+  /// Of the steps that this process did, in tokens per second.
+  private var speeds: [Double] = []
+
+  /// - Parameter first: steps that are done already
+  init(
+    options: TrainingOptions, prepared: RunPreparation, session: TrainingSession, folder: RunFolder,
+    observer: any TrainingObserver, steps: Int, first: Int, stopSignal: @escaping () -> Int32?
+  ) throws {
+    self.options = options
+    self.prepared = prepared
+    self.session = session
+    self.folder = folder
+    self.observer = observer
+    self.steps = steps
+    self.stopSignal = stopSignal
+    step = first
+    health = RunHealth(vocabularySize: prepared.model.description.vocabularySize)
+    let saves = options.output.saveSteps > 0 ? (steps - first) / options.output.saveSteps : 0
+    room = try DiskRoom(
+      in: folder.path,
+      held: TrainingCheckpoint.byteCount(of: prepared.memory)
+        + TrainingCheckpoint.adapterByteCount(of: prepared.memory),
+      needed: folder.missingByteCount(saves: saves, memory: prepared.memory) + prepared.spilledByteCount)
+    metrics = try MetricsWriter(path: "\(folder.path)/metrics.jsonl", keepingSteps: first)
+    if metrics.lostSteps > 0 {
+      observer.note("warning: metrics.jsonl lacks \(metrics.lostSteps) of the first \(first) steps")
+    }
+    session.interruption = {
+      if let signal = stopSignal() { throw StopRequest.Stopped(signal: signal) }
+    }
+  }
+
+  /// - Returns: summary, and the signal that stopped the run early, if one did
+  func finish() throws -> TrainingRun.Outcome {
+    do {
+      try train()
+    } catch let stop as StopRequest.Stopped {
+      room.release()
+      try save()
+      observer.note("stopped after step \(step); --resume goes on from there")
+      return TrainingRun.Outcome(summary: try writeSummary(completed: false), signalNumber: stop.signal)
+    } catch var failure as RunFailed {
+      room.release()
+      // What a step that failed began with is as good as it was.
+      if !health.isSuspect, prepared.memory.isFinite, failure.step == step + 1 { try save() }
+      failure.state = folder.newestPath
+      _ = try writeSummary(completed: false)
+      throw failure
+    } catch  where DiskRoom.isExhausted(error) {
+      room.release()
+      if !health.isSuspect { try save() }
+      _ = try writeSummary(completed: false)
+      throw error
+    }
+    room.release()
+    try withRoom { try save() }
+    try withRoom { try folder.finish(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory) }
+    return TrainingRun.Outcome(summary: try writeSummary(completed: true), signalNumber: nil)
+  }
+
+  private func train() throws {
+    let memory = prepared.memory
+    let plan = prepared.plan
+    let schedule = options.optimization.learningRates(steps: steps)
+    let programBytes = ProcessMemory.residentFileBytes
+    let residency = memory.workspace.residency
+    let watch = MemoryGuard(budget: options.plan.maximumMemory) { residency.yieldToOthers() }
+    watch.start()
+    defer { watch.stop() }
+    // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
+    if step > 0, isEvaluationDue { try evaluate() }
+    while step < steps {
+      try session.interruption?()
+      let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
+      let readBefore = ProcessMemory.storageBytesRead
+      let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
+      step += 1
+      let resident = ProcessMemory.residentBytes
+      try withRoom {
+        try metrics.append(
+          report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
+          storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
+      }
+      speeds.append(report.tokensPerSecond)
+      observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
+      try health.check(report, labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
+      if isEvaluationDue { try evaluate() }
+      if options.output.saveSteps > 0, step % options.output.saveSteps == 0, step < steps, !health.isSuspect {
+        try withRoom { try save() }
+      }
+      if watch.takeWarning() {
+        observer.note(
+          "warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
+      }
+      if let excess = watch.excess(givingBack: { prepared.model.store.dropPages() }),
+        let budget = options.plan.maximumMemory
+      {
+        room.release()
+        try save()
+        _ = try writeSummary(completed: false)
+        throw BudgetExceeded(
+          resident: excess, budget: budget, checkpoint: "\(folder.path)/\(TrainingCheckpoint.name(step))")
+      }
+    }
+    if isLastEvaluationDue { try evaluate() }
+  }
+
+  // MARK: Evaluation
+
+  private var isEvaluationDue: Bool {
+    let every = options.output.evaluationSteps
+    guard prepared.evaluation != nil, every > 0, metrics.lastEvaluation?.step != step else { return false }
+    return step % every == 0 || step == steps
+  }
+
+  private var isLastEvaluationDue: Bool {
+    prepared.evaluation != nil && options.output.evaluationSteps == 0 && metrics.lastEvaluation?.step != step
+  }
+
+  private func evaluate() throws {
+    guard let evaluation = prepared.evaluation else { return }
+    let loss = try session.evaluate(
+      evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
+    ).loss
+    try withRoom { try metrics.append(step: step, evaluationLoss: loss) }
+    observer.evaluated(step: step, loss: loss)
+  }
+
+  // MARK: Records
+
+  /// What is resident now: buffers by their kind, mapped weights, and the rest of the process.
+  private func residentBytesByKind(all: Int, program: Int) -> [(MemoryKind, Int)] {
+    var kinds = prepared.memory.arena.residentByteCountByKind
+    kinds[.weights, default: 0] += max(0, ProcessMemory.residentFileBytes - program)
+    kinds[.process] = max(0, all - kinds.values.reduce(0, +))
+    return MemoryKind.allCases.compactMap { kind in kinds[kind].map { (kind, $0) } }
+  }
+
+  /// Does `work`, and waits with it while the disk is full, if that is wanted.
+  private func withRoom(_ work: () throws -> Void) throws {
+    try room.waiting(
+      options.output.onDiskFull, isInterrupted: { stopSignal() != nil }, warn: { observer.note($0) }, work)
+  }
+
+  /// Saves the state after the last step, if it is not saved already; the records up to there are on the disk before it.
+  private func save() throws {
+    guard !folder.holds(step) else { return }
+    try metrics.synchronize()
+    try folder.save(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory)
+  }
+
+  private func writeSummary(completed: Bool) throws -> JSONValue {
+    try metrics.synchronize()
+    let sorted = speeds.sorted()
+    let plan = prepared.plan
+    let summary = JSONValue.object(
+      JSONObject([
+        ("completed", .bool(completed)),
+        ("steps", .integer(step)),
+        ("tokens_per_second", sorted.isEmpty ? .null : .number(sorted[sorted.count / 2])),
+        ("predicted_tokens_per_second", .number(plan.predictedTokensPerSecond)),
+        ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
+        ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
+        ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
+        ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
+        ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
+        ("eval_loss", metrics.lastEvaluation.map { .number($0.loss) } ?? .null),
+        ("plan", plan.json),
+      ]))
+    try withRoom { try folder.write(summary: summary) }
+    return summary
+  }
+}
+
+extension RunPreparation {
+  /// Bytes of layer inputs that go to a file.
+  var spilledByteCount: Int {
+    guard plan.strategy.layerInputs == .spilled else { return 0 }
+    return ByteCount.product(
+      model.layers.count, plan.strategy.groupRows, plan.rowLength, model.description.hiddenSize,
+      MemoryLayout<Float>.stride)
+  }
+}

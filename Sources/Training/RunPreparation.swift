@@ -1,0 +1,141 @@
+import Data
+import Formats
+import FoundationEssentials
+import Kernels
+import Memory
+import Planning
+import Tokenization
+import Transformer
+import Tuning
+import WeightStore
+
+/// What a run needs before its first step: the model, the data in rows, a plan and the memory for it.
+///
+/// Nothing that has a name is written, and no weight stays in memory.
+struct RunPreparation {
+  let model: LanguageModel
+  let data: BatchPlan
+  let evaluation: BatchPlan?
+  let identity: RunIdentity
+  let planner: TrainingPlanner
+  let plan: TrainingPlan
+  let memory: TrainingMemory
+
+  /// Reads the data, measures the machine and plans.
+  ///
+  /// - Parameter note: gets lines for people
+  init(options: TrainingOptions, modelDirectory: String, files: [String], note: (String) -> Void) throws {
+    let store = try WeightStore.open(modelDirectory)
+    for warning in store.warnings { note("warning: \(warning)") }
+    let model = try LanguageModel(store: store)
+    self.model = model
+    let length = min(options.data.maximumLength, model.description.maximumPositions)
+    let (train, held) = try Self.read(
+      files, options: options,
+      DataReader(
+        tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
+        trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
+        vocabularySize: model.description.vocabularySize))
+    if train.skippedLines > 0 { note("\(train.skippedLines) bad lines skipped") }
+    if let useless = train.uselessNote { note(useless) }
+    if train.truncatedCount > 0 { note("\(train.truncatedCount) samples cut at \(length) tokens") }
+    let seed = options.optimization.seed
+    let data = BatchPlan(train, maximumLength: length, seed: seed, shuffles: options.data.shuffles)
+    let evaluation = held.map { BatchPlan($0, maximumLength: length, seed: seed, shuffles: false) }
+    self.data = data
+    self.evaluation = evaluation
+    let tuning = try options.method.configuration()
+    identity = RunIdentity(
+      options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
+      model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint)
+    let planning = try RunPlanning(
+      model: model, tuning: tuning, options: options, rowLength: max(data.rowLength, evaluation?.rowLength ?? 0))
+    (planner, plan) = try planning.plan()
+    memory = try planner.memory(of: plan)
+  }
+
+  /// Data to train on and, perhaps, to evaluate on.
+  private static func read(
+    _ files: [String], options: TrainingOptions, _ reader: DataReader
+  ) throws -> (train: TrainingData, held: TrainingData?) {
+    let all = try reader.read(files)
+    if !options.data.evaluationFiles.isEmpty { return (all, try reader.read(options.data.evaluationFiles)) }
+    guard options.data.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
+    let parts = all.split(options.data.evaluationShare, seed: options.optimization.seed)
+    return (parts.train, parts.evaluation)
+  }
+}
+
+/// Finds the plan of a run, once what it reads is in memory.
+struct RunPlanning {
+  private let model: LanguageModel
+  private let tuning: any TuningConfiguration
+  private let options: TrainingOptions
+  private let rowLength: Int
+  private let pool: ThreadPool
+  private let wishes: StrategyWishes
+
+  /// - Parameter rowLength: tokens of the longest row
+  init(model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowLength: Int) throws {
+    self.model = model
+    self.tuning = tuning
+    self.options = options
+    self.rowLength = rowLength
+    var wishes = options.plan.wishes
+    try wishes.readPlan(rowsPerStep: options.optimization.rowsPerStep)
+    self.wishes = wishes
+    if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
+    pool = ThreadPool(threadCount: options.plan.threads)
+  }
+
+  /// What measuring leaves on the heap.
+  private static let measuredHeap = 1 << 20
+
+  /// The fastest plan inside the budget. It is the same process for the check before measuring and for the plan after it, so
+  /// that what the check lets pass is planned.
+  func plan() throws -> (TrainingPlanner, TrainingPlan) {
+    func dropWhatIsRead() {
+      model.store.dropPages()
+      ProcessMemory.trim()
+    }
+    dropWhatIsRead()
+    let processBytes = ProcessMemory.residentBytes
+    func planner(_ speed: MachineSpeed, processBytes: Int) throws -> TrainingPlanner {
+      try TrainingPlanner(
+        model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
+        rowsPerStep: options.optimization.rowsPerStep, microBatchSize: options.optimization.microBatchSize,
+        rowLength: rowLength, processByteCount: processBytes, pastPeakByteCount: ProcessMemory.peakBytes,
+        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes)
+    }
+    guard let budget = options.plan.maximumMemory else {
+      let speed = try measuredSpeed()
+      dropWhatIsRead()
+      let planner = try planner(speed, processBytes: ProcessMemory.residentBytes)
+      return (
+        planner,
+        try planner.plan(available: MachineMemory.obtainableBytes.map { $0 / 10 * 9 + ProcessMemory.residentBytes })
+      )
+    }
+    // A budget that nothing fits is refused before anything is measured.
+    let planned = processBytes + Self.measuredHeap
+    try planner(.assumed, processBytes: planned).check(budget: budget)
+    let measuring = MachineSpeed.measuringByteCount(model, precision: options.plan.precision, pool: pool)
+    // Where there is no room to measure, the proportions of a small board have to do.
+    let speed = ByteCount.sum(planned, measuring) <= budget ? try measuredSpeed() : .assumed
+    dropWhatIsRead()
+    let chosen = try planner(speed, processBytes: planned)
+    return (chosen, try chosen.plan(budget: budget))
+  }
+
+  private func measuredSpeed() throws -> MachineSpeed {
+    let layerInputs =
+      ByteCount.product(
+        model.layers.count, options.optimization.rowsPerStep, rowLength, model.description.hiddenSize,
+        MemoryLayout<Float>.stride)
+    let needed = ByteCount.sum(
+      ByteCount.sum(model.store.byteCount, layerInputs), options.plan.maximumMemory ?? 0)
+    return try MachineSpeed.measured(
+      model, precision: options.plan.precision, spillDirectory: options.output.spillDirectory,
+      cacheHoldsFiles: needed <= MachineMemory.obtainableBytes ?? 0, pool: pool)
+  }
+}

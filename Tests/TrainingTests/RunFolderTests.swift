@@ -1,0 +1,177 @@
+import Formats
+import Foundation
+import Testing
+import Training
+
+private let weights = "adapter_model.safetensors"
+private let manager = FileManager.default
+
+private func names(_ folder: String) throws -> Set<String> { Set(try manager.contentsOfDirectory(atPath: folder)) }
+
+/// What a run owns, and what it leaves for the next one.
+struct RunFolderTests {
+  private static let short = ["max-steps": ["4"], "save-steps": ["2"]]
+
+  @Test func aNewRunSetsTheCheckpointsOfAnEarlierOneAside() throws {
+    try withFolder { folder in
+      try train(folder, Self.short)
+      try manager.removeItem(atPath: "\(folder)/\(weights)")
+      #expect(throws: OutputInUse.self) { try prepare(folder, Self.short).run() }
+      // Stopped before its first checkpoint, a new run with other options has nothing to go on from.
+      let other = Self.short.merging(["rank": ["4"]]) { $1 }
+      let listener = Listener()
+      _ = try prepare(folder, other.merging(["force": []]) { $1 }, observer: listener).run {
+        listener.steps < 1 ? nil : 15
+      }
+      #expect(try names(folder).filter { $0.hasPrefix("checkpoint-") } == ["checkpoint-1"])
+      #expect(try names("\(folder)/earlier") == ["checkpoint-2", "checkpoint-4"])
+      let resumed = Listener()
+      try train(folder, other.merging(["resume": []]) { $1 }, observer: resumed)
+      #expect(resumed.notes == ["resumed after step 1"])
+      #expect(try lines("\(folder)/metrics.jsonl").map { $0["step"]?.intValue } == [1, 2, 3, 4])
+    }
+  }
+
+  /// As a kill leaves it between the moment when a new run has its name and the moment when the older checkpoints go.
+  @Test func aCheckpointOfAnotherRunIsNeverTakenUp() throws {
+    try withFolder { folder in
+      try train("\(folder)/old", Self.short)
+      try train("\(folder)/new", Self.short.merging(["max-steps": ["2"]]) { $1 })
+      try manager.moveItem(atPath: "\(folder)/old/checkpoint-4", toPath: "\(folder)/new/checkpoint-4")
+      let listener = Listener()
+      try train("\(folder)/new", Self.short.merging(["resume": []]) { $1 }, observer: listener)
+      #expect(listener.notes == ["resumed after step 2"])
+    }
+  }
+
+  @Test func anotherBaseOfTheSameShapeIsNoticed() throws {
+    try withFolder { folder in
+      try manager.copyItem(atPath: tinyLlama, toPath: "\(folder)/model")
+      let output = "\(folder)/adapter"
+      _ = try prepare(output, Self.short, model: "\(folder)/model").run()
+      let file = "\(folder)/model/model.safetensors"
+      var bytes = try #require(manager.contents(atPath: file))
+      for index in stride(from: bytes.count / 2, to: bytes.count, by: 64) { bytes[index] ^= 1 }
+      try bytes.write(to: URL(fileURLWithPath: file))
+      let values = Self.short.merging(["max-steps": ["6"], "resume": []]) { $1 }
+      do {
+        _ = try prepare(output, values, model: "\(folder)/model").run()
+        Issue.record("the other base was taken")
+      } catch let error as CheckpointError { #expect("\(error)".contains("another base model"), "\(error)") }
+    }
+  }
+
+  @Test func everyChangedByteOfACheckpointIsNoticed() throws {
+    try withFolder { folder in
+      try train(folder, ["max-steps": ["1"], "rank": ["1"]])
+      #expect(TrainingCheckpoint.isWhole(step: 1, in: folder))
+      for name in ["trainer_state.json", "adapter_config.json", "optimizer.safetensors", weights] {
+        let file = "\(folder)/checkpoint-1/\(name)"
+        let whole = try #require(manager.contents(atPath: file))
+        for index in stride(from: 0, to: whole.count, by: max(1, whole.count / 97)) {
+          for bit in [UInt8(1), 0x80] {
+            var bytes = whole
+            bytes[index] ^= bit
+            try bytes.write(to: URL(fileURLWithPath: file))
+            // White space between the parts of a JSON file may change without changing what it says.
+            if TrainingCheckpoint.isWhole(step: 1, in: folder) {
+              #expect(name == "trainer_state.json" && [0x20, 0x0A].contains(whole[index]), "\(name) \(index)")
+            }
+          }
+        }
+        try whole.prefix(whole.count / 2).write(to: URL(fileURLWithPath: file))
+        #expect(!TrainingCheckpoint.isWhole(step: 1, in: folder))
+        try whole.write(to: URL(fileURLWithPath: file))
+      }
+      let state = "\(folder)/checkpoint-1/trainer_state.json"
+      for step in ["-9223372036854775808", "-1", "0", "2", "1e300", "9223372036854775807", "null"] {
+        let text = try String(contentsOfFile: state, encoding: .utf8)
+        try text.replacingOccurrences(of: "\"global_step\": 1", with: "\"global_step\": \(step)")
+          .write(toFile: state, atomically: true, encoding: .utf8)
+        #expect(!TrainingCheckpoint.isWhole(step: 1, in: folder))
+        try text.write(toFile: state, atomically: true, encoding: .utf8)
+      }
+    }
+  }
+
+  @Test func aDamagedCheckpointFallsBackAndDoesNotCount() throws {
+    try withFolder { folder in
+      let values = ["max-steps": ["8"], "save-steps": ["2"], "save-total-limit": ["2"]]
+      try train("\(folder)/whole", values)
+      let listener = Listener()
+      _ = try prepare("\(folder)/part", values, observer: listener).run { listener.steps < 5 ? nil : 15 }
+      #expect(try names("\(folder)/part").isSuperset(of: ["checkpoint-4", "checkpoint-5"]))
+      try Data().write(to: URL(fileURLWithPath: "\(folder)/part/checkpoint-5/optimizer.safetensors"))
+      let resumed = Listener()
+      let run = try prepare("\(folder)/part", values.merging(["resume": []]) { $1 }, observer: resumed)
+      _ = try run.run { resumed.steps < 2 ? nil : 15 }
+      #expect(resumed.notes.first?.contains("an older checkpoint is tried") == true)
+      #expect(resumed.notes.contains("resumed after step 4"))
+      #expect(try names("\(folder)/part").filter { $0.hasPrefix("checkpoint-") } == ["checkpoint-4", "checkpoint-6"])
+      try train("\(folder)/part", values.merging(["resume": []]) { $1 })
+      #expect(manager.contentsEqual(atPath: "\(folder)/part/\(weights)", andPath: "\(folder)/whole/\(weights)"))
+    }
+  }
+
+  @Test func aFinishedRunGoesOnFromItsEnd() throws {
+    try withFolder { folder in
+      let values = ["max-steps": ["3"], "lr-scheduler": ["constant"]]
+      try train(folder, values)
+      let before = try lines("\(folder)/metrics.jsonl")
+      let listener = Listener()
+      try train(folder, values.merging(["max-steps": ["5"], "resume": []]) { $1 }, observer: listener)
+      #expect(listener.notes == ["resumed after step 3"] && listener.steps == 2)
+      let after = try lines("\(folder)/metrics.jsonl")
+      #expect(Array(after.prefix(3)) == before && after.count == 5)
+      try train("\(folder)/whole", values.merging(["max-steps": ["5"]]) { $1 })
+      #expect(manager.contentsEqual(atPath: "\(folder)/\(weights)", andPath: "\(folder)/whole/\(weights)"))
+      // Without a checkpoint it does not begin anew over what is finished.
+      try manager.removeItem(atPath: "\(folder)/checkpoint-5")
+      try manager.removeItem(atPath: "\(folder)/checkpoint-3")
+      #expect(throws: OutputInUse.self) { try train(folder, values.merging(["resume": []]) { $1 }) }
+    }
+  }
+
+  @Test func aSecondRunWithTheSameOutputIsRefused() throws {
+    try withFolder { folder in
+      let run = try prepare(folder, Self.short)
+      let lock = try FolderLock(folder: folder, purpose: "train")
+      #expect(throws: FolderLock.Held.self) { try run.run() }
+      #expect(throws: FolderLock.Held.self) { try TrainingOptions(["output": [folder]]).output.check() }
+      withExtendedLifetime(lock) {}
+    }
+  }
+
+  @Test func recordsThatAreLostAreTold() throws {
+    try withFolder { folder in
+      try train(folder, Self.short)
+      let file = "\(folder)/metrics.jsonl"
+      let text = try String(contentsOfFile: file, encoding: .utf8)
+      let kept = text.split(separator: "\n").prefix(2).joined(separator: "\n")
+      try "\(kept)\n".write(toFile: file, atomically: true, encoding: .utf8)
+      let listener = Listener()
+      try train(folder, Self.short.merging(["max-steps": ["5"], "resume": []]) { $1 }, observer: listener)
+      #expect(listener.notes.contains { $0.contains("lacks 2 of the first 4 steps") })
+    }
+  }
+
+  /// A stop inside a step drops the step; one inside an evaluation leaves the evaluation to the run that goes on.
+  @Test(arguments: [1, 2, 7, 13, 20, 21, 30, 31, 32, 33, 34, 40]) func aStopIsHeededEverywhere(question: Int) throws {
+    try withFolder { folder in
+      let values = ["max-steps": ["3"], "eval-split": ["0.1"], "eval-steps": ["1"], "rank": ["2"]]
+      try train("\(folder)/whole", values)
+      var asked = 0
+      let outcome = try prepare("\(folder)/part", values).run {
+        asked += 1
+        return asked >= question ? 1 : nil
+      }
+      if question < 20 { #expect(outcome.signalNumber == 1) }
+      try train("\(folder)/part", values.merging(["resume": []]) { $1 })
+      #expect(manager.contentsEqual(atPath: "\(folder)/part/\(weights)", andPath: "\(folder)/whole/\(weights)"))
+      func records(_ name: String) throws -> [[JSONValue?]] {
+        try lines("\(folder)/\(name)/metrics.jsonl").map { [$0["step"], $0["loss"], $0["eval_loss"]] }
+      }
+      #expect(try records("part") == records("whole"))
+    }
+  }
+}
