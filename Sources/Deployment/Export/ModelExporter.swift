@@ -106,7 +106,7 @@ public struct ModelExporter {
     }
     try writer.finish()
     try check(target.temporaryPath, samples: samples, tensorCount: plan.count, family: description.family)
-    let byteCount = try FileManager.default.attributesOfItem(atPath: target.temporaryPath)[.size] as? Int ?? 0
+    let byteCount = try MappedFile(path: target.temporaryPath).byteCount
     try target.commit()
     return Report(byteCount: byteCount, tensorCount: plan.count, remarks: header.remarks, stops: tokenizer.stops)
   }
