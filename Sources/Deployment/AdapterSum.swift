@@ -12,14 +12,17 @@ final class AdapterSum {
   private let arena: Arena
 
   /// - Parameters:
-  ///   - directory: PEFT folder
+  ///   - directory: PEFT folder, or a GGUF LoRA
   ///   - model: its base
   init(adapter directory: String, of model: LanguageModel) throws {
-    let configuration = try LowRankConfiguration.load(from: directory)
-    let (arena, set) = try Arena.filled {
-      try LowRankMethod(configuration: configuration, model: model, trainingTokens: 0, arena: $0)
+    let (arena, set) = try AdapterImporter.withFolder(directory, for: model.description) { directory in
+      let configuration = try LowRankConfiguration.load(from: directory)
+      let (arena, set) = try Arena.filled {
+        try LowRankMethod(configuration: configuration, model: model, trainingTokens: 0, arena: $0)
+      }
+      try set.load(from: directory)
+      return (arena, set)
     }
-    try set.load(from: directory)
     self.arena = arena
     adapters = Dictionary(uniqueKeysWithValues: set.adapters.map { ("\($0.location.name).weight", $0) })
   }

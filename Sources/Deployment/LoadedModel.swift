@@ -21,7 +21,7 @@ public final class LoadedModel {
 
   /// - Parameters:
   ///   - directory: store or model folder
-  ///   - adapter: PEFT folder
+  ///   - adapter: PEFT folder, or a GGUF LoRA
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
     model = try LanguageModel(store: try WeightStore.open(directory))
@@ -33,11 +33,14 @@ public final class LoadedModel {
       (arena, method) = (nil, nil)
       return
     }
-    let configuration = try AdapterFolder.configuration(of: adapter)
-    let (arena, method) = try Arena.filled { [model] in
-      try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
+    let (arena, method) = try AdapterImporter.withFolder(adapter, for: model.description) { [model] adapter in
+      let configuration = try AdapterFolder.configuration(of: adapter)
+      let (arena, method) = try Arena.filled {
+        try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
+      }
+      try method.load(from: adapter)
+      return (arena, method)
     }
-    try method.load(from: adapter)
     method.attach(to: model)
     (self.arena, self.method) = (arena, method)
   }

@@ -37,7 +37,7 @@ public struct Quantizer {
     try checkReplaceable(target.path, source: source)
     try target.createDirectory()
     // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
-    let isBrain = try source.tensor(tensors[0]).elementType == .bf16
+    let isBrain = try format == .bf16 || source.tensor(tensors[0]).elementType == .bf16
     let all = tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
     var done = 0
     let writer = try StoreWriter(
@@ -62,6 +62,10 @@ public struct Quantizer {
     try writer.finish()
     var json = source.configurationJSON.objectValue ?? JSONObject()
     json["quantization_config"] = format.quantizationConfiguration
+    if format == .bf16 {
+      json["torch_dtype"] = nil
+      json["dtype"] = .string("bfloat16")
+    }
     try OutputFile.write(
       JSONValue.object(json).serialized(pretty: true) + "\n", to: "\(target.temporaryPath)/config.json")
     for companion in source.companions {

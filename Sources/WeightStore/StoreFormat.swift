@@ -9,6 +9,7 @@ public enum StoreFormat: Sendable, Equatable {
   /// compressed-tensors `pack-quantized`: 4 bits, one scale per group of columns.
   case int4(groupSize: Int)
   case f16
+  case bf16
 
   public var name: String {
     switch self {
@@ -16,6 +17,7 @@ public enum StoreFormat: Sendable, Equatable {
     case .int8: "int8"
     case .int4: "int4"
     case .f16: "f16"
+    case .bf16: "bf16"
     }
   }
 
@@ -77,7 +79,7 @@ public enum StoreFormat: Sendable, Equatable {
         weights: [
           ("group_size", .integer(groupSize)), ("num_bits", .integer(4)), ("strategy", .string("group")),
         ], activations: .null)
-    case .f16: return nil
+    case .f16, .bf16: return nil
     }
   }
 }

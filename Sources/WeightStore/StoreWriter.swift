@@ -30,7 +30,7 @@ final class StoreWriter {
       case .nf4(let doubleQuantization): NF4Encoder(doubleQuantization: doubleQuantization)
       case .int8: Int8Encoder()
       case .int4(let groupSize): Int4Encoder(groupSize: groupSize)
-      case .f16: HalfEncoder(isBrain: isBrain)
+      case .f16, .bf16: HalfEncoder(isBrain: isBrain)
       }
     }
     self.pool = pool

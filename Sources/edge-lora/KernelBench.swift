@@ -14,6 +14,7 @@ enum KernelBench {
     .init("model", "NAME", default: "smollm2-135m", "shapes to measure: a name, all, or the path of a config.json"),
     .init("tokens", "LIST", default: "1,32,128,512,1024", "rows of the products"),
     .init("format", "LIST", default: "f16,int8,int4,nf4", "how the weights are stored"),
+    .init("attention", "LIST", default: "1024,4096", "lengths of the samples that attention is measured with"),
     .init("repetitions", "N", default: "5", "measurements of each, of which the median counts"),
     .init("threads", "N", "threads (default: one for each processor)"),
     .init("json", nil, "print JSON"),
@@ -22,6 +23,7 @@ enum KernelBench {
   /// The linear layers of a model.
   private struct Shape {
     let name: String
+    let heads: AttentionShape
     let hidden: Int
     let intermediate: Int
     let keyValue: Int
@@ -35,11 +37,14 @@ enum KernelBench {
   }
 
   private static let shapes = [
-    Shape(name: "smollm2-135m", hidden: 576, intermediate: 1536, keyValue: 192),
-    Shape(name: "qwen2.5-0.5b", hidden: 896, intermediate: 4864, keyValue: 128),
-    Shape(name: "tinyllama-1.1b", hidden: 2048, intermediate: 5632, keyValue: 256),
-    Shape(name: "llama-2-7b", hidden: 4096, intermediate: 11008, keyValue: 4096),
+    Shape(name: "smollm2-135m", heads: heads(9, 3, 64), hidden: 576, intermediate: 1536, keyValue: 192),
+    Shape(name: "qwen2.5-0.5b", heads: heads(14, 2, 64), hidden: 896, intermediate: 4864, keyValue: 128),
+    Shape(name: "tinyllama-1.1b", heads: heads(32, 4, 64), hidden: 2048, intermediate: 5632, keyValue: 256),
+    Shape(name: "llama-2-7b", heads: heads(32, 32, 128), hidden: 4096, intermediate: 11008, keyValue: 4096),
   ]
+  private static func heads(_ count: Int, _ keyValueCount: Int, _ size: Int) -> AttentionShape {
+    AttentionShape(headCount: count, keyValueHeadCount: keyValueCount, headSize: size)
+  }
   private static let formats = ["f16", "int8", "int4", "nf4"]
 
   /// Speeds of this machine, in operations or bytes per second.
@@ -109,6 +114,9 @@ enum KernelBench {
     let tokens = try list(try arguments.required("tokens")) { text in
       Int(text).flatMap { (1...65_536).contains($0) ? $0 : nil }
     }
+    let lengths = try list(try arguments.required("attention")) { text in
+      Int(text).flatMap { (1...65_536).contains($0) ? $0 : nil }
+    }
     let formats = try list(try arguments.required("format")) { text in
       Self.formats.contains(text) ? text : nil
     }
@@ -144,11 +152,24 @@ enum KernelBench {
         }
       }
     }
+    if !asJSON {
+      Console.print("\nGFLOP/s of attention over a causal sample, and share of the fp32 ceiling\n")
+      Console.print(attentionRow(["model", "tokens", "forward", "", "backward", "", "both", ""]))
+    }
+    var attention: [JSONValue] = []
+    for shape in chosen {
+      for length in lengths {
+        let result = AttentionBench(shape: shape.heads, length: length, pool: pool).measure(
+          model: shape.name, repetitions: repetitions)
+        attention.append(result.json)
+        if !asJSON { Console.print(attentionRow(result.cells)) }
+      }
+    }
     if asJSON {
       let object = JSONObject([
         ("instruction_set", .string(InstructionSet.current.name)), ("threads", .integer(pool.threadCount)),
         ("repetitions", .integer(repetitions)), ("one_thread", one.json), ("all_threads", all.json),
-        ("kernels", .array(results)),
+        ("kernels", .array(results)), ("attention", .array(attention)),
       ])
       Console.print(JSONValue.object(object).serialized(pretty: true))
     }
@@ -165,7 +186,10 @@ enum KernelBench {
     let model = try ModelDescription(json: try JSONValue.parse(contentsOf: name), file: name)
     return [
       Shape(
-        name: URL(fileURLWithPath: name).deletingPathExtension().lastPathComponent, hidden: model.hiddenSize,
+        name: URL(fileURLWithPath: name).deletingPathExtension().lastPathComponent,
+        heads: heads(
+          model.layers[0].attention.headCount, model.layers[0].attention.keyValueHeadCount,
+          model.layers[0].attention.headSize), hidden: model.hiddenSize,
         intermediate: model.layers[0].feedForward.intermediateSize,
         keyValue: model.layers[0].attention.keyValueHeadCount * model.layers[0].attention.headSize)
     ]
@@ -264,7 +288,11 @@ enum KernelBench {
 
   private static let widths = [15, 6, 6, 7, 7, 9, 6, 9, 6, 9, 6]
 
-  private static func row(_ cells: [String]) -> String {
+  private static func row(_ cells: [String]) -> String { row(cells, widths) }
+
+  private static func attentionRow(_ cells: [String]) -> String { row(cells, [15, 7, 9, 6, 9, 6, 9, 6]) }
+
+  private static func row(_ cells: [String], _ widths: [Int]) -> String {
     zip(cells, widths).enumerated().map { index, cell in
       let space = String(repeating: " ", count: max(0, cell.1 - cell.0.count))
       return index == 0 ? cell.0 + space : space + cell.0
@@ -273,7 +301,7 @@ enum KernelBench {
 }
 
 /// Aligned memory that lives as long as the object.
-private final class Buffer {
+final class Buffer {
   let base: UnsafeMutableRawPointer
   let byteCount: Int
   private var rows = 0
@@ -296,13 +324,18 @@ private final class Buffer {
     let buffer = Buffer(rows * columns * 4)
     buffer.rows = rows
     buffer.columns = columns
-    let values = buffer.base.assumingMemoryBound(to: Float.self)
+    buffer.refill()
+    return buffer
+  }
+
+  /// The made-up values once more.
+  func refill() {
+    let values = base.assumingMemoryBound(to: Float.self)
     var state: UInt32 = 1
     for index in 0..<rows * columns {
       state = state &* 1_664_525 &+ 1_013_904_223
       values[index] = Float(Int32(bitPattern: state) >> 8) * 0x1p-23
     }
-    return buffer
   }
 
   deinit { base.deallocate() }

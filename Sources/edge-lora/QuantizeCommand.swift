@@ -11,7 +11,7 @@ enum StoreOptions {
   /// - Parameter format: the default
   static func declarations(format: String) -> [OptionDeclaration] {
     [
-      .init("format", "KIND", default: format, "nf4, int8, int4 or f16"),
+      .init("format", "KIND", default: format, "nf4, int8, int4, f16 or bf16"),
       .init("double-quant", nil, "nf4: block maxima in 8 bits"),
       .init("group-size", "N", default: "64", "int4: columns that share a scale, 32, 64 or 128"),
       .init("embeddings", "KIND", default: "f16", "f16, or int8 (which only this program reads)"),
@@ -34,7 +34,8 @@ enum StoreOptions {
     case "int8": return .int8
     case "int4": return .int4(groupSize: groupSize)
     case "f16": return .f16
-    default: throw UsageError(description: "--format \(name): expected nf4, int8, int4 or f16")
+    case "bf16": return .bf16
+    default: throw UsageError(description: "--format \(name): expected nf4, int8, int4, f16 or bf16")
     }
   }
 

@@ -315,3 +315,35 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
     withExtendedLifetime((weight, x.memory)) {}
   }
 }
+
+/// 5065 * 1657 * 8384513 is 2^46 + 1. Less than a double has room for beside a number half-way between two floats decides how
+/// a sum is rounded: once, not first to a double.
+@Test(arguments: [(sum: Float(1), w: Float(0x1p-47), x: Float(0x1p-23)), (0x1p-127, 0x1p-100, 0x1p-96)])
+func sumsAreRoundedOnce(scales: (sum: Float, w: Float, x: Float)) {
+  let codes = Memory(32 * 64)
+  let weights = codes.bind(Int8.self)
+  for i in 0..<32 * 64 { weights[i] = i % 64 == 0 ? 39 : i % 64 == 1 ? 112 : 5 }
+  let rowScales = [Float](repeating: 1657 * scales.w, count: 32)
+  rowScales.withUnsafeBufferPointer { rowScales in
+    var matrix = el_matrix()
+    (matrix.codes, matrix.scale_type, matrix.rows, matrix.columns, matrix.group) = (EL_INT8, EL_SCALE_F32, 32, 64, 64)
+    matrix.nested_group = 1
+    matrix.data = UnsafeRawPointer(codes.base)
+    matrix.scales = UnsafeRawPointer(rowScales.baseAddress)
+    for kernels in kernelTables() {
+      let bench = Bench(kernels: kernels)
+      var x = bench.rows(4, count: 64, block: 64)
+      for row in 0..<4 {
+        kernels.pointee.quantize_row(&x.native, row, 0, 64, [127, 1] + [Float](repeating: 0, count: 62), 0)
+        x.native.scales[row] = 8_384_513 * scales.x
+      }
+      var panel = bench.panel(reduction: 64, block: 64)
+      kernels.pointee.decode_rows(&matrix, 0, 64, &panel.native)
+      var y = [Float](repeating: scales.sum, count: 4 * 32)
+      kernels.pointee.gemm(&x.native, 0, 4, 0, 64, &panel.native, &y, 32, 32, 1)
+      let next = scales.sum.nextUp
+      #expect(y.allSatisfy { $0 == next }, "\(String(cString: kernels.pointee.name))")
+      withExtendedLifetime((codes, x.memory, panel.memory)) {}
+    }
+  }
+}

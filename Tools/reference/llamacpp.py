@@ -9,28 +9,9 @@ import pathlib
 import subprocess
 import sys
 import tarfile
+import traceback
 
 import families
-
-DRIVER = """
-import pathlib, sys
-tree, model, output, kind, pre = sys.argv[1:]
-sys.path[:0] = [tree + "/gguf-py", tree]
-import gguf
-from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
-from conversion.base import TextModel
-if pre:  # a tokenizer that no published model has
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
-folder = pathlib.Path(model)
-kinds = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16,
-         "bf16": gguf.LlamaFileType.MOSTLY_BF16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
-hparams = ModelBase.load_hparams(folder, False)
-if hparams["model_type"] == "gpt_neox":  # transformers 5 calls it otherwise
-    hparams.setdefault("rotary_pct", hparams["rope_parameters"]["partial_rotary_factor"])
-kindof = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
-kindof(folder, kinds[kind], pathlib.Path(output), hparams=hparams).write()
-"""
-
 
 def tree(work):
     """The folder of llama.cpp's sources."""
@@ -49,11 +30,40 @@ def tree(work):
 
 
 def convert(sources, model, output, kind="f16", pre="smollm"):
-    """Runs the converter on a model folder."""
-    done = subprocess.run([sys.executable, "-c", DRIVER, *map(str, (sources, model, output, kind, pre))],
-                          capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-1500:])
+    """Runs the converter on a model folder, in a process of its own: it brings its own `gguf`."""
+    log = pathlib.Path(f"{output}.log")
+    if not (child := os.fork()):
+        try:
+            with open(log, "w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            run_converter(sources, pathlib.Path(model), pathlib.Path(output), kind, pre)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError(f"llama.cpp's converter: {log.read_text()[-1500:]}")
+
+
+def run_converter(sources, folder, output, kind, pre):
+    for name in [name for name in sys.modules if name.split(".")[0] == "gguf"]:
+        del sys.modules[name]
+    sys.path[:0] = [f"{sources}/gguf-py", str(sources)]
+    import gguf
+    from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
+    from conversion.base import TextModel
+
+    if pre:  # a tokenizer that no published model has
+        TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+    kinds = {"f32": gguf.LlamaFileType.ALL_F32, "f16": gguf.LlamaFileType.MOSTLY_F16,
+             "bf16": gguf.LlamaFileType.MOSTLY_BF16, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0}
+    hparams = ModelBase.load_hparams(folder, False)
+    if hparams["model_type"] == "gpt_neox":  # transformers 5 calls it otherwise
+        hparams.setdefault("rotary_pct", hparams["rope_parameters"]["partial_rotary_factor"])
+    converter = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
+    converter(folder, kinds[kind], output, hparams=hparams).write()
 
 
 def prepare(folder):
@@ -127,10 +137,10 @@ CASES = {
 class Runtime:
     """A GGUF file in llama.cpp, with caches in float32."""
 
-    def __init__(self, file, context=256, lora=None):
+    def __init__(self, file, context=256, lora=None, threads=1):
         import llama_cpp
 
-        self.model = llama_cpp.Llama(str(file), n_ctx=context, n_threads=2, verbose=False, type_k=0, type_v=0,
+        self.model = llama_cpp.Llama(str(file), n_ctx=context, n_threads=threads, n_threads_batch=threads, verbose=False, type_k=0, type_v=0,
                                      flash_attn=False, logits_all=True, lora_path=lora and str(lora), lora_scale=1.0)
 
     def greedy(self, ids, count):
@@ -149,10 +159,11 @@ class Runtime:
         return self.model.scores[:len(ids)].copy()
 
 
-def prompt_without_ties(model, likely, count, length=48, tries=12):
-    """Of some prompts the one at which transformers' choice of the next tokens is clearest: prompt, tokens, least lead."""
+def prompt_without_ties(model, likely, count, length=48, tries=12, enough=0.03):
+    """A prompt at which transformers' choice of the next tokens is clear, or the clearest of some: prompt, tokens, lead."""
     import torch
 
+    torch.set_num_threads(1)  # the models are tiny
     best = None
     for start in range(tries):
         prompt = [likely[(31 * start + 11 * i * i + 7 * i) % len(likely)] for i in range(length)]
@@ -166,4 +177,6 @@ def prompt_without_ties(model, likely, count, length=48, tries=12):
                     break
         if len(ids) == length + count and (not best or lead > best[2]):
             best = (prompt, ids[length:], lead)
+            if lead >= enough:
+                break
     return best

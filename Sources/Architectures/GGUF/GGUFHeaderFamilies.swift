@@ -71,7 +71,7 @@ extension GGUFHeader {
         ? .object(JSONObject()) : try reader.rotaryParameters(layerType: "sliding_attention")
       let theta = try ConfigurationReader(json: part, file: reader.file).number(
         "rope_theta", 1...1e12, default: try reader.number("rope_local_base_freq", 1...1e12, default: 10_000))
-      if theta != 10_000 { add("rope.freq_base_swa", theta) }
+      add("rope.freq_base_swa", theta)
       if let type = (part["rope_type"] ?? part["type"])?.stringValue, type != "default" {
         throw refuse("llama.cpp does not stretch rotation in the layers with windows of gemma3")
       }

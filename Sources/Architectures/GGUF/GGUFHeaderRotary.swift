@@ -22,6 +22,7 @@ extension GGUFHeader {
     case "longrope", "su", "yarn": try addLongRoPE(rope, theta: theta)
     // Up to the length that the model was made for it is none.
     case "dynamic": break
+    case _ where model.family == .phi3: add("rope.scaling.original_context_length", try original(parameters))
     default: break
     }
   }

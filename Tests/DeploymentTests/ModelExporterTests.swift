@@ -1,0 +1,133 @@
+import Architectures
+import Deployment
+import Formats
+import Foundation
+import Kernels
+import Testing
+import WeightStore
+
+/// A byte-level tokenizer of few tokens, for models that have none.
+private let tokenizer = """
+  {"version": "1.0", "added_tokens": [{"id": 0, "content": "<s>", "special": true}],
+   "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true},
+   "model": {"type": "BPE", "vocab": {"<s>": 0, "a": 1, "b": 2, "ab": 3}, "merges": [["a", "b"]]}}
+  """
+
+/// A golden model with a tokenizer beside it.
+private func withModel<Result>(_ name: String, _ body: (_ model: String, _ folder: String) throws -> Result) throws
+  -> Result
+{
+  try withTemporaryFolder { folder in
+    let model = "\(folder)/model"
+    try FileManager.default.createDirectory(atPath: model, withIntermediateDirectories: true)
+    for file in ["config.json", "model.safetensors"] {
+      try FileManager.default.copyItem(atPath: "\(golden(name))/\(file)", toPath: "\(model)/\(file)")
+    }
+    try tokenizer.write(toFile: "\(model)/tokenizer.json", atomically: true, encoding: .utf8)
+    return try body(model, folder)
+  }
+}
+
+private func export(_ model: String, adapter: String? = nil, to path: String, format: ExportFormat = .f16) throws {
+  _ = try ModelExporter(pool: ThreadPool(threadCount: 2)).export(
+    modelDirectory: model, adapter: adapter, to: path, format: format, force: false
+  ) { _, _ in }
+}
+
+private func values(_ tensor: SourceTensor) -> [Float] {
+  var result = [Float](repeating: 0, count: tensor.rows * tensor.columns)
+  result.withUnsafeMutableBufferPointer { tensor.fill(0..<tensor.rows, $0) }
+  return result
+}
+
+/// Largest difference of two lists.
+private func distance(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).map { abs($0 - $1) }.max() ?? 0 }
+
+@Suite struct ModelExporterTests {
+  /// Of each family that llama.cpp computes as it is described.
+  @Test(arguments: ["qwen3", "smollm3", "phi3", "gpt2", "neox", "neox-sequential", "llama-longrope", "qwen2-window"])
+  func aModelComesBackFromGGUF(name: String) throws {
+    try withModel(name) { model, folder in
+      let source = try ModelSource.open(model)
+      do {
+        try export(model, to: "\(folder)/out.gguf")
+      } catch let error as GGUFHeader.Unsuitable {
+        // Options of the golden models that llama.cpp lacks are refused by name.
+        #expect("\(error)".contains("llama.cpp"))
+        #expect(!FileManager.default.fileExists(atPath: "\(folder)/out.gguf"))
+        return
+      }
+      let found = try ModelSource.open("\(folder)/out.gguf")
+      #expect(found.description.layers.count == source.description.layers.count)
+      for (mine, other) in zip(found.description.rotaries, source.description.rotaries) {
+        // The file has what frequencies are divided by in 32 bits.
+        for (a, b) in zip(mine.frequencies, other.frequencies) { #expect(abs(a - b) <= 1e-6 * b) }
+        #expect(abs(mine.factor - other.factor) <= 1e-6)
+      }
+      for tensor in source.description.tensors {
+        let wanted = try values(source.tensor(tensor))
+        // Half precision keeps eleven bits.
+        let limit = (wanted.map(abs).max() ?? 0) / 1024
+        #expect(distance(try values(found.tensor(tensor)), wanted) <= limit, "\(tensor.name)")
+      }
+    }
+  }
+
+  @Test func anAdapterIsInTheWeights() throws {
+    try withModel("qwen3") { model, folder in
+      try export(model, to: "\(folder)/base.gguf")
+      try export(model, adapter: "\(golden("qwen3"))/adapter", to: "\(folder)/sum.gguf")
+      let (base, sum) = (try ModelSource.open("\(folder)/base.gguf"), try ModelSource.open("\(folder)/sum.gguf"))
+      let linear = base.description.layers[0].attention.output.weight
+      #expect(distance(try values(base.tensor(linear)), try values(sum.tensor(linear))) > 1e-3)
+    }
+  }
+
+  @Test func aFileIsNotReplacedUnasked() throws {
+    try withModel("gpt2") { model, folder in
+      try export(model, to: "\(folder)/out.gguf")
+      #expect(throws: FileError.self) { try export(model, to: "\(folder)/out.gguf") }
+    }
+  }
+
+  @Test func aFamilyThatLlamaCppLacksIsRefused() throws {
+    try withModel("opt") { model, folder in
+      #expect(throws: GGUFHeader.Unsuitable.self) { try export(model, to: "\(folder)/out.gguf") }
+    }
+  }
+
+  @Test func anAdapterBecomesALoRAWithItsFactor() throws {
+    try withModel("qwen3") { model, folder in
+      let count = try AdapterExporter.export(
+        adapter: "\(golden("qwen3"))/adapter", base: model, to: "\(folder)/lora.gguf", force: false)
+      let file = try GGUFFile(path: "\(folder)/lora.gguf")
+      #expect(count > 0 && file.tensors.count == 2 * count)
+      #expect(file.metadata["general.type"] == .string("adapter"))
+      let configuration = try PEFTAdapterConfig.load(directory: "\(golden("qwen3"))/adapter")
+      #expect(file.metadata["adapter.lora.alpha"]?.doubleValue == configuration.alpha)
+      let part = try #require(file.tensor("blk.0.attn_q.weight.lora_a"))
+      #expect(part.rows == configuration.rank)
+    }
+  }
+
+  /// Rows of queries and keys of Llama, of fused heads of GPT-NeoX, are in another order there.
+  @Test(arguments: ["llama-longrope", "neox", "gpt2", "phi3"])
+  func aLoRAFileIsTheAdapterThatItWasMadeOf(name: String) throws {
+    try withModel(name) { model, folder in
+      let adapter = "\(golden(name))/adapter"
+      _ = try AdapterExporter.export(adapter: adapter, base: model, to: "\(folder)/lora.gguf", force: false)
+      let wanted = try SafetensorsFile(path: "\(adapter)/adapter_model.safetensors")
+      try AdapterImporter.withFolder("\(folder)/lora.gguf", for: try ModelDescription.load(directory: model)) { path in
+        let found = try SafetensorsFile(path: "\(path)/adapter_model.safetensors")
+        #expect(found.tensorNames.sorted() == wanted.tensorNames.sorted())
+        for name in wanted.tensorNames {
+          let (a, b) = (try #require(found.tensor(name)), try #require(wanted.tensor(name)))
+          var lists = [[Float](repeating: 0, count: a.elementCount), [Float](repeating: 0, count: b.elementCount)]
+          lists[0].withUnsafeMutableBufferPointer { a.copyFloats(range: 0..<$0.count, into: $0) }
+          lists[1].withUnsafeMutableBufferPointer { b.copyFloats(range: 0..<$0.count, into: $0) }
+          #expect(a.shape == b.shape && lists[0] == lists[1], "\(name)")
+        }
+      }
+    }
+  }
+}
