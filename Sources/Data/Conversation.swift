@@ -141,6 +141,10 @@ struct Conversation {
         object["content"] = value
       }
     }
+    // Templates know one name of it, and transformers gives it to them.
+    if object["reasoning_content"] == nil, let thought = object["reasoning"] ?? object["thinking"] {
+      object["reasoning_content"] = thought
+    }
     guard object["role"]?.stringValue != nil, object["content"] != nil || object["tool_calls"] != nil else {
       throw LineError(reason: "a message lacks role or content")
     }

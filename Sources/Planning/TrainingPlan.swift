@@ -12,6 +12,13 @@ public struct PlanError: Error, CustomStringConvertible {
   /// Changes that would help, and the least with each.
   public let remedies: [(change: String, least: Int)]
 
+  /// The same with a little to spare in what it names: another process has not to the byte what this one has.
+  public func sparing(_ byteCount: Int) -> PlanError {
+    PlanError(
+      budget: budget, least: ByteCount.sum(least, byteCount), losses: losses,
+      remedies: remedies.map { ($0.change, ByteCount.sum($0.least, byteCount)) })
+  }
+
   public var description: String {
     let lines = remedies.map { "       with \($0.change): \(ByteCount.megabytes($0.least))" }
     let cost = losses.isEmpty ? "" : ", with \(losses.joined(separator: " and ")) (lossy)"

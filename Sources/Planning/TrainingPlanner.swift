@@ -78,16 +78,12 @@ public struct TrainingPlanner {
     throw try failure(budget)
   }
 
-  /// The least that is named has a little to spare: another process has not to the byte what this one has.
   private func failure(_ budget: Int) throws -> PlanError {
     let least = try mostFrugal()
-    let bytes = least?.byteCount ?? .max
     return PlanError(
-      budget: budget, least: ByteCount.sum(bytes, Self.sparedBytes), losses: least?.strategy.losses ?? [],
-      remedies: try remedies(below: bytes).map { ($0.change, ByteCount.sum($0.least, Self.sparedBytes)) })
+      budget: budget, least: least?.byteCount ?? .max, losses: least?.strategy.losses ?? [],
+      remedies: try remedies(below: least?.byteCount ?? .max))
   }
-
-  private static let sparedBytes = 2 << 20
 
   /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
   public func plan(available: Int?) throws -> TrainingPlan {

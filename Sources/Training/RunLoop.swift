@@ -21,6 +21,8 @@ final class RunLoop {
   /// Steps that are done.
   private var step: Int
   private var health: RunHealth
+  /// The line that could not be written.
+  private var unwritten: (() throws -> Void)?
   /// Of the steps that this process did, in tokens per second.
   private var speeds: [Double] = []
 
@@ -71,7 +73,11 @@ final class RunLoop {
       throw failure
     } catch  where DiskRoom.isExhausted(error) {
       room.release()
-      if !health.isSuspect { try save() }
+      try unwritten?()
+      if !health.isSuspect {
+        try save()
+        observer.note("stopped after step \(step); --resume goes on from there")
+      }
       _ = try writeSummary(completed: false)
       throw error
     }
@@ -99,10 +105,10 @@ final class RunLoop {
       let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
       step += 1
       let resident = ProcessMemory.residentBytes
-      try withRoom {
-        try metrics.append(
-          report, residentBytes: resident, byKind: residentBytesByKind(all: resident, program: programBytes),
-          storageBytesRead: readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } })
+      let kinds = residentBytesByKind(all: resident, program: programBytes)
+      let bytesRead = readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } }
+      try record { [metrics] in
+        try metrics.append(report, residentBytes: resident, byKind: kinds, storageBytesRead: bytesRead)
       }
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
@@ -145,7 +151,7 @@ final class RunLoop {
     let loss = try session.evaluate(
       evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
     ).loss
-    try withRoom { try metrics.append(step: step, evaluationLoss: loss) }
+    try record { [metrics, step] in try metrics.append(step: step, evaluationLoss: loss) }
     observer.evaluated(step: step, loss: loss)
   }
 
@@ -157,6 +163,13 @@ final class RunLoop {
     kinds[.weights, default: 0] += max(0, ProcessMemory.residentFileBytes - program)
     kinds[.process] = max(0, all - kinds.values.reduce(0, +))
     return MemoryKind.allCases.compactMap { kind in kinds[kind].map { (kind, $0) } }
+  }
+
+  /// Writes a line of the records; it is not lost where there is no room for it.
+  private func record(_ line: @escaping () throws -> Void) throws {
+    unwritten = line
+    try withRoom(line)
+    unwritten = nil
   }
 
   /// Does `work`, and waits with it while the disk is full, if that is wanted.

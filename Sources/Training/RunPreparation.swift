@@ -90,6 +90,8 @@ struct RunPlanning {
 
   /// What measuring leaves on the heap.
   private static let measuredHeap = 1 << 20
+  /// What one process may have more than another one that does the same.
+  static let spared = 2 << 20
 
   /// The fastest plan inside the budget. It is the same process for the check before measuring and for the plan after it, so
   /// that what the check lets pass is planned.
@@ -118,7 +120,9 @@ struct RunPlanning {
     }
     // A budget that nothing fits is refused before anything is measured.
     let planned = processBytes + Self.measuredHeap
-    try planner(.assumed, processBytes: planned).check(budget: budget)
+    do {
+      try planner(.assumed, processBytes: planned).check(budget: budget)
+    } catch let error as PlanError { throw error.sparing(Self.spared) }
     let measuring = MachineSpeed.measuringByteCount(model, precision: options.plan.precision, pool: pool)
     // Where there is no room to measure, the proportions of a small board have to do.
     let speed = ByteCount.sum(planned, measuring) <= budget ? try measuredSpeed() : .assumed

@@ -54,7 +54,7 @@ public final class TrainingRun {
   public func plansByBudget() throws -> [TrainingPlan] {
     let planner = prepared.planner
     let most = try planner.most()
-    var budget = Self.wholeMegabytes(try planner.least() + (1 << 20) - 1)
+    var budget = Self.wholeMegabytes(try planner.least() + RunPlanning.spared + (1 << 20) - 1)
     var plans: [TrainingPlan] = []
     while budget < most, plans.count < 8 {
       plans.append(try planner.plan(budget: budget))

@@ -107,7 +107,8 @@ struct RunFolderTests {
       _ = try run.run { resumed.steps < 2 ? nil : 15 }
       #expect(resumed.notes.first?.contains("an older checkpoint is tried") == true)
       #expect(resumed.notes.contains("resumed after step 4"))
-      #expect(try names("\(folder)/part").filter { $0.hasPrefix("checkpoint-") } == ["checkpoint-4", "checkpoint-6"])
+      let left = try names("\(folder)/part").filter { $0.hasPrefix("checkpoint-") }
+      #expect(left == ["checkpoint-4", "checkpoint-6"])
       try train("\(folder)/part", values.merging(["resume": []]) { $1 })
       #expect(manager.contentsEqual(atPath: "\(folder)/part/\(weights)", andPath: "\(folder)/whole/\(weights)"))
     }

@@ -124,10 +124,10 @@ import WeightStore
   }
 
   @Test(arguments: [
-    (#"{"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}"#, "fp4 is not supported"),
-    (#"{"quant_method": "bitsandbytes", "load_in_8bit": true}"#, "expected nf4"),
-    (#"{"quant_method": "gptq"}"#, "gptq is not supported"),
-    (#"{"quant_method": "compressed-tensors", "format": "float-quantized"}"#, "float-quantized is not supported"),
+    (#"{"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}"#, "bitsandbytes fp4, which is not read"),
+    (#"{"quant_method": "bitsandbytes", "load_in_8bit": true}"#, "bitsandbytes in 8 bits, which is not read"),
+    (#"{"quant_method": "gptq"}"#, "gptq, which is not read"),
+    (#"{"quant_method": "compressed-tensors", "format": "float-quantized"}"#, "float-quantized, which is not read"),
   ])
   func otherQuantisationsAreRefusedWithTheReason(configuration: String, expected: String) throws {
     try withTemporaryFolder { (folder: String) throws in

@@ -62,6 +62,8 @@ enum BaseModelDigest {
   /// Longer headers count as far as this.
   private static let headerBytes = 16 << 20
 
+  private static func lengthOfHeader(_ size: Int) -> [Range<Int>] { [0..<min(size, 8)] }
+
   static func of(directory: String) throws -> String {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a
     func add(_ bytes: UnsafeRawBufferPointer) {
@@ -72,19 +74,15 @@ enum BaseModelDigest {
     for name in names.sorted() where name.hasSuffix(".safetensors") {
       let path = "\(directory)/\(name)"
       var first: [UInt8] = []
-      try FilePieces.forEach(of: path, parts: { [0..<min($0, 8)] }) { first += $0 }
+      try FilePieces.forEach(of: path, parts: Self.lengthOfHeader) { first += $0 }
       let said = first.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
       let header = Int(min(said, UInt64(headerBytes))) + first.count
-      try FilePieces.forEach(
-        of: path,
-        parts: { size in
-          withUnsafeBytes(of: size) { add($0) }
-          return [0..<min(header, size)]
-            + (0..<pages).map { page in
-              let start = max(0, size - pageBytes) / (pages - 1) * page
-              return start..<min(start + pageBytes, size)
-            }
-        }, add)
+      func parts(_ size: Int) -> [Range<Int>] {
+        withUnsafeBytes(of: size) { add($0) }
+        let starts = (0..<pages).map { max(0, size - pageBytes) / (pages - 1) * $0 }
+        return [0..<min(header, size)] + starts.map { $0..<min($0 + pageBytes, size) }
+      }
+      try FilePieces.forEach(of: path, parts: parts, add)
     }
     let text = String(hash, radix: 16)
     return String(repeating: "0", count: 16 - text.count) + text
