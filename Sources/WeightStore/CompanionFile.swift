@@ -1,7 +1,7 @@
 import Formats
-import Tokenization
 import FoundationEssentials
 import Glibc
+import Tokenization
 
 /// A file that stands beside the weights of a model and goes with them: tokenizer, chat template, generation settings.
 public struct CompanionFile: Sendable {
@@ -39,7 +39,10 @@ public struct CompanionFile: Sendable {
     guard TokenizerFolder.hasTokenizer(directory) else {
       return (
         files,
-        ["\(directory) has no tokenizer: the store can only be trained on input_ids; copy tokenizer.json beside the weights"]
+        [
+          "\(directory) has no tokenizer: the store can only be trained on input_ids; "
+            + "copy tokenizer.json beside the weights"
+        ]
       )
     }
     let folder = try TokenizerFolder(directory)

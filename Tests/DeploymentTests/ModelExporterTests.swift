@@ -14,7 +14,9 @@ private let tokenizer = """
   """
 
 /// A golden model with a tokenizer beside it.
-private func withModel<Result>(_ name: String, _ body: (_ model: String, _ folder: String) throws -> Result) throws
+@discardableResult private func withModel<Result>(
+  _ name: String, _ body: (_ model: String, _ folder: String) throws -> Result
+) throws
   -> Result
 {
   try withTemporaryFolder { folder in

@@ -151,7 +151,8 @@ import WeightStore
     try withTemporaryFolder { (folder: String) throws in
       _ = try quantizer(.int8).write(try source(), to: "\(folder)/store") { _, _ in }
       #expect(
-        message { _ = try ModelSource.open("\(folder)/store") }.contains("is quantised already (compressed-tensors int-quantized)"))
+        message { _ = try ModelSource.open("\(folder)/store") }.contains(
+          "is quantised already (compressed-tensors int-quantized)"))
     }
   }
 

@@ -124,7 +124,10 @@ import WeightStore
   }
 
   @Test(arguments: [
-    (#"{"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}"#, "bitsandbytes fp4, which is not read"),
+    (
+      #"{"quant_method": "bitsandbytes", "load_in_4bit": true, "bnb_4bit_quant_type": "fp4"}"#,
+      "bitsandbytes fp4, which is not read"
+    ),
     (#"{"quant_method": "bitsandbytes", "load_in_8bit": true}"#, "bitsandbytes in 8 bits, which is not read"),
     (#"{"quant_method": "gptq"}"#, "gptq, which is not read"),
     (#"{"quant_method": "compressed-tensors", "format": "float-quantized"}"#, "float-quantized, which is not read"),

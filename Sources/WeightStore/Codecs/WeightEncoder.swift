@@ -120,5 +120,5 @@ func encodePieces<Code: FixedWidthInteger & Sendable, Scale: Numeric & Sendable>
 
 extension Array where Element: BitwiseCopyable {
   /// The elements as they lie in memory.
-  var rawBytes: [UInt8] { withUnsafeBytes { Array<UInt8>($0) } }
+  var rawBytes: [UInt8] { withUnsafeBytes { [UInt8]($0) } }
 }
