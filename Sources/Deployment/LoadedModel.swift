@@ -33,14 +33,14 @@ public final class LoadedModel {
       (arena, method) = (nil, nil)
       return
     }
-    let configuration = try AdapterFolder.configuration(of: adapter)
-    let (arena, method) = try Arena.filled { [model] in
-      try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
-    }
-    try method.load(from: adapter)
+    let (arena, method) = try AdapterFolder.open(adapter, for: model)
+    method.parametersChanged(pool: pool)
     method.attach(to: model)
     (self.arena, self.method) = (arena, method)
   }
+
+  /// Tokens of the longest text.
+  public var maximumPositions: Int { model.description.maximumPositions - (method?.prefixCount ?? 0) }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
   private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
@@ -66,7 +66,9 @@ public final class LoadedModel {
         precision: precision, pool: pool,
         demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
       let workspace = Workspace(
-        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
+        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 },
+        keptBlockColumns: { [method] in method?.keptBlockColumns(at: $0) ?? 0 },
+        prefixCount: method?.prefixCount ?? 0, tokenCapacity: tokens,
         positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
         threadCount: pool.threadCount, arena: arena)
       let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }

@@ -42,7 +42,7 @@ public struct TrainingCheckpoint {
     try memory.moments.write(to: writer)
     try writer.finish()
     var sums = JSONObject()
-    for name in ["adapter_model.safetensors", "adapter_config.json", momentsName] {
+    for name in memory.method.fileNames + [momentsName] {
       sums[name] = .integer(Int(try checksum("\(output.temporaryPath)/\(name)")))
     }
     let state = JSONObject([

@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import Kernels
 import Memory
+import Options
 import Planning
 import Tokenization
 import Transformer
@@ -50,7 +51,13 @@ public final class TrainingRun {
     self.observer = observer
     let store = try WeightStore.open(modelDirectory)
     model = try LanguageModel(store: store)
-    let length = min(options.data.maximumLength, model.description.maximumPositions)
+    let tuning = try options.method.configuration()
+    self.tuning = tuning
+    let length = min(options.data.maximumLength, model.description.maximumPositions - tuning.virtualTokenCount)
+    guard length > 1 else {
+      throw OptionError(
+        "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions")
+    }
     let (train, held) = try Self.read(
       files, options: options,
       DataReader(
@@ -61,8 +68,6 @@ public final class TrainingRun {
     if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
     data = BatchPlan(train, maximumLength: length, seed: options.optimization.seed, shuffles: options.data.shuffles)
     evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.optimization.seed, shuffles: false) }
-    let tuning = try options.method.configuration()
-    self.tuning = tuning
     fingerprint = options.fingerprint + " data=" + train.fingerprint
     let rowsPerStep = options.optimization.rowsPerStep
     var wishes = options.plan.wishes
@@ -266,7 +271,7 @@ public final class TrainingRun {
     let staging = try AtomicOutput(path: "\(options.output.folder)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: model.store.directory)
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+    for name in memory.method.fileNames {
       guard rename("\(staging.temporaryPath)/\(name)", "\(options.output.folder)/\(name)") == 0 else {
         throw FileError.cannotWrite(file: "\(options.output.folder)/\(name)", reason: String(cString: strerror(errno)))
       }
