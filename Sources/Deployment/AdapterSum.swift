@@ -5,61 +5,45 @@ import Transformer
 import Tuning
 import WeightStore
 
-/// Weights with an adapter's share added: `W + scaling B A`, in fp32 row by row.
+/// Weights with an adapter merged into them, in fp32 row by row.
 final class AdapterSum {
-  private let adapters: [String: LowRankAdapter]
-  /// Owns the parameters.
-  private let arena: Arena
+  private let merges: [String: WeightMerge]
 
   /// - Parameters:
   ///   - directory: PEFT folder, or a GGUF LoRA
   ///   - model: its base
+  /// - Throws: `MergeError` for a method that cannot become part of the weights
   init(adapter directory: String, of model: LanguageModel) throws {
-    let (arena, set) = try AdapterImporter.withFolder(directory, for: model.description) { directory in
-      let configuration = try LowRankConfiguration.load(from: directory)
-      let (arena, set) = try Arena.filled {
-        try LowRankMethod(configuration: configuration, model: model, trainingTokens: 0, arena: $0)
-      }
-      try set.load(from: directory)
-      return (arena, set)
+    let (arena, method) = try AdapterImporter.withFolder(directory, for: model.description) {
+      try AdapterFolder.open($0, for: model)
     }
-    self.arena = arena
-    adapters = Dictionary(uniqueKeysWithValues: set.adapters.map { ("\($0.location.name).weight", $0) })
+    guard let method = method as? any MergeableMethod else {
+      throw MergeError(
+        description: "\(directory): this method adds something beside the weights and cannot become part of them; "
+          + "use the adapter with --adapter")
+    }
+    merges = withExtendedLifetime(arena) {
+      Dictionary(uniqueKeysWithValues: method.merges().map { ($0.location.name, $0.merge) })
+    }
   }
 
-  /// The weight with the adapter's share, if it has one.
+  /// The weight or bias with the adapter merged into it, if it has one.
   func apply(to tensor: SourceTensor) -> SourceTensor {
-    guard let adapter = adapters[tensor.name] else { return tensor }
-    let delta = AdapterDelta(adapter)
-    let columns = tensor.columns
-    return tensor.changing { rows, values in
-      for (place, row) in rows.enumerated() {
-        delta.add(
-          row: row, to: UnsafeMutableBufferPointer(rebasing: values[place * columns..<(place + 1) * columns]))
+    if tensor.name.hasSuffix(".weight"), let merge = merges[String(tensor.name.dropLast(".weight".count))] {
+      let columns = tensor.columns
+      return tensor.changing { rows, values in
+        for (place, row) in rows.enumerated() {
+          merge.row(row, UnsafeMutableBufferPointer(rebasing: values[place * columns..<(place + 1) * columns]))
+        }
       }
     }
-  }
-}
-
-/// The parameters of one adapter as plain arrays.
-private struct AdapterDelta: Sendable {
-  private let a: [[Float]]  // [rank][in]
-  private let bTransposed: [[Float]]  // [rank][out]
-  private let scaling: Float
-
-  init(_ adapter: LowRankAdapter) {
-    a = (0..<adapter.rank).map { adapter.a.row($0).values }
-    bTransposed = (0..<adapter.rank).map { adapter.bTransposed.row($0).values }
-    scaling = adapter.scaling
-  }
-
-  /// `values += scaling * B[row] A`
-  func add(row: Int, to values: UnsafeMutableBufferPointer<Float>) {
-    for rank in 0..<a.count {
-      let factor = scaling * bTransposed[rank][row]
-      a[rank].withUnsafeBufferPointer { line in
-        for column in 0..<values.count { values[column] += factor * line[column] }
+    if tensor.name.hasSuffix(".bias"),
+      let factors = merges[String(tensor.name.dropLast(".bias".count))]?.biasFactors
+    {
+      return tensor.changing { _, values in
+        for index in 0..<values.count { values[index] *= factors[index] }
       }
     }
+    return tensor
   }
 }

@@ -33,17 +33,16 @@ public final class LoadedModel {
       (arena, method) = (nil, nil)
       return
     }
-    let (arena, method) = try AdapterImporter.withFolder(adapter, for: model.description) { [model] adapter in
-      let configuration = try AdapterFolder.configuration(of: adapter)
-      let (arena, method) = try Arena.filled {
-        try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
-      }
-      try method.load(from: adapter)
-      return (arena, method)
+    let (arena, method) = try AdapterImporter.withFolder(adapter, for: model.description) { [model] in
+      try AdapterFolder.open($0, for: model)
     }
+    method.parametersChanged(pool: pool)
     method.attach(to: model)
     (self.arena, self.method) = (arena, method)
   }
+
+  /// Tokens of the longest text.
+  public var maximumPositions: Int { model.description.maximumPositions - (method?.prefixCount ?? 0) }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
   private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
@@ -69,7 +68,9 @@ public final class LoadedModel {
         precision: precision, pool: pool,
         demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
       let workspace = Workspace(
-        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 }, tokenCapacity: tokens,
+        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 },
+        keptBlockColumns: { [method] in method?.keptBlockColumns(at: $0) ?? 0 },
+        prefixCount: method?.prefixCount ?? 0, tokenCapacity: tokens,
         positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
         threadCount: pool.threadCount, arena: arena)
       let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }

@@ -23,7 +23,7 @@ public final class TextGenerator {
   /// - Parameter capacity: prompt and answer tokens together, at most
   public init(_ loaded: LoadedModel, capacity: Int) throws {
     self.loaded = loaded
-    let limit = loaded.model.description.maximumPositions
+    let limit = loaded.maximumPositions
     guard capacity <= limit else {
       throw GenerationError(
         description: "prompt and answer take \(capacity) tokens, but the model was made for \(limit); "

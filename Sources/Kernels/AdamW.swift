@@ -45,24 +45,32 @@ public struct AdamW: Sendable {
   ///
   /// Moments in 8 bits are decoded, updated and rounded again block by block. The parameters take their step by the
   /// moments as they are before rounding.
-  /// - Parameter step: number of this update, from 1
+  /// - Parameters:
+  ///   - step: number of this update, from 1
+  ///   - factors: of the learning rate, for parts that follow each other and make up the whole, each of whole blocks of
+  ///     moments; none for 1 everywhere
   public func update(
-    parameters: Vector, gradients: Vector, moments: AdamWMoments, step: Int, learningRate: Double, pool: ThreadPool
+    parameters: Vector, gradients: Vector, moments: AdamWMoments, step: Int, learningRate: Double,
+    factors: [(elements: Range<Int>, factor: Double)] = [], pool: ThreadPool
   ) {
     precondition(gradients.count == parameters.count, "gradients fit the parameters")
     switch moments {
     case .f32(let first, let second):
       precondition(first.count == parameters.count && second.count == parameters.count, "moments fit the parameters")
-      update(
-        0..<parameters.count, parameters, gradients, first: first.base, second: second.base, step: step,
-        learningRate: learningRate)
+      for (elements, factor) in factors.isEmpty ? [(0..<parameters.count, 1)] : factors {
+        update(
+          elements, parameters, gradients, first: first.base + elements.lowerBound,
+          second: second.base + elements.lowerBound, step: step, learningRate: learningRate * factor)
+      }
     case .int8(let moments):
       precondition(moments.count == parameters.count, "moments fit the parameters")
       moments.forEachBlock(pool: pool) { block, elements, worker in
         let (first, second) = moments.working(worker)
         moments.decode(block: block, elements, first: first, second: second)
+        let factor = factors.first { $0.elements.contains(elements.lowerBound) }?.factor ?? 1
         update(
-          elements, parameters, gradients, first: first, second: second, step: step, learningRate: learningRate)
+          elements, parameters, gradients, first: first, second: second, step: step,
+          learningRate: learningRate * factor)
         moments.encode(block: block, elements, first: first, second: second)
       }
     }

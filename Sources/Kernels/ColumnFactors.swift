@@ -15,6 +15,23 @@ public enum ColumnFactors {
     }
   }
 
+  /// `y[t][j] += x[t][j] * factor[j]`
+  public static func scale(_ x: Matrix, by factor: Vector, addingTo y: Matrix, pool: ThreadPool) {
+    precondition(
+      factor.count == x.columns && y.rows == x.rows && y.columns == x.columns, "a factor for every column")
+    let kernels = KernelTables.float
+    VectorOperations.forEachRow(x.rows, pool: pool) { row in
+      withUnsafeTemporaryAllocation(of: Float.self, capacity: tileColumns) { part in
+        guard let part = part.baseAddress else { return }
+        for column in stride(from: 0, to: x.columns, by: tileColumns) {
+          let count = min(tileColumns, x.columns - column)
+          kernels.pointee.multiply(count, x.base + row * x.stride + column, factor.base + column, part)
+          kernels.pointee.add_scaled(count, 1, part, y.base + row * y.stride + column)
+        }
+      }
+    }
+  }
+
   /// `dFactor[j] += sum_t dy[t][j] * x[t][j]`, the gradient of the factors of `x`.
   ///
   /// - Parameter rowLength: no part of the sum crosses a multiple of so many rows

@@ -34,7 +34,9 @@ public final class TrainingMemory {
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
         gradients: true), arena: arena)
     workspace = Workspace(
-      model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: tokens,
+      model: model, keptColumns: { method.keptColumns(at: $0) }, keptBlockColumns: { method.keptBlockColumns(at: $0) },
+      prefixCount: method.prefixCount,
+      tokenCapacity: tokens,
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),
       precision: precision, threadCount: pool.threadCount, arena: arena)

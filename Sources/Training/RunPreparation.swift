@@ -3,6 +3,7 @@ import Formats
 import FoundationEssentials
 import Kernels
 import Memory
+import Options
 import Planning
 import Tokenization
 import Transformer
@@ -29,7 +30,13 @@ struct RunPreparation {
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
-    let length = min(options.data.maximumLength, model.description.maximumPositions)
+    let tuning = try options.method.configuration()
+    let length = min(options.data.maximumLength, model.description.maximumPositions - tuning.virtualTokenCount)
+    guard length > 1 else {
+      throw OptionError(
+        "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions"
+      )
+    }
     let (train, held) = try Self.read(
       files, options: options,
       DataReader(
@@ -44,7 +51,6 @@ struct RunPreparation {
     let evaluation = held.map { BatchPlan($0, maximumLength: length, seed: seed, shuffles: false) }
     self.data = data
     self.evaluation = evaluation
-    let tuning = try options.method.configuration()
     identity = RunIdentity(
       options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
       model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint)

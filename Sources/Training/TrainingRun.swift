@@ -3,6 +3,7 @@ import Formats
 import FoundationEssentials
 import Kernels
 import Memory
+import Options
 import Planning
 import Transformer
 import Tuning

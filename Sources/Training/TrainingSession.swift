@@ -68,7 +68,7 @@ public final class TrainingSession {
     }
     optimizer.update(
       parameters: trainables.parameters, gradients: trainables.gradients, moments: memory.moments,
-      step: step + 1, learningRate: learningRate, pool: memory.engine.pool)
+      step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
       tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now) / .seconds(1))
@@ -78,6 +78,7 @@ public final class TrainingSession {
   /// - Returns: sum of the losses.
   public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) throws -> Double {
     let scale = 1 / Float(max(labelledTokens, 1))
+    memory.method.parametersChanged(pool: memory.engine.pool)
     var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001)
     let dropoutSeed = generator.next()
     var sum = 0.0
@@ -91,6 +92,7 @@ public final class TrainingSession {
       tokens += group.reduce(0) { $0 + $1.tokens.count }
       labels += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
+    memory.method.completeGradients(pool: memory.engine.pool)
     return sum
   }
 
@@ -100,6 +102,7 @@ public final class TrainingSession {
     var count = 0
     var pass = Pass(engine: memory.engine)
     pass.interruption = interruption
+    memory.method.parametersChanged(pool: memory.engine.pool)
     for group in groups(batches) {
       sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: pass)
       count += group.reduce(0) { $0 + $1.labelledTokenCount }

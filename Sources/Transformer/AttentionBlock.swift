@@ -26,9 +26,13 @@ struct AttentionBlock {
   let headNorms: (query: Norm, key: Norm)?
   /// Which of the workspace's rotations turns queries and keys.
   let rotary: Int?
+  /// What a method has hooked in.
+  let hooks = AttentionHooks()
 
   var linears: [Linear] { inputs + [output] }
-  var hasAdapter: Bool { linears.contains { $0.adapter != nil } }
+  var hasAdapter: Bool {
+    linears.contains { $0.adapter != nil } || hooks.prefix != nil || residual.hooks.adapter != nil
+  }
 
   /// What `forward` keeps for `backward`.
   struct Activations {
@@ -85,7 +89,7 @@ struct AttentionBlock {
         keyInverse: room.matrix("inverse RMS of keys", rows: tokens, columns: shape.keyValueHeadCount))
     }
     return Activations(
-      residual: residual.reserve(in: room, hidden: output.location.shape.out, demand: demand),
+      residual: residual.reserve(in: room, output: output.location, demand: demand),
       projected: inputs.enumerated().map { index, linear in
         room.matrix("queries, keys, values \(index)", rows: tokens, columns: linear.location.shape.out)
       },
@@ -104,12 +108,14 @@ struct AttentionBlock {
   /// Halves per token of the softmax's weights that are kept.
   private func keptWeights(_ demand: RoomDemand) -> Int {
     !demand.trains || demand.precision == .f32
-      ? 0 : Attention.weightsPerToken(shape: shape, length: demand.positionCount, visibility: visibility)
+      ? 0
+      : Attention.weightsPerToken(
+        shape: shape, length: demand.positionCount, visibility: visibility, prefixCount: demand.prefixCount)
   }
 
   func share(in room: Room, demand: RoomDemand) -> Working {
     Working(
-      residual: residual.share(in: room, hidden: output.location.shape.out, demand: demand),
+      residual: residual.share(in: room, output: output.location, demand: demand),
       mixed: room.matrix(
         "attended values and their gradient", rows: demand.tokens, columns: shape.headCount * shape.headSize),
       projectedGradients: inputs.enumerated().map { index, linear in
@@ -122,7 +128,8 @@ struct AttentionBlock {
   /// Bytes of one thread's tiles.
   func scratchByteCount(_ demand: RoomDemand) -> Int {
     Attention.scratchByteCount(
-      shape: shape, length: demand.positionCount, visibility: visibility, hasGradient: demand.trains)
+      shape: shape, length: demand.positionCount, visibility: visibility, prefixCount: demand.prefixCount,
+      hasGradient: demand.trains)
   }
 
   /// Multiply-adds and elements per token.
@@ -168,8 +175,9 @@ struct AttentionBlock {
     project(x, keeping: kept, in: context)
     let (query, key, value) = heads(kept.projected)
     Attention.forward(
-      query: query, key: key, value: value, shape: shape, visibility: visibility, segments: context.layout.segments,
-      into: mixed(kept, rows: x.rows, context), keeping: kept.softmax, isExact: engine.precision == .f32,
+      query: query, key: key, value: value, shape: shape, visibility: visibility, prefix: hooks.prefix?.values,
+      segments: context.layout.segments, into: mixed(kept, rows: x.rows, context), keeping: kept.softmax,
+      isExact: engine.precision == .f32,
       pool: engine.pool, scratch: context.workspace.attentionScratch)
     finish(into: y, kept: kept, in: context)
   }
@@ -183,6 +191,7 @@ struct AttentionBlock {
   private func project(_ x: Matrix, keeping kept: Activations, in context: BlockContext<Working>) {
     let pass = context.pass
     let pool = pass.engine.pool
+    residual.begin(x, keeping: kept.residual, pass: pass)
     let input = residual.input(x, keeping: kept.residual, working: context.working.residual, pool: pool)
     let prepared = pass.engine.prepare(input, for: inputs[0].weight, rowsPerSequence: context.layout.rowLength)
     Linear.forward(
@@ -229,7 +238,7 @@ struct AttentionBlock {
     let engine = pass.engine
     let tokens = 0..<x.rows
     let dOutput = residual.outputGradient(
-      dy, dx: dx, kept: kept.residual, working: working.residual, pool: engine.pool)
+      dy, dx: dx, x: x, kept: kept.residual, working: working.residual, pass: pass)
     // Perhaps the same memory: the adapter is done with one before the other is written.
     let (mixed, dMixed) = (mixed(kept, rows: x.rows, context), working.mixed.rows(tokens))
     output.backward(dOutput, x: mixed, kept: kept.adapters[inputs.count], into: dMixed, pass: pass)
@@ -239,8 +248,9 @@ struct AttentionBlock {
     let (dQuery, dKey, dValue) = heads(gradients)
     Attention.backward(
       dMixed, query: query, key: key, value: value, shape: shape, visibility: visibility,
-      segments: context.layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey, dValue: dValue,
-      isExact: engine.precision == .f32, pool: engine.pool, scratch: context.workspace.attentionScratch)
+      prefix: hooks.prefix?.values, segments: context.layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey,
+      dValue: dValue, prefixGradient: hooks.prefix?.gradient, isExact: engine.precision == .f32, pool: engine.pool,
+      scratch: context.workspace.attentionScratch)
     if let rotary {
       context.workspace.rotaries[rotary].applyInverse(
         to: dQuery, positions: context.layout.positions, sampleLengths: context.layout.sampleLengths, pool: engine.pool)
@@ -263,7 +273,7 @@ struct AttentionBlock {
       through: inputs.indices.map { (inputs[$0], gradients[$0], kept.adapters[$0]) }, x: input, into: dNormed,
       pass: pass)
     if let dNormed {
-      residual.inputGradient(dNormed, x: x, kept: kept.residual, addingTo: dx, pool: engine.pool)
+      residual.inputGradient(dNormed, x: x, kept: kept.residual, addingTo: dx, pass: pass)
     }
   }
 
@@ -287,9 +297,26 @@ struct AttentionBlock {
       cache.append(key: key.rows(row..<row + 1), value: value.rows(row..<row + 1), pool: pool)
       Attention.decode(
         query: query.rows(row..<row + 1), keys: cache.keys, values: cache.values, shape: shape,
-        into: mixed(kept, rows: x.rows, context).row(row), pool: pool, scratch: context.workspace.attentionScratch)
+        prefix: hooks.prefix?.values, into: mixed(kept, rows: x.rows, context).row(row), pool: pool,
+        scratch: context.workspace.attentionScratch)
     }
     finish(into: y, kept: kept, in: context)
+  }
+}
+
+/// What a method has hooked into an attention; shared by all copies of the block.
+final class AttentionHooks {
+  var prefix: AttentionPrefix?
+}
+
+/// Keys and values in front of a layer's attention, seen by every token, and where their gradient goes.
+public struct AttentionPrefix {
+  let values: Attention.Prefix
+  let gradient: Attention.PrefixGradient?
+
+  public init(_ values: Attention.Prefix, gradient: Attention.PrefixGradient?) {
+    self.values = values
+    self.gradient = gradient
   }
 }
 

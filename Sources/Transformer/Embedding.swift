@@ -73,7 +73,7 @@ struct Embedding {
     let rows = working.rows.rows(0..<dx.rows)
     let kept = working.adapter.rows(0..<dx.rows)
     decode(batch, into: rows, residency: workspace.residency)
-    adapter.recompute(rows, keeping: kept, pass: pass)
-    _ = adapter.backward(dx, x: rows, kept: kept, pass: pass)
+    projection.recompute(rows, rowsPerSequence: pass.rowLength, keeping: kept, pass: pass)
+    _ = adapter.backward(dx, isFree: false, x: rows, kept: kept, pass: pass)
   }
 }

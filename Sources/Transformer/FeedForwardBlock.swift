@@ -23,7 +23,7 @@ struct FeedForwardBlock {
   let activation: Activation
 
   var linears: [Linear] { inputs + [down] }
-  var hasAdapter: Bool { linears.contains { $0.adapter != nil } }
+  var hasAdapter: Bool { linears.contains { $0.adapter != nil } || residual.hooks.adapter != nil }
 
   /// What `forward` keeps for `backward`.
   struct Activations {
@@ -57,7 +57,7 @@ struct FeedForwardBlock {
         name, rows: demand.trains && isThere ? demand.tokens : 0, columns: intermediate, format: demand.wideFormat)
     }
     return Activations(
-      residual: residual.reserve(in: room, hidden: down.location.shape.out, demand: demand),
+      residual: residual.reserve(in: room, output: down.location, demand: demand),
       gate: wide("gate", isThere: inner != .plain), up: wide("up"),
       adapters: linears.enumerated().map { index, linear in
         room.matrix(
@@ -66,7 +66,7 @@ struct FeedForwardBlock {
   }
 
   func share(in room: Room, demand: RoomDemand) -> Working {
-    let residual = residual.share(in: room, hidden: down.location.shape.out, demand: demand)
+    let residual = residual.share(in: room, output: down.location, demand: demand)
     let tokens = demand.tokens
     if inner == .fusedGated {
       let both = room.matrix("gate and up", rows: tokens, columns: 2 * intermediate)
@@ -97,6 +97,7 @@ struct FeedForwardBlock {
   ///   - y: `[tokens, hidden]`; may be `x`
   func forward(_ x: Matrix, into y: Matrix, keeping kept: Activations, in context: BlockContext<Working>) {
     let hidden = activate(x, keeping: kept, in: context)
+    down.scaleInput(hidden, pass: context.pass)
     let prepared = context.pass.engine.prepare(hidden, for: down.weight, rowsPerSequence: context.layout.rowLength)
     residual.output(
       prepared, through: down, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
@@ -112,17 +113,20 @@ struct FeedForwardBlock {
       forward(x, into: y, keeping: kept, in: context)
       return
     }
-    guard let adapter = down.adapter else {
+    guard let adapter = down.adapter, adapter.keptColumns > 0 else {
       project(x, keeping: kept, in: context)
       return
     }
     let hidden = activate(x, keeping: kept, in: context)
-    adapter.recompute(hidden, keeping: kept.adapters[inputs.count], pass: context.pass)
+    down.scaleInput(hidden, pass: context.pass)
+    down.recompute(
+      hidden, rowsPerSequence: context.layout.rowLength, keeping: kept.adapters[inputs.count], pass: context.pass)
   }
 
   /// The outputs of `inputs`.
   private func project(_ x: Matrix, keeping kept: Activations, in context: BlockContext<Working>) {
     let (pass, working) = (context.pass, context.working)
+    residual.begin(x, keeping: kept.residual, pass: pass)
     let input = residual.input(x, keeping: kept.residual, working: working.residual, pool: pass.engine.pool)
     let prepared = pass.engine.prepare(input, for: inputs[0].weight, rowsPerSequence: context.layout.rowLength)
     Linear.forward(
@@ -158,7 +162,8 @@ struct FeedForwardBlock {
     let (pass, working) = (context.pass, context.working)
     let pool = pass.engine.pool
     let tokens = 0..<x.rows
-    let dOutput = residual.outputGradient(dy, dx: dx, kept: kept.residual, working: working.residual, pool: pool)
+    let dOutput = residual.outputGradient(
+      dy, dx: dx, x: x, kept: kept.residual, working: working.residual, pass: pass)
     let (dHidden, hidden) = (working.first.rows(tokens), working.second.rows(tokens))
     if down.adapter != nil {
       if inner == .plain {
@@ -183,6 +188,6 @@ struct FeedForwardBlock {
     Linear.backward(
       through: inputs.indices.map { (inputs[$0], working.outputs[$0].rows(tokens), kept.adapters[$0]) }, x: input,
       into: dNormed, pass: pass)
-    if let dNormed { residual.inputGradient(dNormed, x: x, kept: kept.residual, addingTo: dx, pool: pool) }
+    if let dNormed { residual.inputGradient(dNormed, x: x, kept: kept.residual, addingTo: dx, pass: pass) }
   }
 }

@@ -10,6 +10,8 @@ public final class LanguageModel {
   public let layers: [TransformerLayer]
   /// Every linear layer that an adapter could wrap, in the order of computation.
   public let linears: [Linear]
+  /// Keys and values that a method has put in front of every attention: the positions of text begin behind them.
+  private(set) var prefixCount = 0
   let layerPages: [LayerPages]
   let embedding: Embedding
   let head: LanguageModelHead
@@ -41,6 +43,49 @@ public final class LanguageModel {
   /// Wraps the linear layer at `location`; `nil` unwraps it.
   public func setAdapter(_ adapter: (any LinearAdapter)?, at location: LinearLocation) {
     linears[location.index].adapter = adapter
+  }
+
+  /// The last layers of all feed-forward blocks: those whose inputs an adapter may scale.
+  public var lastFeedForwardLocations: Set<LinearLocation> { Set(layers.map { $0.feedForward.down.location }) }
+
+  /// Takes away whatever a method has hooked in.
+  public func removeHooks() {
+    for linear in linears { linear.adapter = nil }
+    for layer in layers { layer.attention.hooks.prefix = nil }
+    for layer in layers {
+      layer.attention.residual.hooks.adapter = nil
+      layer.feedForward.residual.hooks.adapter = nil
+    }
+    prefixCount = 0
+  }
+
+  /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
+  /// side or end with a norm.
+  public var plainBlocks: [(attention: LinearLocation, feedForward: LinearLocation)?] {
+    layers.map { layer in
+      layer.isParallel || layer.attention.residual.hasInner || layer.feedForward.residual.hasInner
+        ? nil : (layer.attention.output.location, layer.feedForward.down.location)
+    }
+  }
+
+  /// Hooks an adapter in at the block that ends with the linear layer at `location`.
+  public func setBlockAdapter(_ adapter: any BlockAdapter, at location: LinearLocation) {
+    for layer in layers {
+      if layer.attention.output.location == location { layer.attention.residual.hooks.adapter = adapter }
+      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.adapter = adapter }
+    }
+  }
+
+  /// The shape and visibility of every layer's attention.
+  public var attentions: [(shape: AttentionShape, visibility: Visibility)] {
+    layers.map { ($0.attention.shape, $0.attention.visibility) }
+  }
+
+  /// Puts keys and values in front of every layer's attention, of each as many.
+  public func setPrefixes(_ prefixes: [AttentionPrefix], count: Int) {
+    precondition(prefixes.count == layers.count, "a prefix for every layer")
+    for (layer, prefix) in zip(layers, prefixes) { layer.attention.hooks.prefix = prefix }
+    prefixCount = count
   }
 
   /// What an engine needs room for.
@@ -136,6 +181,7 @@ public final class LanguageModel {
     precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
     precondition(cache.length + tokens.count <= cache.capacity, "the cache has room for the tokens")
     let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count, of: cache.capacity)
+      .behind(prefixCount)
     let x = workspace.residual.rows(0..<tokens.count)
     embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
     for (index, layer) in layers.enumerated() {
@@ -188,6 +234,10 @@ public final class LanguageModel {
       let tokens = start..<start + batch.tokens.count
       var pass = pass.advanced(by: start)
       pass.rowLength = batch.layout.rowLength
+      let batch =
+        prefixCount == 0
+        ? batch
+        : MicroBatch(tokens: batch.tokens, labels: batch.labels, layout: batch.layout.behind(prefixCount))
       return Place(batch: batch, x: workspace.residual.rows(tokens), tokens: tokens, pass: pass)
     }
   }

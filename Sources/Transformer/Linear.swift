@@ -15,29 +15,57 @@ public struct LinearLocation: Hashable, Sendable {
   public func hash(into hasher: inout Hasher) { hasher.combine(index) }
 }
 
-/// What a training method adds to one frozen linear layer `y = x Wᵀ`.
-public protocol LinearAdapter: AnyObject {
-  /// Floats per token that `forward` leaves for `backward`.
-  var keptColumns: Int { get }
+/// What every output of a linear layer is multiplied with.
+public struct OutputScale {
+  let factor: Vector  // [out]
+  /// Whether the layer's bias is multiplied too.
+  let coversBias: Bool
 
-  /// The adapter's share of the output, which the frozen product takes along.
+  public init(factor: Vector, coversBias: Bool) {
+    self.factor = factor
+    self.coversBias = coversBias
+  }
+}
+
+/// What a training method makes of one frozen linear layer: `y = outputScale * ((inputScale * x) Wᵀ + term)`.
+public protocol LinearAdapter: AnyObject {
+  /// Floats per token that `forward` leaves for `backward`; with a scale of the outputs the last `out` of them are the
+  /// outputs before it.
+  var keptColumns: Int { get }
+  /// Factors of the inputs, `[in]`; only of layers that are the last of their block.
+  var inputScale: Vector? { get }
+  /// Valid after `forward`.
+  var outputScale: OutputScale? { get }
+
+  /// The adapter's share of the output before its scale, which the frozen product takes along.
   ///
   /// - Parameters:
   ///   - x: input of the linear layer, `[tokens, in]`
+  ///   - weight: the frozen weight
   ///   - kept: `[tokens, keptColumns]`, written for `backward`
-  func forward(_ x: Matrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm
+  func forward(_ x: Matrix, weight: StoredMatrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm?
 
-  /// Writes again what `forward` kept, without its output.
-  func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass)
-
-  /// Adds to the adapter's gradients and returns its share of the input gradient, valid until the next call for a layer that
-  /// does not have the same input.
+  /// Adds to the adapter's gradients.
   ///
   /// - Parameters:
   ///   - dy: gradient of the output, `[tokens, out]`
-  ///   - x: what `forward` got
+  ///   - isFree: whether `dy` may be changed
+  ///   - x: input of the linear layer, without its scale
   ///   - kept: what `forward` kept
-  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm
+  /// - Returns: the gradient of the output before its scale, and the adapter's share of the input gradient, valid until the
+  ///   next call for a layer that does not have the same input
+  func backward(
+    _ dy: Matrix, isFree: Bool, x: Matrix, kept: Matrix, pass: Pass
+  ) -> (dy: Matrix, term: LowRankTerm?)
+
+  /// Turns the gradient of the scaled input into that of the input, and adds to the gradient of the scale.
+  func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass)
+}
+
+extension LinearAdapter {
+  public var inputScale: Vector? { nil }
+  public var outputScale: OutputScale? { nil }
+  public func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass) {}
 }
 
 /// What one pass over tokens knows besides them.
@@ -82,11 +110,17 @@ public final class Linear {
   }
 
   /// - Parameters:
-  ///   - x: prepared input, `[tokens, in]`
+  ///   - x: prepared input, `[tokens, in]`, under the adapter's scale
   ///   - y: output, `[tokens, out]`; added to if `accumulate`
   ///   - kept: what the adapter keeps for `backward`
   func forward(_ x: PreparedRows, into y: Matrix, accumulate: Bool = false, keeping kept: Matrix, pass: Pass) {
-    let share = adapter?.forward(x.values, keeping: kept, pass: pass)
+    let share = adapter?.forward(x.values, weight: weight, keeping: kept, pass: pass)
+    if let scale = adapter?.outputScale {
+      let unscaled = unscaledOutput(kept)
+      pass.engine.product(x, weight, into: unscaled, accumulate: false, adding: share)
+      finish(unscaled, scale, into: y, accumulate: accumulate, pass: pass)
+      return
+    }
     pass.engine.product(x, weight, into: y, accumulate: accumulate, adding: share)
     if let bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
   }
@@ -96,29 +130,80 @@ public final class Linear {
     pass.engine.products(
       x,
       layers.map { layer, y, kept in
-        (layer.weight, y, layer.adapter?.forward(x.values, keeping: kept, pass: pass))
+        let share = layer.adapter?.forward(x.values, weight: layer.weight, keeping: kept, pass: pass)
+        return (layer.weight, layer.adapter?.outputScale == nil ? y : layer.unscaledOutput(kept), share)
       })
-    for (layer, y, _) in layers {
-      if let bias = layer.bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
+    for (layer, y, kept) in layers {
+      if let scale = layer.adapter?.outputScale {
+        layer.finish(layer.unscaledOutput(kept), scale, into: y, accumulate: false, pass: pass)
+      } else if let bias = layer.bias {
+        VectorOperations.addBias(bias, to: y, pool: pass.engine.pool)
+      }
     }
+  }
+
+  /// Writes again what the adapter keeps, without the output; `x` as in `forward`.
+  func recompute(_ x: Matrix, rowsPerSequence: Int, keeping kept: Matrix, pass: Pass) {
+    guard let adapter else { return }
+    guard adapter.outputScale != nil else {
+      _ = adapter.forward(x, weight: weight, keeping: kept, pass: pass)
+      return
+    }
+    let prepared = pass.engine.prepare(x, for: weight, rowsPerSequence: rowsPerSequence)
+    let share = adapter.forward(x, weight: weight, keeping: kept, pass: pass)
+    let unscaled = unscaledOutput(kept)
+    pass.engine.product(prepared, weight, into: unscaled, accumulate: false, adding: share)
+    if let bias, adapter.outputScale?.coversBias == true {
+      VectorOperations.addBias(bias, to: unscaled, pool: pass.engine.pool)
+    }
+  }
+
+  /// Scales an input that is about to be prepared, if the adapter wants it.
+  func scaleInput(_ x: Matrix, pass: Pass) {
+    guard let scale = adapter?.inputScale else { return }
+    ColumnFactors.scale(x, by: scale, into: x, pool: pass.engine.pool)
+  }
+
+  /// Where the outputs before their scale are kept.
+  private func unscaledOutput(_ kept: Matrix) -> Matrix {
+    kept.columns(kept.columns - location.shape.out..<kept.columns)
+  }
+
+  private func finish(_ unscaled: Matrix, _ scale: OutputScale, into y: Matrix, accumulate: Bool, pass: Pass) {
+    let pool = pass.engine.pool
+    if let bias, scale.coversBias { VectorOperations.addBias(bias, to: unscaled, pool: pool) }
+    if accumulate {
+      ColumnFactors.scale(unscaled, by: scale.factor, addingTo: y, pool: pool)
+    } else {
+      ColumnFactors.scale(unscaled, by: scale.factor, into: y, pool: pool)
+    }
+    if let bias, !scale.coversBias { VectorOperations.addBias(bias, to: y, pool: pool) }
   }
 
   /// `dx = dy W + adapter`; the bias is frozen.
   func backward(_ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix, pass: Pass) {
-    let share = adapter?.backward(dy, x: x, kept: kept, pass: pass)
+    guard let adapter else {
+      pass.engine.inputGradient(dy, weight, into: dx, accumulate: false)
+      return
+    }
+    let (dy, share) = adapter.backward(dy, isFree: false, x: x, kept: kept, pass: pass)
     pass.engine.inputGradient(dy, weight, into: dx, accumulate: false, adding: share)
+    adapter.scaleInputGradient(dx, x: x, pass: pass)
   }
 
   /// The sum of the input gradients of several layers with the same input.
   ///
   /// - Parameters:
+  ///   - layers: the gradients of whose outputs are spent
   ///   - x: their input, `[tokens, in]`
   ///   - dx: `[tokens, in]`; `nil` if nothing below is trained
   static func backward(
     through layers: [(layer: Linear, dy: Matrix, kept: Matrix)], x: Matrix, into dx: Matrix?, pass: Pass
   ) {
-    let sources = layers.map { layer, dy, kept in
-      (dy, layer.weight, layer.adapter?.backward(dy, x: x, kept: kept, pass: pass))
+    let sources = layers.map { layer, dy, kept -> (dy: Matrix, weight: StoredMatrix, term: LowRankTerm?) in
+      guard let adapter = layer.adapter else { return (dy, layer.weight, nil) }
+      let (dy, share) = adapter.backward(dy, isFree: true, x: x, kept: kept, pass: pass)
+      return (dy, layer.weight, share)
     }
     if let dx { pass.engine.inputGradients(sources, into: dx) }
   }

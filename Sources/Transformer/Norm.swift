@@ -64,17 +64,20 @@ struct Residual {
   let before: Norm?
   let after: Norm?
   let around: Norm?
+  /// What a method has hooked in; shared by all copies of the block.
+  let hooks = BlockHooks()
 
   /// What `input` and `output` leave for the way back.
   struct Activations {
     let before: NormStatistics?
     let inner: Matrix  // [tokens, hidden]: what `after` or `around` normalises; empty without them or a way back
     let innerStatistics: NormStatistics?
+    let adapter: Matrix  // [tokens, columns]: what the adapter at the block keeps
 
     func rows(_ range: Range<Int>) -> Activations {
       Activations(
         before: before?.rows(range), inner: inner.rows == 0 ? inner : inner.rows(range),
-        innerStatistics: innerStatistics?.rows(range))
+        innerStatistics: innerStatistics?.rows(range), adapter: adapter.rows(range))
     }
   }
 
@@ -85,23 +88,34 @@ struct Residual {
     let inner: Matrix  // [tokens, hidden]: its value where it is not kept, and its gradient
   }
 
-  private var hasInner: Bool { after != nil || around != nil }
+  var hasInner: Bool { after != nil || around != nil }
 
-  func reserve(in room: Room, hidden: Int, demand: RoomDemand) -> Activations {
-    Activations(
+  /// - Parameter output: of the block
+  func reserve(in room: Room, output: LinearLocation, demand: RoomDemand) -> Activations {
+    let hidden = output.shape.out
+    return Activations(
       before: before?.reserve("before", in: room, tokens: demand.tokens),
       inner: room.matrix(
         "output of the block before its norm", rows: hasInner && demand.trains ? demand.tokens : 0, columns: hidden),
-      innerStatistics: (after ?? around)?.reserve("after", in: room, tokens: demand.tokens))
+      innerStatistics: (after ?? around)?.reserve("after", in: room, tokens: demand.tokens),
+      adapter: room.matrix(
+        "adapter at the block", rows: demand.tokens, columns: demand.keptBlockColumns(output)))
   }
 
-  func share(in room: Room, hidden: Int, demand: RoomDemand) -> Working {
-    Working(
+  func share(in room: Room, output: LinearLocation, demand: RoomDemand) -> Working {
+    let hidden = output.shape.out
+    let hasInner = hasInner || demand.keptBlockColumns(output) > 0
+    return Working(
       normed: room.matrix("normalised input", rows: demand.tokens, columns: hidden),
       normedGradient: room.matrix(
         "gradient of the normalised input", rows: demand.trains ? demand.tokens : 0, columns: hidden),
       inner: room.matrix(
         "output before its norm, and its gradient", rows: hasInner ? demand.tokens : 0, columns: hidden))
+  }
+
+  /// Before anything else of the block: an adapter that reads its input does so now.
+  func begin(_ x: Matrix, keeping kept: Activations, pass: Pass) {
+    if let adapter = hooks.adapter, adapter.source == .input { adapter.read(x, keeping: kept.adapter, pass: pass) }
   }
 
   /// What the block computes with: `before(x)`, or `x` itself.
@@ -123,6 +137,12 @@ struct Residual {
   ) {
     let pool = pass.engine.pool
     guard let norm = after ?? around, let statistics = kept.innerStatistics else {
+      if let adapter = hooks.adapter {
+        output(
+          hidden, through: linear, into: y, keeping: kept, adapterKept: adapterKept, adapter: adapter, working: working,
+          pass: pass)
+        return
+      }
       linear.forward(hidden, into: y, accumulate: true, keeping: adapterKept, pass: pass)
       return
     }
@@ -138,12 +158,48 @@ struct Residual {
     }
   }
 
+  /// The same without a norm and with an adapter at the block.
+  private func output(
+    _ hidden: PreparedRows, through linear: Linear, into y: Matrix, keeping kept: Activations, adapterKept: Matrix,
+    adapter: any BlockAdapter, working: Working, pass: Pass
+  ) {
+    if adapter.source == .inner {
+      let inner = working.inner.rows(0..<y.rows)
+      linear.forward(hidden, into: inner, keeping: adapterKept, pass: pass)
+      adapter.read(inner, keeping: kept.adapter, pass: pass)
+      VectorOperations.add(inner, to: y, pool: pass.engine.pool)
+    } else {
+      linear.forward(hidden, into: y, accumulate: true, keeping: adapterKept, pass: pass)
+      if adapter.source == .output { adapter.read(y, keeping: kept.adapter, pass: pass) }
+    }
+    adapter.add(kept.adapter, to: y, pass: pass)
+  }
+
   /// The gradient of the last product's output. On entry `dx` is that of the block's output, on return what the residual
   /// hands through of it.
   ///
-  /// - Parameter dy: the gradient of the block's output; `dx` itself, or a copy where `dx` must not change
-  func outputGradient(_ dy: Matrix, dx: Matrix, kept: Activations, working: Working, pool: ThreadPool) -> Matrix {
-    guard let norm = after ?? around, let statistics = kept.innerStatistics else { return dy }
+  /// - Parameters:
+  ///   - dy: the gradient of the block's output; `dx` itself, or a copy where `dx` must not change
+  ///   - x: the block's input
+  func outputGradient(
+    _ dy: Matrix, dx: Matrix, x: Matrix, kept: Activations, working: Working, pass: Pass
+  ) -> Matrix {
+    let pool = pass.engine.pool
+    guard let norm = after ?? around, let statistics = kept.innerStatistics else {
+      guard let adapter = hooks.adapter else { return dy }
+      adapter.backward(dy, x: x, kept: kept.adapter, pass: pass)
+      switch adapter.source {
+      case .input: return dy
+      case .output:
+        adapter.addInputGradient(to: dx, pass: pass)
+        return dx
+      case .inner:
+        let gradient = working.inner.rows(0..<dy.rows)
+        VectorOperations.copy(dy, into: gradient, pool: pool)
+        adapter.addInputGradient(to: gradient, pass: pass)
+        return gradient
+      }
+    }
     let gradient = working.inner.rows(0..<dy.rows)
     VectorOperations.fill(gradient, with: 0)
     norm.backward(dy, x: kept.inner, statistics: statistics, addingTo: gradient, pool: pool)
@@ -153,8 +209,10 @@ struct Residual {
 
   /// Adds the way back through `before` to `dx`.
   func inputGradient(
-    _ dNormed: Matrix, x: Matrix, kept: Activations, addingTo dx: Matrix, pool: ThreadPool
+    _ dNormed: Matrix, x: Matrix, kept: Activations, addingTo dx: Matrix, pass: Pass
   ) {
+    let pool = pass.engine.pool
+    if let adapter = hooks.adapter, adapter.source == .input { adapter.addInputGradient(to: dx, pass: pass) }
     guard let before, let statistics = kept.before else {
       VectorOperations.add(dNormed, to: dx, pool: pool)
       return
@@ -163,5 +221,5 @@ struct Residual {
   }
 
   /// Whether the block's last product has to be computed again for the way back.
-  var needsOutput: Bool { hasInner }
+  var needsOutput: Bool { hasInner || hooks.adapter.map { $0.source != .input } ?? false }
 }

@@ -87,8 +87,12 @@ struct RoomDemand {
   let precision: Precision
   /// Tokens of the longest sample.
   let positionCount: Int
+  /// Keys and values that a method puts in front of every layer's attention.
+  var prefixCount = 0
   /// Floats per token that the adapter at a linear layer keeps; 0 without one.
   let keptColumns: (LinearLocation) -> Int
+  /// Likewise at a block, which its last linear layer stands for.
+  var keptBlockColumns: (LinearLocation) -> Int = { _ in 0 }
 
   /// Of wide activations that wait for the way back.
   var wideFormat: KeptMatrix.Format { precision == .f32 ? .f32 : .f16 }
@@ -97,7 +101,8 @@ struct RoomDemand {
   func with(tokens: Int, keepsActivations: Bool) -> RoomDemand {
     RoomDemand(
       tokens: tokens, trains: trains, keepsActivations: keepsActivations, precision: precision,
-      positionCount: positionCount, keptColumns: keptColumns)
+      positionCount: positionCount, prefixCount: prefixCount, keptColumns: keptColumns,
+      keptBlockColumns: keptBlockColumns)
   }
 }
 

@@ -33,6 +33,22 @@ public struct SequenceLayout: Sendable {
     sampleLengths = lengths
   }
 
+  /// The same behind so many positions that a method puts in front of every sample.
+  func behind(_ count: Int) -> SequenceLayout {
+    count == 0
+      ? self
+      : SequenceLayout(
+        rowLength: rowLength, positions: positions.map { $0 + Int32(count) },
+        sampleLengths: sampleLengths.map { $0 + Int32(count) }, segments: segments)
+  }
+
+  private init(rowLength: Int, positions: [Int32], sampleLengths: [Int32], segments: [Int]) {
+    self.rowLength = rowLength
+    self.positions = positions
+    self.sampleLengths = sampleLengths
+    self.segments = segments
+  }
+
   /// The tokens in parts of about `count` at most: whole rows, or parts of a row that do not divide a group of rows that
   /// `QuantizedRows` treats alike. So what is computed does not depend on the parts.
   func parts(ofTokens count: Int) -> [Range<Int>] {

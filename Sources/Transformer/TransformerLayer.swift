@@ -10,7 +10,7 @@ public struct TransformerLayer {
   /// Every linear layer in the order of computation.
   public var linears: [Linear] { attention.linears + feedForward.linears }
 
-  var hasAdapter: Bool { linears.contains { $0.adapter != nil } }
+  var hasAdapter: Bool { attention.hasAdapter || feedForward.hasAdapter }
 
   /// What each block costs for a token.
   public func cost(rowLength: Int) -> (attention: BlockCost, feedForward: BlockCost) {

@@ -33,13 +33,17 @@ public final class Workspace {
 
   /// - Parameters:
   ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
+  ///   - keptBlockColumns: the same for the adapter at a block, which its last linear layer stands for
+  ///   - prefixCount: keys and values in front of every layer's attention
   ///   - tokenCapacity: tokens of the largest micro-batch
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
   ///   - precision: of the frozen products; where it is not the reference, wide activations are kept as halves
   public init(
-    model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int, tokenCapacity: Int,
+    model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int,
+    keptBlockColumns: @escaping (LinearLocation) -> Int = { _ in 0 }, prefixCount: Int = 0,
+    tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
     threadCount: Int, arena: Arena
   ) {
@@ -65,7 +69,7 @@ public final class Workspace {
     }
     let demand = RoomDemand(
       tokens: tokenCapacity, trains: strategy != nil, precision: precision, positionCount: positionCount,
-      keptColumns: keptColumns)
+      prefixCount: prefixCount, keptColumns: keptColumns, keptBlockColumns: keptBlockColumns)
     let rooms = Self.layers(
       model.layers, demand: demand, feedForwardTokens: feedForwardTokens, groupTokens: group, strategy: strategy,
       arena: arena)
@@ -78,6 +82,7 @@ public final class Workspace {
         byteCount: scratchBytes)
     }
     rotaries = model.description.rotaries.map { rotary in
+      let positionCount = positionCount + prefixCount
       let count = RotaryEmbedding.tableCount(
         frequencyCount: rotary.frequencies.count, positionCount: positionCount, hasLong: rotary.long != nil)
       return RotaryEmbedding(

@@ -63,10 +63,14 @@ extension LowRankMethod {
     "base_model.model.\(location.name).lora_\(part).weight"
   }
 
+  static func magnitudeName(_ location: LinearLocation) -> String {
+    "base_model.model.\(location.name).lora_magnitude_vector"
+  }
+
   public func save(to directory: String, baseModel: String) throws {
     try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
-    try configuration.peftConfiguration(
-      baseModel: baseModel, targets: TargetModules.shortNames(adapters.map(\.location)), usesConv1D: usesConv1D
+    try PEFTConfiguration.lora(
+      configuration.peft(baseModel: baseModel, wrapped: adapters.map(\.location), usesConv1D: usesConv1D)
     ).write(to: directory)
   }
 
@@ -78,28 +82,69 @@ extension LowRankMethod {
 extension LowRankConfiguration {
   /// What `adapter_config.json` in `directory` says.
   public static func load(from directory: String) throws -> LowRankConfiguration {
-    let file = try PEFTAdapterConfig.load(directory: directory)
-    let targets: TargetModules =
-      switch file.targetModules {
-      case .names(let names): .namesInFile(names)
-      case .pattern(let pattern): pattern == "all-linear" ? .allLinear : .pattern(pattern)
-      }
-    return LowRankConfiguration(
-      rank: file.rank, alpha: file.alpha, dropout: file.dropout, targetModules: targets, useRSLoRA: file.useRSLoRA)
+    let file = "\(directory)/\(PEFTConfiguration.fileName)"
+    guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
+      throw PEFTAdapterConfig.Unsupported(file: file, reason: "is no LoRA adapter")
+    }
+    return try LowRankConfiguration(lora, file: file)
   }
 
+  /// - Parameter file: where errors point to
+  init(_ lora: PEFTLoRA, file: String) throws {
+    if let reason = Self.whatIsNotSupported(in: lora) {
+      throw PEFTAdapterConfig.Unsupported(file: file, reason: reason)
+    }
+    guard let targets = lora.targetModules else {
+      throw PEFTAdapterConfig.Unsupported(
+        file: file, reason: "target_modules is neither a list of names nor a pattern")
+    }
+    self.init(
+      rank: lora.rank, alpha: lora.alpha, dropout: lora.dropout, targetModules: TargetModules(targets),
+      useRSLoRA: lora.useRSLoRA)
+    useDoRA = lora.useDoRA
+    rankPattern = lora.rankPattern
+    alphaPattern = lora.alphaPattern
+    selection = TargetSelection(
+      excluded: lora.excludeModules.map { TargetModules($0) }, layers: lora.layersToTransform,
+      layersPattern: lora.layersPattern)
+    if lora.initialisation == .named("gaussian") { initialisation = .gaussian }
+  }
+
+  /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
+  private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
+    if lora.bias != "none" { return "bias is \(lora.bias), expected none" }
+    if lora.loraBias { return "lora_bias is not supported" }
+    if !lora.common.modulesToSave.isEmpty { return "modules_to_save is not supported" }
+    if !lora.trainableTokens.isEmpty { return "trainable_token_indices is not supported" }
+    // A frozen store cannot lose what the adapter starts with.
+    if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
+      return "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first"
+    }
+    return othersWithEffect.first { lora.others[$0] != nil }.map { "\($0) is not supported" }
+  }
+
+  /// Further keys that change the adapter; those that nobody knows are passed over, as PEFT does.
+  private static let othersWithEffect = [
+    "layer_replication", "target_parameters", "use_qalora", "use_bdlora", "alora_invocation_tokens", "arrow_config",
+    "kasa_config", "monteclora_config",
+  ]
+
   /// - Parameters:
-  ///   - targets: last parts of the names of the wrapped layers
+  ///   - wrapped: the layers that have adapters
   ///   - usesConv1D: whether the base keeps its weights transposed
-  func peftConfiguration(baseModel: String, targets wrapped: [String], usesConv1D: Bool) -> PEFTAdapterConfig {
-    let targets: PEFTAdapterConfig.TargetModules =
-      switch targetModules {
-      case .names(let names), .namesInFile(let names): .names(names)
-      case .allLinear, .familyDefault: .names(wrapped)
-      case .pattern(let pattern): .pattern(pattern)
-      }
-    return PEFTAdapterConfig(
-      rank: rank, alpha: alpha, dropout: dropout, targetModules: targets, useRSLoRA: useRSLoRA,
-      fanInFanOut: usesConv1D, baseModel: baseModel)
+  func peft(baseModel: String, wrapped: [LinearLocation], usesConv1D: Bool) -> PEFTLoRA {
+    var lora = PEFTLoRA(
+      rank: rank, alpha: alpha, dropout: dropout, targetModules: targetModules.modules(wrapped: wrapped),
+      common: PEFTCommon(baseModel: baseModel))
+    lora.useRSLoRA = useRSLoRA
+    lora.useDoRA = useDoRA
+    lora.rankPattern = rankPattern
+    lora.alphaPattern = alphaPattern
+    lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)
+    lora.layersToTransform = selection.layers
+    lora.layersPattern = selection.layersPattern
+    lora.fanInFanOut = usesConv1D
+    lora.initialisation = initialisation == .gaussian ? .named("gaussian") : .standard(true)
+    return lora
   }
 }

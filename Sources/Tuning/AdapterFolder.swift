@@ -1,7 +1,34 @@
+import Formats
+import Memory
+import Transformer
+
 /// A folder with a trained adapter, of whatever method.
 public enum AdapterFolder {
   /// The configuration that its `adapter_config.json` has.
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
-    try LowRankConfiguration.load(from: directory)
+    let file = "\(directory)/\(PEFTConfiguration.fileName)"
+    let json = try JSONValue.parse(contentsOf: file)
+    if AdapterHubConfiguration.isOne(json) {
+      return try BottleneckConfiguration(AdapterHubConfiguration(json: json, file: file), file: file)
+    }
+    switch try PEFTConfiguration(json: json, file: file) {
+    case .lora(let lora): return try LowRankConfiguration(lora, file: file)
+    case .ia3(let ia3): return try ScalingConfiguration(ia3, file: file)
+    case .prefixTuning(let prefix): return try PrefixConfiguration(prefix, file: file)
+    case let other:
+      throw PEFTAdapterConfig.Unsupported(file: file, reason: "peft_type \(other.method) is not supported")
+    }
+  }
+
+  /// The method of a folder with its parameters, for use without training; the arena owns its memory.
+  public static func open(_ directory: String, for model: LanguageModel) throws -> (
+    arena: Arena, method: any TuningMethod
+  ) {
+    let configuration = try configuration(of: directory)
+    let (arena, method) = try Arena.filled {
+      try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
+    }
+    try method.load(from: directory)
+    return (arena, method)
   }
 }

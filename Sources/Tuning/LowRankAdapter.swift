@@ -1,9 +1,11 @@
 import Kernels
 import Transformer
 
-/// LoRA: `y += scaling * (dropout(x) Aᵀ) Bᵀ`, `A`: `[rank, in]`, `B`: `[out, rank]`.
+/// LoRA: `y += scaling * (dropout(x) Aᵀ) Bᵀ`, `A`: `[rank, in]`, `B`: `[out, rank]`. With magnitudes it is DoRA:
+/// `y = m / |W + scaling B A| * (x Wᵀ + scaling * (dropout(x) Aᵀ) Bᵀ)`, the norm by rows.
 ///
-/// Sources: Hu et al. 2021, arXiv 2106.09685; rank-stabilised scaling: Kalajdzievski 2023, arXiv 2312.03732.
+/// Sources: Hu et al. 2021, arXiv 2106.09685; rank-stabilised scaling: Kalajdzievski 2023, arXiv 2312.03732; DoRA: Liu et
+/// al. 2024, arXiv 2402.09353, whose section 4.3 takes the norm as a constant on the way back.
 public final class LowRankAdapter: LinearAdapter {
   public let location: LinearLocation
   public let rank: Int
@@ -19,11 +21,13 @@ public final class LowRankAdapter: LinearAdapter {
   public let aGradient: Matrix
   /// `[rank, out]`
   public let bTransposedGradient: Matrix
+  /// Of DoRA.
+  let magnitude: LowRankMagnitude?
   private let buffers: LowRankBuffers
 
   init(
     location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Trainable, bTransposed: Trainable,
-    buffers: LowRankBuffers
+    magnitude: LowRankMagnitude?, buffers: LowRankBuffers
   ) {
     self.location = location
     self.rank = rank
@@ -33,32 +37,45 @@ public final class LowRankAdapter: LinearAdapter {
     self.bTransposed = bTransposed.matrix
     aGradient = a.gradient
     bTransposedGradient = bTransposed.gradient
+    self.magnitude = magnitude
     self.buffers = buffers
   }
 
-  /// `x Aᵀ` is kept.
-  public var keptColumns: Int { rank }
+  /// `x Aᵀ` is kept, and with magnitudes the output before them.
+  public var keptColumns: Int { rank + (magnitude == nil ? 0 : location.shape.out) }
 
-  public func forward(_ x: Matrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm {
-    recompute(x, keeping: kept, pass: pass)
-    return LowRankTerm(p: kept, w: bTransposed, scale: scaling)
-  }
+  public var outputScale: OutputScale? { magnitude.map { OutputScale(factor: $0.factor, coversBias: false) } }
 
-  public func recompute(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
-    ThinProduct.project(dropped(x, pass: pass), a, into: kept, pool: pass.engine.pool)
+  public func forward(_ x: Matrix, weight: StoredMatrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm? {
+    magnitude?.refresh(weight, a: a, bTransposed: bTransposed, scaling: scaling, pool: pass.engine.pool)
+    let p = projection(kept)
+    ThinProduct.project(dropped(x, pass: pass), a, into: p, pool: pass.engine.pool)
+    return LowRankTerm(p: p, w: bTransposed, scale: scaling)
   }
 
   /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, and `dP A` for the input gradient, where `P = x Aᵀ` was kept.
-  public func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) -> LowRankTerm {
+  public func backward(
+    _ dy: Matrix, isFree: Bool, x: Matrix, kept: Matrix, pass: Pass
+  ) -> (dy: Matrix, term: LowRankTerm?) {
     let pool = pass.engine.pool
+    var dy = dy
+    if let magnitude {
+      let scaled = isFree ? dy : buffers.scaledGradient(rows: dy.rows, columns: dy.columns)
+      magnitude.backward(
+        dy, unscaled: kept.columns(rank..<kept.columns), into: scaled, rowLength: pass.rowLength, pool: pool)
+      dy = scaled
+    }
+    let p = projection(kept)
     let dKept = buffers.projectionGradient(at: location, rows: dy.rows, rank: rank)
     ThinProduct.weightGradient(
-      kept, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
+      p, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
     ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
     ThinProduct.weightGradient(
       dKept, dropped(x, pass: pass), addingTo: aGradient, rowLength: pass.rowLength, pool: pool)
-    return LowRankTerm(p: dKept, w: a, mask: mask(pass))
+    return (dy, LowRankTerm(p: dKept, w: a, mask: mask(pass)))
   }
+
+  private func projection(_ kept: Matrix) -> Matrix { magnitude == nil ? kept : kept.columns(0..<rank) }
 
   private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
     guard let mask = mask(pass) else { return x }
@@ -73,5 +90,67 @@ public final class LowRankAdapter: LinearAdapter {
     return DropoutMask(
       probability: dropout, seed: seed &+ (UInt64(location.index) &+ 1) &* 0x9E37_79B9_7F4A_7C15,
       firstRow: pass.firstToken)
+  }
+
+  /// The change of the weight as plain numbers.
+  func merge(_ weight: StoredMatrix, pool: ThreadPool) -> WeightMerge {
+    let a = (0..<rank).map { self.a.row($0).values }
+    let b = (0..<rank).map { bTransposed.row($0).values }
+    let scaling = scaling
+    magnitude?.refresh(weight, a: self.a, bTransposed: bTransposed, scaling: scaling, pool: pool)
+    let factors = magnitude?.factor.values
+    return WeightMerge { row, values in
+      for rank in a.indices {
+        let factor = scaling * b[rank][row]
+        a[rank].withUnsafeBufferPointer { line in
+          for column in 0..<values.count { values[column] += factor * line[column] }
+        }
+      }
+      if let factors { for column in 0..<values.count { values[column] *= factors[row] } }
+    }
+  }
+}
+
+/// The magnitudes of DoRA at one layer, and the norms that they stand over. The norms are computed at the first pass after
+/// the parameters have changed, row by row while the layer's weight is in memory: at 1,024 tokens a step about one product
+/// in a hundred.
+final class LowRankMagnitude {
+  let trainable: Trainable
+  /// `m / norm`, `[out]`.
+  let factor: Vector
+  /// `1 / norm`, `[out]`.
+  private let inverseNorms: Vector
+  private var isStale = true
+
+  init(_ trainable: Trainable, factor: Vector, inverseNorms: Vector) {
+    self.trainable = trainable
+    self.factor = factor
+    self.inverseNorms = inverseNorms
+  }
+
+  private var values: Vector { trainable.matrix.row(0) }
+
+  func parametersChanged() { isStale = true }
+
+  func refresh(_ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scaling: Float, pool: ThreadPool) {
+    guard isStale else { return }
+    isStale = false
+    MergedRows.norms(weight, a: a, bTransposed: bTransposed, scale: scaling, into: inverseNorms, pool: pool)
+    inverseNorms.assign(inverseNorms.values.map { 1 / $0 })
+    factor.assign(zip(values.values, inverseNorms.values).map { $0 * $1 })
+  }
+
+  /// Starts where nothing is changed: at the norms of the weight with a `B` of zero.
+  func initialize(_ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, pool: ThreadPool) {
+    MergedRows.norms(weight, a: a, bTransposed: bTransposed, scale: 0, into: values, pool: pool)
+    isStale = true
+  }
+
+  /// `dm += sum(dy * u) / norm`, and `du = dy * m / norm`.
+  func backward(_ dy: Matrix, unscaled: Matrix, into du: Matrix, rowLength: Int, pool: ThreadPool) {
+    ColumnFactors.scale(dy, by: inverseNorms, into: du, pool: pool)
+    ColumnFactors.factorGradient(
+      du, x: unscaled, addingTo: trainable.gradient.row(0), rowLength: rowLength, pool: pool)
+    ColumnFactors.scale(du, by: values, into: du, pool: pool)
   }
 }

@@ -1,14 +1,32 @@
 import Architectures
+import Formats
 import Memory
 import Transformer
 
-/// The hyper-parameters of LoRA, with PEFT's meaning.
+/// The hyper-parameters of LoRA and DoRA, with PEFT's meaning.
 public struct LowRankConfiguration: TuningConfiguration, Equatable {
+  /// Where `A` starts; `B` is zero.
+  public enum Initialisation: String, Sendable, CaseIterable {
+    /// Uniform in `±1/sqrt(in)`.
+    case standard = "true"
+    /// Normal with a deviation of `1/rank`.
+    case gaussian
+  }
+
   public var rank: Int
   public var alpha: Double
   public var dropout: Double
   public var targetModules: TargetModules
   public var useRSLoRA: Bool
+  /// Whether the length of every row of the changed weight is trained on its own: DoRA.
+  public var useDoRA = false
+  /// Ranks of layers whose name a pattern fits.
+  public var rankPattern: [PEFTPattern<Int>] = []
+  public var alphaPattern: [PEFTPattern<Double>] = []
+  public var selection = TargetSelection()
+  public var initialisation = Initialisation.standard
+  /// How many times the learning rate of `A` that of `B` is: LoRA+.
+  public var loraPlusRatio = 1.0
 
   public init(
     rank: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: TargetModules = .familyDefault,
@@ -21,15 +39,36 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     self.useRSLoRA = useRSLoRA
   }
 
-  /// `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA.
-  public var scaling: Float { Float(useRSLoRA ? alpha / Double(rank).squareRoot() : alpha / Double(rank)) }
+  /// `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA; where no pattern says otherwise.
+  public var scaling: Float { scaling(rank: rank, alpha: alpha) }
+
+  private func scaling(rank: Int, alpha: Double) -> Float {
+    Float(useRSLoRA ? alpha / Double(rank).squareRoot() : alpha / Double(rank))
+  }
+
+  /// An adapter that is to be made.
+  struct Place {
+    let location: LinearLocation
+    let rank: Int
+    let scaling: Float
+  }
+
+  func places(in model: LanguageModel) throws -> [Place] {
+    try selection.locations(of: targetModules, in: model).map { location in
+      let rank = try rankPattern.value(for: location.name) ?? rank
+      let alpha = try alphaPattern.value(for: location.name) ?? alpha
+      return Place(location: location, rank: rank, scaling: scaling(rank: rank, alpha: alpha))
+    }
+  }
 
   public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
     try LowRankMethod(configuration: self, model: model, trainingTokens: trainingTokens, arena: arena)
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
-    try targetModules.locations(in: model).reduce(0) { $0 + Double(rank * ($1.shape.in + $1.shape.out)) }
+    try places(in: model).reduce(0) {
+      $0 + Double($1.rank * ($1.location.shape.in + $1.location.shape.out) + (useDoRA ? 4 * $1.location.shape.out : 0))
+    }
   }
 
   public func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)] {
@@ -51,7 +90,7 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var identity: [(String, String)] {
     [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),
-      ("rslora", "\(useRSLoRA)"),
+      ("rslora", "\(useRSLoRA)"), ("dora", "\(useDoRA)"),
     ]
   }
 }

@@ -27,36 +27,38 @@ public enum TargetModules: Sendable, Equatable {
   }
 
   /// The layers of `model` that are meant.
-  /// - Throws: `AdapterError` if a name or the pattern matches nothing
+  /// - Throws: `AdapterError` if a name that was typed matches nothing, or nothing does
   public func locations(in model: LanguageModel) throws -> [LinearLocation] {
     let all = model.linearLocations
-    let chosen: [LinearLocation]
-    switch self {
-    case .allLinear: chosen = all
-    case .familyDefault: return try Self.names(model.description.family.defaultTargets).locations(in: model)
-    case .names(let names):
-      for name in names where Self.matching([name], all).isEmpty {
+    if self == .familyDefault { return try Self.names(model.description.family.defaultTargets).locations(in: model) }
+    if case .names(let names) = self {
+      for name in names where try !all.contains(where: Self.names([name]).matcher()) {
         throw AdapterError.noTargets(name, known: Self.shortNames(all))
       }
-      chosen = Self.matching(names, all)
-    case .namesInFile(let names): chosen = Self.matching(names, all)
-    case .pattern(let pattern):
-      chosen = try Self.matching(pattern, all)
     }
+    let chosen = try all.filter(matcher())
     if chosen.isEmpty { throw AdapterError.noTargets(description, known: Self.shortNames(all)) }
     return chosen
   }
 
-  private static func matching(_ names: [String], _ all: [LinearLocation]) -> [LinearLocation] {
-    all.filter { location in names.contains { location.name == $0 || location.name.hasSuffix(".\($0)") } }
-  }
-
-  private static func matching(_ pattern: String, _ all: [LinearLocation]) throws -> [LinearLocation] {
-    do {
-      let expression = try TextPattern(pattern)
-      return try all.filter { try expression.matchesWhole($0.name) }
-    } catch {
-      throw AdapterError.badPattern(pattern, reason: "\(error)")
+  /// Whether a layer is meant; the family's default names none.
+  func matcher() throws -> (LinearLocation) throws -> Bool {
+    switch self {
+    case .allLinear: return { _ in true }
+    case .familyDefault: return { _ in false }
+    case .names(let names), .namesInFile(let names):
+      return { location in names.contains { location.name == $0 || location.name.hasSuffix(".\($0)") } }
+    case .pattern(let pattern):
+      do {
+        let expression = try TextPattern(pattern)
+        return { location in
+          do { return try expression.matchesWhole(location.name) } catch {
+            throw AdapterError.badPattern(pattern, reason: "\(error)")
+          }
+        }
+      } catch {
+        throw AdapterError.badPattern(pattern, reason: "\(error)")
+      }
     }
   }
 
@@ -86,6 +88,7 @@ public enum AdapterError: Error, CustomStringConvertible {
   case badPattern(String, reason: String)
   case missingTensor(file: String, tensor: String)
   case unexpectedTensor(file: String, tensor: String, reason: String)
+  case unsuitableModel(String)
   case wrongShape(file: String, tensor: String, found: [Int], expected: [Int])
 
   public var description: String {
@@ -99,6 +102,7 @@ public enum AdapterError: Error, CustomStringConvertible {
       "\(file): tensor \(tensor) is missing; the adapter does not fit its adapter_config.json"
     case .unexpectedTensor(let file, let tensor, let reason):
       "\(file): tensor \(tensor): \(reason)"
+    case .unsuitableModel(let reason): reason
     case .wrongShape(let file, let tensor, let found, let expected):
       "\(file): tensor \(tensor) has shape \(found), expected \(expected); was the adapter made for another model?"
     }

@@ -11,13 +11,17 @@ public struct Trainable {
   public let gradient: Matrix
   /// Whether `matrix` is the transpose of what a file holds.
   public let isTransposed: Bool
+  /// Whether a file holds it with one dimension.
+  public let isVector: Bool
   /// Of the learning rate.
-  public var learningRateFactor: Double = 1
+  public let learningRateFactor: Double
   /// Whether weight decay takes part.
   public var decays = true
 
   /// Shape in a file.
-  public var shape: [Int] { isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns] }
+  public var shape: [Int] {
+    isVector ? [count] : isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns]
+  }
 
   /// Elements.
   public var count: Int { matrix.rows * matrix.columns }
@@ -67,15 +71,23 @@ public struct Trainables {
     let rows: Int
     let columns: Int
     let isTransposed: Bool
+    let isVector: Bool
+    let learningRateFactor: Double
 
     /// - Parameters:
     ///   - name: as the method's files call it
     ///   - isTransposed: whether a file holds the transpose
-    public init(_ name: String, rows: Int, columns: Int, isTransposed: Bool = false) {
+    ///   - isVector: whether a file holds one dimension
+    public init(
+      _ name: String, rows: Int, columns: Int, isTransposed: Bool = false, isVector: Bool = false,
+      learningRateFactor: Double = 1
+    ) {
       self.name = name
       self.rows = rows
       self.columns = columns
       self.isTransposed = isTransposed
+      self.isVector = isVector
+      self.learningRateFactor = learningRateFactor
     }
   }
 
@@ -94,10 +106,20 @@ public struct Trainables {
         gradient: trains
           ? gradients.matrix(at: offset, rows: wish.rows, columns: wish.columns)
           : Matrix(gradients.base, rows: 0, columns: wish.columns),
-        isTransposed: wish.isTransposed)
+        isTransposed: wish.isTransposed, isVector: wish.isVector, learningRateFactor: wish.learningRateFactor)
     }
     self.parameters = parameters
     self.gradients = gradients
+  }
+
+  /// Parts of `parameters` with a learning rate of their own, which then are all of them; none where all have the same.
+  public var learningRateFactors: [(elements: Range<Int>, factor: Double)] {
+    guard entries.contains(where: { $0.learningRateFactor != 1 }) else { return [] }
+    var start = 0
+    return entries.map { entry in
+      defer { start += entry.count }
+      return (start..<start + entry.count, entry.learningRateFactor)
+    }
   }
 
   /// Elements of each matrix, in the order of `parameters`.

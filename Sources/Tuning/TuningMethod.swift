@@ -1,3 +1,4 @@
+import Kernels
 import Memory
 import Transformer
 
@@ -12,6 +13,15 @@ public protocol TuningMethod: AnyObject {
   /// Floats per token that the method keeps at a linear layer for the way back; 0 where it has no hook.
   func keptColumns(at location: LinearLocation) -> Int
 
+  /// Keys and values that it puts in front of every layer's attention.
+  var prefixCount: Int { get }
+
+  /// Floats per token that the method keeps at a block, which its last linear layer stands for.
+  func keptBlockColumns(at location: LinearLocation) -> Int
+
+  /// Names of the files that `save` writes.
+  var fileNames: [String] { get }
+
   /// Hooks into `model`, and takes away what another method has hooked in.
   func attach(to model: LanguageModel)
 
@@ -25,6 +35,41 @@ public protocol TuningMethod: AnyObject {
 
   /// Reads the parameters of a folder whose configuration this method was made from.
   func load(from directory: String) throws
+
+  /// Called before the first pass after parameters were changed: what follows from them is stale.
+  func parametersChanged(pool: ThreadPool)
+
+  /// Called after the last way back of a step: gradients that hooks left elsewhere go on to the parameters.
+  func completeGradients(pool: ThreadPool)
+}
+
+extension TuningMethod {
+  public var prefixCount: Int { 0 }
+  public func keptBlockColumns(at location: LinearLocation) -> Int { 0 }
+  public var fileNames: [String] { [TrainableFiles.weightsName, "adapter_config.json"] }
+  public func parametersChanged(pool: ThreadPool) {}
+  public func completeGradients(pool: ThreadPool) {}
+}
+
+/// A method whose parameters can become part of the frozen weights.
+public protocol MergeableMethod: TuningMethod {
+  /// What becomes of the weights, by linear layer.
+  func merges() -> [(location: LinearLocation, merge: WeightMerge)]
+}
+
+/// What becomes of a linear layer when an adapter is merged into it. Holds copies of the parameters.
+public struct WeightMerge: Sendable {
+  /// Changes a row of the weight, `[in]`, given its index.
+  public let row: @Sendable (_ index: Int, _ values: UnsafeMutableBufferPointer<Float>) -> Void
+  /// What the bias is multiplied with, `[out]`, if it changes.
+  public let biasFactors: [Float]?
+
+  public init(
+    biasFactors: [Float]? = nil, row: @escaping @Sendable (Int, UnsafeMutableBufferPointer<Float>) -> Void
+  ) {
+    self.row = row
+    self.biasFactors = biasFactors
+  }
 }
 
 /// The hyper-parameters of a method, from which it is made for a model.
@@ -42,6 +87,13 @@ public protocol TuningConfiguration: Sendable {
   /// Changes that need less memory, with the options that make them: what a budget that is too small is answered with.
   func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)]
 
+  /// Positions that the method takes in front of every text.
+  var virtualTokenCount: Int { get }
+
   /// Name and value of each hyper-parameter, for what a resumed run must share with the first.
   var identity: [(String, String)] { get }
+}
+
+extension TuningConfiguration {
+  public var virtualTokenCount: Int { 0 }
 }

@@ -31,7 +31,7 @@ enum ModelOptions {
     _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false,
     skipBadLines: Bool = false
   ) throws -> TrainingData {
-    let length = min(maximumLength, loaded.model.description.maximumPositions)
+    let length = min(maximumLength, loaded.maximumPositions)
     let data = try DataReader(
       tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt,
       skipBadLines: skipBadLines,

@@ -8,8 +8,7 @@ import Tuning
 import WeightStore
 
 @Test(arguments: [
-  #""use_dora": true"#, #""modules_to_save": ["lm_head"]"#, #""rank_pattern": {"q_proj": 4}"#,
-  #""exclude_modules": ["v_proj"]"#, #""init_lora_weights": "pissa_niter_4""#, #""bias": "all""#, #""r": 0"#,
+  #""modules_to_save": ["lm_head"]"#, #""init_lora_weights": "pissa_niter_4""#, #""bias": "all""#, #""r": 0"#,
   #""peft_type": "IA3""#, #""target_modules": null"#, #""lora_alpha": "x""#,
 ])
 func anAdapterThatCannotBeHonouredIsRefused(setting: String) throws {

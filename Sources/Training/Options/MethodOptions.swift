@@ -1,13 +1,31 @@
+import Formats
 import Options
 import Tuning
 
 /// What is trained: the method and its hyper-parameters.
 public struct MethodOptions: Sendable {
+  /// The methods by their names.
+  public enum Method: String, Sendable, CaseIterable {
+    case lora
+    case dora
+    case ia3
+    case bottleneck
+    case prefixTuning = "prefix_tuning"
+    case ptuningV2 = "ptuning_v2"
+  }
+
+  public var method: Method
   public var lowRank: LowRankConfiguration
+  public var scaling: ScalingConfiguration
+  public var bottleneck: BottleneckConfiguration
+  public var prefix: PrefixConfiguration
   /// An adapter to start from, whose configuration counts.
   public var initialAdapter: String?
 
   static let declarations: [OptionDeclaration] = [
+    .init(
+      "method", "NAME", default: "lora", aliases: ["peft-type"], identifies: true,
+      Method.allCases.map(\.rawValue).joined(separator: ", ")),
     .init("rank", "N", default: "8", aliases: ["lora-r"], identifies: true, "rank of the adapters"),
     .init(
       "alpha", "X", default: "16", aliases: ["lora-alpha"], identifies: true,
@@ -17,21 +35,136 @@ public struct MethodOptions: Sendable {
     .init(
       "target-modules", "NAMES", aliases: ["lora-target-modules"], identifies: true,
       "names, all-linear, or a regular expression (default: PEFT's for the model's family, such as q_proj,v_proj)"),
+    .init("exclude-modules", "NAMES", identifies: true, "targets that are left out: names, or a regular expression"),
+    .init("layers-to-transform", "N,...", identifies: true, "numbers of the layers whose targets count, from 0"),
+    .init("layers-pattern", "NAMES", identifies: true, "names of the lists that the layers are numbered in"),
+    .init("rank-pattern", "NAME=N,...", identifies: true, "ranks of some targets, by name or regular expression"),
+    .init("alpha-pattern", "NAME=X,...", identifies: true, "the same for alpha"),
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
-    .init("init-adapter", "DIR", "start from this adapter; its rank, alpha and targets are used"),
+    .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
+    .init("init-lora-weights", "KIND", default: "true", identifies: true, "true (uniform) or gaussian"),
+    .init(
+      "loraplus-lr-ratio", "X", default: "1", identifies: true, "learning rate of B over that of A (LoRA+)"),
+    .init(
+      "feedforward-modules", "NAMES", identifies: true, "ia3: targets whose inputs are scaled in place of the outputs"),
+    .init(
+      "adapter-config", "KIND", default: "seq_bn", identifies: true,
+      "bottleneck: seq_bn (after feed-forward), double_seq_bn (also after attention), par_bn (beside feed-forward)"),
+    .init(
+      "reduction-factor", "X", identifies: true,
+      "bottleneck: how much narrower than the model (default: 16, par_bn 2)"),
+    .init(
+      "non-linearity", "NAME", identifies: true,
+      "bottleneck: relu, swish, gelu or gelu_new (default: relu, double_seq_bn swish)"),
+    .init("scaling", "X", identifies: true, "bottleneck: factor of its share (default: 1, par_bn 4)"),
+    .init("adapter-off", "N,...", identifies: true, "bottleneck: numbers of layers without one, from 0"),
+    .init(
+      "num-virtual-tokens", "N", default: "20", identifies: true, "prefixes: keys and values in front of every layer"),
+    .init("prefix-projection", nil, identifies: true, "prefixes: made by an encoder of two layers while training"),
+    .init("encoder-hidden-size", "N", identifies: true, "prefixes: width of the encoder (default: that of the keys)"),
+    .init("init-adapter", "DIR", "start from this adapter; its method and options are used"),
   ]
 
   init(_ values: OptionValues) throws {
+    method = try values.choice("method", Method.self)
+    let targets = values.text("target-modules").map { TargetModules($0) } ?? .familyDefault
+    let selection = TargetSelection(
+      excluded: values.text("exclude-modules").map { TargetModules($0) },
+      layers: try Self.layers(values, "layers-to-transform"),
+      layersPattern: values.text("layers-pattern")?.split(separator: ",").map(String.init) ?? [])
     lowRank = LowRankConfiguration(
       rank: try values.number("rank", in: 1...1024), alpha: try values.number("alpha", in: 0...1e6),
-      dropout: try values.number("dropout", in: 0...0.95),
-      targetModules: values.text("target-modules").map { TargetModules($0) } ?? .familyDefault,
+      dropout: try values.number("dropout", in: 0...0.95), targetModules: targets,
       useRSLoRA: values.flag("use-rslora"))
+    lowRank.useDoRA = values.flag("use-dora") || method == .dora
+    lowRank.selection = selection
+    lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
+    lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
+    lowRank.initialisation = try values.choice("init-lora-weights", LowRankConfiguration.Initialisation.self)
+    lowRank.loraPlusRatio = try values.number("loraplus-lr-ratio", in: 1e-6...1e6)
+    scaling = ScalingConfiguration(
+      targetModules: targets,
+      feedforwardModules: values.text("feedforward-modules").map { TargetModules($0) } ?? .familyDefault,
+      selection: selection)
+    bottleneck = BottleneckConfiguration(
+      kind: try values.choice("adapter-config", BottleneckConfiguration.Kind.self),
+      reductionFactor: try values.optionalNumber("reduction-factor", in: 0.01...1e6),
+      nonLinearity: try values.optionalChoice("non-linearity", BottleneckConfiguration.NonLinearity.self),
+      scaling: try values.optionalNumber("scaling", in: -1e6...1e6),
+      leaveOut: try Self.layers(values, "adapter-off") ?? [])
+    prefix = PrefixConfiguration(
+      count: try values.number("num-virtual-tokens", in: 1...4096),
+      hasProjection: values.flag("prefix-projection") || method == .ptuningV2,
+      encoderSize: try values.optionalNumber("encoder-hidden-size", in: 1...65_536))
     initialAdapter = values.text("init-adapter")
+    try Self.check(values, method)
+  }
+
+  /// Options that say something for one method only are refused with another one.
+  private static func check(_ values: OptionValues, _ method: Method) throws {
+    let own: [(methods: [Method], options: [String])] = [
+      (
+        [.lora, .dora],
+        [
+          "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
+          "loraplus-lr-ratio",
+        ]
+      ),
+      ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),
+      (
+        [.prefixTuning, .ptuningV2], ["num-virtual-tokens", "prefix-projection", "encoder-hidden-size"]
+      ),
+      (
+        [.bottleneck], ["adapter-config", "reduction-factor", "non-linearity", "scaling", "adapter-off"]
+      ),
+      ([.ia3], ["feedforward-modules"]),
+    ]
+    for (methods, options) in own where !methods.contains(method) {
+      if let option = options.first(where: { values.isGiven($0) }) {
+        throw OptionError("--\(option) is no option of --method \(method.rawValue)")
+      }
+    }
+  }
+
+  private static func layers(_ values: OptionValues, _ name: String) throws -> [Int]? {
+    guard let text = values.text(name) else { return nil }
+    return try text.split(separator: ",").map {
+      guard let number = Int($0), number >= 0 else {
+        throw OptionError("--\(name) \(text): expected numbers of layers, such as 0,1,2")
+      }
+      return number
+    }
+  }
+
+  private static func pattern<T: LosslessStringConvertible & Comparable>(
+    _ values: OptionValues, _ name: String, in range: ClosedRange<T>
+  ) throws -> [PEFTPattern<T>] {
+    guard let text = values.text(name) else { return [] }
+    return try text.split(separator: ",").map { part in
+      guard let equals = part.lastIndex(of: "="), let value = T(String(part[part.index(after: equals)...])),
+        range.contains(value), equals > part.startIndex
+      else {
+        throw OptionError(
+          "--\(name) \(text): expected names with numbers from \(range.lowerBound) to \(range.upperBound), "
+            + "such as q_proj=4")
+      }
+      return PEFTPattern(pattern: String(part[..<equals]), value: value)
+    }
   }
 
   /// The configuration that the run trains with.
   func configuration() throws -> any TuningConfiguration {
-    try initialAdapter.map { try AdapterFolder.configuration(of: $0) } ?? lowRank
+    if let initialAdapter {
+      let configuration = try AdapterFolder.configuration(of: initialAdapter)
+      guard var lowRank = configuration as? LowRankConfiguration else { return configuration }
+      lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
+      return lowRank
+    }
+    return switch method {
+    case .lora, .dora: lowRank
+    case .ia3: scaling
+    case .bottleneck: bottleneck
+    case .prefixTuning, .ptuningV2: prefix
+    }
   }
 }

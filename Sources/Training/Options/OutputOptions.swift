@@ -60,8 +60,9 @@ public struct OutputOptions: Sendable {
     }
     try RunFolder.requireFree(folder)
     if force || resume { return }
-    let file = "\(folder)/\(RunFolder.weightsName)"
-    if FileManager.default.fileExists(atPath: file) { throw FileError.alreadyExists(file: file) }
+    for file in RunFolder.weightsNames.map({ "\(folder)/\($0)" }) where FileManager.default.fileExists(atPath: file) {
+      throw FileError.alreadyExists(file: file)
+    }
     try RunFolder.requireNoCheckpoints(in: folder)
   }
 

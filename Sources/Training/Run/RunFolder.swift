@@ -27,7 +27,8 @@ final class RunFolder {
   /// The checkpoint to go on from, if there is one.
   private(set) var newest: TrainingCheckpoint?
 
-  static let weightsName = "adapter_model.safetensors"
+  /// Weights of a finished adapter, PEFT's or AdapterHub's.
+  static let weightsNames = ["adapter_model.safetensors", "adapter.safetensors"]
   private static let recordName = "run.json"
   private static let earlierName = "earlier"
   private static let partial = ".partial-"
@@ -127,7 +128,7 @@ final class RunFolder {
             + "with other bits")
       }
     } else {
-      let hasAdapter = FileManager.default.fileExists(atPath: "\(path)/\(Self.weightsName)")
+      let hasAdapter = Self.weightsNames.contains { FileManager.default.fileExists(atPath: "\(path)/\($0)") }
       guard !hasAdapter || record.map({ $0.finished == nil }) ?? false else {
         throw OutputInUse(
           path: path,
@@ -217,9 +218,8 @@ final class RunFolder {
     let staging = try AtomicOutput(path: "\(path)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: baseModel)
-    let names = try FileManager.default.contentsOfDirectory(atPath: staging.temporaryPath).sorted()
-    // The weights last: where they are, the rest is.
-    for name in names.filter({ $0 != Self.weightsName }) + [Self.weightsName] {
+    // The weights, which come first, are named last: where they are, the rest is.
+    for name in memory.method.fileNames.reversed() {
       guard rename("\(staging.temporaryPath)/\(name)", "\(path)/\(name)") == 0 else {
         throw FileError.cannotWrite(file: "\(path)/\(name)", reason: String(cString: strerror(errno)))
       }

@@ -1,0 +1,195 @@
+import Formats
+import Kernels
+import Memory
+import Randomness
+import Transformer
+
+/// Working memory that all bottlenecks share on the way back.
+private final class BottleneckBuffers {
+  private let inner: Vector  // [tokens * widest bottleneck]
+  private let scaled: Vector  // [tokens * hidden], empty without a scaling
+
+  init(tokens: Int, width: Int, hidden: Int, arena: Arena) {
+    inner = arena.vector("gradient inside bottlenecks", kind: .adapter, count: tokens * width)
+    scaled = arena.vector("gradient under a bottleneck's scaling", kind: .adapter, count: tokens * hidden)
+  }
+
+  func inner(rows: Int, columns: Int) -> Matrix { inner.matrix(rows: rows, columns: columns) }
+  func scaled(rows: Int, columns: Int) -> Matrix { scaled.matrix(rows: rows, columns: columns) }
+}
+
+/// A bottleneck at a block: `y += scaling * (act(x Dᵀ + b) Uᵀ + c)`, `D`: `[width, hidden]`, `U`: `[hidden, width]`.
+private final class Bottleneck: BlockAdapter {
+  let location: LinearLocation
+  let source: BlockAdapterSource
+  private let down: Trainable
+  private let downBias: Trainable
+  private let upTransposed: Trainable
+  private let upBias: Trainable
+  private let activation: Activation
+  private let scaling: Float
+  private let scaledBias: Vector  // [hidden]
+  private let buffers: BottleneckBuffers
+  private var rows = 0
+
+  init(
+    location: LinearLocation, source: BlockAdapterSource, entries: ArraySlice<Trainable>, activation: Activation,
+    scaling: Float, scaledBias: Vector, buffers: BottleneckBuffers
+  ) {
+    self.location = location
+    self.source = source
+    let entries = Array(entries)
+    (down, downBias, upTransposed, upBias) = (entries[0], entries[1], entries[2], entries[3])
+    self.activation = activation
+    self.scaling = scaling
+    self.scaledBias = scaledBias
+    self.buffers = buffers
+  }
+
+  private var width: Int { down.matrix.rows }
+
+  /// The products before and after the activation, and what was read, where that is gone afterwards.
+  var keptColumns: Int { 2 * width + (source == .input ? 0 : down.matrix.columns) }
+
+  private func before(_ kept: Matrix) -> Matrix { kept.columns(0..<width) }
+  private func after(_ kept: Matrix) -> Matrix { kept.columns(width..<2 * width) }
+  private func input(_ kept: Matrix) -> Matrix { kept.columns(2 * width..<kept.columns) }
+
+  func read(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
+    let pool = pass.engine.pool
+    if source != .input { VectorOperations.copy(x, into: input(kept), pool: pool) }
+    ThinProduct.project(x, down.matrix, into: before(kept), pool: pool)
+    VectorOperations.addBias(downBias.matrix.row(0), to: before(kept), pool: pool)
+    activation.apply(before(kept), into: after(kept), pool: pool)
+  }
+
+  func add(_ kept: Matrix, to y: Matrix, pass: Pass) {
+    let pool = pass.engine.pool
+    LowRankTerm(p: after(kept), w: upTransposed.matrix, scale: scaling).add(to: y, pool: pool)
+    VectorOperations.fill(scaledBias, with: 0)
+    VectorOperations.add(upBias.matrix.row(0), scaledBy: scaling, to: scaledBias)
+    VectorOperations.addBias(scaledBias, to: y, pool: pool)
+  }
+
+  /// `dU += s dyᵀ h`, `dc += s Σdy`, `dz = act'(z) * (s dy U)`, `dD += dzᵀ x`, `db += Σdz`, where `h = act(z)`.
+  func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass) {
+    let pool = pass.engine.pool
+    rows = dy.rows
+    var dy = dy
+    if scaling != 1 {
+      let scaled = buffers.scaled(rows: dy.rows, columns: dy.columns)
+      VectorOperations.copy(dy, into: scaled, pool: pool)
+      VectorOperations.scale(scaled, by: scaling, pool: pool)
+      dy = scaled
+    }
+    let length = pass.rowLength
+    let inner = buffers.inner(rows: rows, columns: width)
+    ThinProduct.weightGradient(
+      after(kept), dy, addingTo: upTransposed.gradient, rowLength: length, pool: pool)
+    ColumnFactors.biasGradient(dy, addingTo: upBias.gradient.row(0), rowLength: length, pool: pool)
+    ThinProduct.project(dy, upTransposed.matrix, into: inner, pool: pool)
+    activation.backward(inner, x: before(kept), pool: pool)
+    ThinProduct.weightGradient(
+      inner, source == .input ? x : input(kept), addingTo: down.gradient, rowLength: length, pool: pool)
+    ColumnFactors.biasGradient(inner, addingTo: downBias.gradient.row(0), rowLength: length, pool: pool)
+  }
+
+  func addInputGradient(to dx: Matrix, pass: Pass) {
+    LowRankTerm(p: buffers.inner(rows: rows, columns: width), w: down.matrix).add(to: dx, pool: pass.engine.pool)
+  }
+
+  /// As `adapters` starts: matrices normal with a deviation of 0.02 (`bert`), or `D` uniform in `±1/sqrt(hidden)` and `U`
+  /// zero (`mam_adapter`), or normal up to two deviations of 0.01 (`houlsby`); biases zero.
+  func initialize(_ generator: inout SplitMix64, kind: String) {
+    func normal(_ deviation: Float, limit: Float = .infinity) -> Float {
+      while true {
+        let value = generator.normal()
+        if abs(value) <= limit { return deviation * value }
+      }
+    }
+    let bound = 1 / Float(down.matrix.columns).squareRoot()
+    for part in [down, upTransposed] {
+      part.matrix.elements.assign(
+        (0..<part.count).map { _ in
+          switch kind {
+          case "mam_adapter": part.isTransposed ? 0 : generator.uniform(in: -bound...bound)
+          case "houlsby": normal(0.01, limit: 2)
+          default: normal(0.02)
+          }
+        })
+    }
+    for part in [downBias, upBias] { VectorOperations.fill(part.matrix, with: 0) }
+  }
+}
+
+/// Bottleneck adapters at blocks, in AdapterHub's folders.
+public final class BottleneckMethod: TuningMethod {
+  public let configuration: BottleneckConfiguration
+  public let trainables: Trainables
+  private let adapters: [Bottleneck]
+  private let keptColumns: [LinearLocation: Int]
+  private let modelType: String
+  private let hiddenSize: Int
+
+  static let weightsName = "adapter.safetensors"
+
+  init(configuration: BottleneckConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
+    self.configuration = configuration
+    modelType = model.description.family.rawValue
+    hiddenSize = model.description.hiddenSize
+    let hidden = hiddenSize
+    let places = try configuration.places(in: model)
+    guard !places.isEmpty else {
+      throw AdapterError.unsuitableModel("bottleneck adapters: every layer is switched off; nothing is left to train")
+    }
+    let trainables = Trainables(
+      places.flatMap { place -> [Trainables.Wish] in
+        [
+          .init(place.name + "adapter_down.0.weight", rows: place.width, columns: hidden),
+          .init(place.name + "adapter_down.0.bias", rows: 1, columns: place.width, isVector: true),
+          .init(place.name + "adapter_up.weight", rows: place.width, columns: hidden, isTransposed: true),
+          .init(place.name + "adapter_up.bias", rows: 1, columns: hidden, isVector: true),
+        ]
+      }, trains: trainingTokens > 0, arena: arena)
+    let scaling = Float(configuration.scaling)
+    let buffers = BottleneckBuffers(
+      tokens: trainingTokens, width: places.map(\.width).max() ?? 0, hidden: scaling == 1 ? 0 : hidden, arena: arena)
+    let scaledBias = arena.vector("bias of a bottleneck, scaled", kind: .adapter, count: hidden)
+    adapters = places.enumerated().map { index, place in
+      Bottleneck(
+        location: place.location, source: configuration.source, entries: trainables.entries[4 * index..<4 * index + 4],
+        activation: configuration.nonLinearity.activation, scaling: scaling, scaledBias: scaledBias, buffers: buffers)
+    }
+    self.trainables = trainables
+    keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
+  }
+
+  public func keptColumns(at location: LinearLocation) -> Int { 0 }
+
+  public func keptBlockColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
+
+  public var fileNames: [String] { [Self.weightsName, PEFTConfiguration.fileName] }
+
+  public func attach(to model: LanguageModel) {
+    model.removeHooks()
+    for adapter in adapters { model.setBlockAdapter(adapter, at: adapter.location) }
+  }
+
+  public func initialize(seed: UInt64) {
+    var generator = SplitMix64(seed: seed)
+    for adapter in adapters { adapter.initialize(&generator, kind: configuration.file.initialisation) }
+  }
+
+  public func save(to directory: String, baseModel: String) throws {
+    try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(Self.weightsName)")
+    var file = configuration.file
+    file.modelName = baseModel
+    file.modelType = modelType
+    file.hiddenSize = hiddenSize
+    try file.write(to: directory)
+  }
+
+  public func load(from directory: String) throws {
+    try TrainableFiles.read(trainables.entries, from: "\(directory)/\(Self.weightsName)")
+  }
+}

@@ -1,0 +1,6 @@
+import Glibc
+
+/// `log` and `cos` under names that do not hide those of the standard library.
+func logarithm(_ x: Double) -> Double { log(x) }
+func cosine(_ x: Double) -> Double { cos(x) }
+func hyperbolicTangent(_ x: Float) -> Float { tanhf(x) }

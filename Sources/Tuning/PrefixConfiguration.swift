@@ -1,0 +1,71 @@
+import Formats
+import Kernels
+import Memory
+import Transformer
+
+/// The hyper-parameters of prefix tuning, with PEFT's meaning.
+public struct PrefixConfiguration: TuningConfiguration, Equatable {
+  /// Keys and values in front of every layer's attention.
+  public var count: Int
+  /// Whether an encoder of two layers makes them while training.
+  public var hasProjection: Bool
+  /// Width of the encoder; that of a layer's keys if `nil`.
+  public var encoderSize: Int?
+
+  public init(count: Int = 20, hasProjection: Bool = false, encoderSize: Int? = nil) {
+    self.count = count
+    self.hasProjection = hasProjection
+    self.encoderSize = encoderSize
+  }
+
+  /// What a file holds is what an encoder has made: it is used, and trained on, without one.
+  ///
+  /// - Parameter file: where errors point to
+  init(_ prefix: PEFTPrefixTuning, file: String) throws {
+    func refuse(_ reason: String) -> PEFTAdapterConfig.Unsupported { .init(file: file, reason: reason) }
+    guard prefix.common.modulesToSave.isEmpty else { throw refuse("modules_to_save is not supported") }
+    guard prefix.shape.submoduleCount ?? 1 == 1 else {
+      throw refuse("num_transformer_submodules is not 1: the adapter is for a model with encoder and decoder")
+    }
+    self.init(count: prefix.shape.virtualTokenCount)
+  }
+
+  public var virtualTokenCount: Int { count }
+
+  /// Columns of a layer's keys.
+  /// - Throws: `AdapterError` where layers differ or would lose sight of the prefix
+  func width(in model: LanguageModel) throws -> Int {
+    let attentions = model.attentions
+    let widths = Set(attentions.map { $0.shape.keyValueHeadCount * $0.shape.headSize })
+    guard let width = widths.first, widths.count == 1 else {
+      throw AdapterError.unsuitableModel("prefix tuning needs keys of one size in all layers; this model's differ")
+    }
+    guard attentions.allSatisfy({ $0.visibility.window == nil }) else {
+      throw AdapterError.unsuitableModel(
+        "prefix tuning needs layers that see the whole text; windows of this model would move past the prefix")
+    }
+    return width
+  }
+
+  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
+    try PrefixMethod(configuration: self, model: model, isTrained: trainingTokens > 0, arena: arena)
+  }
+
+  public func floatProducts(for model: LanguageModel) throws -> Double {
+    model.attentions.reduce(0) { $0 + 2 * Double(count * $1.shape.headCount * $1.shape.headSize) }
+  }
+
+  public func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)] {
+    guard count > 1 else { return [] }
+    var changed = self
+    changed.count = count / 2
+    return [("--num-virtual-tokens \(count / 2)", changed)]
+  }
+
+  public var identity: [(String, String)] {
+    [
+      ("virtual_tokens", "\(count)"), ("projection", "\(hasProjection)"),
+      ("encoder", encoderSize.map { "\($0)" } ?? "default"),
+    ]
+  }
+}

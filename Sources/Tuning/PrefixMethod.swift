@@ -1,0 +1,106 @@
+import Formats
+import Kernels
+import Memory
+import Randomness
+import Transformer
+
+/// Prefix tuning: keys and values in front of every layer's attention, trained as they are or through an encoder.
+///
+/// Sources: Li & Liang 2021, arXiv 2101.00190; Liu et al. 2021, arXiv 2110.07602 (P-Tuning v2).
+public final class PrefixMethod: TuningMethod {
+  public let configuration: PrefixConfiguration
+  public let trainables: Trainables
+  /// `[virtual tokens, layers * (keys, then values)]`: the parameters, or what the encoder makes of them.
+  private let prompt: Matrix
+  private let encoder: PrefixEncoder?
+  private let prefixes: [AttentionPrefix]
+  private let headCount: Int
+  private let width: Int
+
+  static let tensorName = "prompt_embeddings"
+
+  init(configuration: PrefixConfiguration, model: LanguageModel, isTrained: Bool, arena: Arena) throws {
+    self.configuration = configuration
+    let (count, width, attentions) = (configuration.count, try configuration.width(in: model), model.attentions)
+    self.width = width
+    headCount = attentions[0].shape.keyValueHeadCount
+    let columns = attentions.count * 2 * width
+    let gradient: Matrix
+    if configuration.hasProjection {
+      let encoder = PrefixEncoder(
+        rows: count, width: width, inner: configuration.encoderSize ?? width, columns: columns, isTrained: isTrained,
+        arena: arena)
+      (trainables, prompt, gradient) = (encoder.trainables, encoder.output, encoder.outputGradient)
+      self.encoder = encoder
+    } else {
+      trainables = Trainables(
+        [.init(Self.tensorName, rows: count, columns: columns)], trains: isTrained, arena: arena)
+      (prompt, gradient) = (trainables.entries[0].matrix, trainables.entries[0].gradient)
+      encoder = nil
+    }
+    let shape = attentions[0].shape
+    let byteCount = Attention.PrefixGradient.byteCount(shape: shape, count: isTrained ? count : 0)
+    let samples = Scratch(
+      arena.allocate("gradients of prefixes by sample", kind: .adapter, byteCount: byteCount), byteCount: byteCount)
+    prefixes = attentions.enumerated().map { [prompt] index, attention in
+      let (keys, values) = (
+        2 * index * width..<(2 * index + 1) * width, (2 * index + 1) * width..<(2 * index + 2) * width
+      )
+      return AttentionPrefix(
+        Attention.Prefix(key: prompt.columns(keys), value: prompt.columns(values), shape: attention.shape),
+        gradient: !isTrained
+          ? nil
+          : Attention.PrefixGradient(
+            key: gradient.columns(keys), value: gradient.columns(values), shape: attention.shape, samples: samples))
+    }
+  }
+
+  public var prefixCount: Int { configuration.count }
+
+  public func keptColumns(at location: LinearLocation) -> Int { 0 }
+
+  public func attach(to model: LanguageModel) {
+    model.removeHooks()
+    model.setPrefixes(prefixes, count: configuration.count)
+  }
+
+  /// As PyTorch starts PEFT's: rows of a standard normal distribution, layers of the encoder uniform in `±1/sqrt(in)`.
+  public func initialize(seed: UInt64) {
+    var generator = SplitMix64(seed: seed)
+    if let encoder {
+      encoder.initialize(&generator)
+    } else {
+      prompt.elements.assign((0..<prompt.rows * prompt.columns).map { _ in generator.normal() })
+    }
+  }
+
+  public func parametersChanged(pool: ThreadPool) { encoder?.forward(pool: pool) }
+
+  public func completeGradients(pool: ThreadPool) { encoder?.backward(pool: pool) }
+
+  /// The encoder is folded in: what it makes is written, as if it had been trained without one.
+  public func save(to directory: String, baseModel: String) throws {
+    encoder?.forward(pool: ThreadPool(threadCount: 1))
+    let path = "\(directory)/\(TrainableFiles.weightsName)"
+    let writer = try SafetensorsWriter(
+      path: path,
+      headerByteCount: SafetensorsWriter.headerByteCount(tensors: 1, longestName: Self.tensorName.utf8.count))
+    try writer.write(Self.tensorName, .f32, shape: [prompt.rows, prompt.columns], prompt.elements.values)
+    try writer.finish()
+    try PEFTConfiguration.prefixTuning(
+      PEFTPrefixTuning(
+        shape: PEFTPromptShape(
+          virtualTokenCount: prompt.rows, tokenDimension: width, headCount: headCount, layerCount: prefixes.count),
+        common: PEFTCommon(baseModel: baseModel))
+    ).write(to: directory)
+  }
+
+  public func load(from directory: String) throws {
+    let path = "\(directory)/\(TrainableFiles.weightsName)"
+    guard encoder == nil else {
+      throw AdapterError.unexpectedTensor(
+        file: path, tensor: Self.tensorName, reason: "the encoder that made it cannot be found again")
+    }
+    try TrainableFiles.read(trainables.entries, from: path)
+  }
+}

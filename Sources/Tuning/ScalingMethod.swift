@@ -1,0 +1,137 @@
+import Formats
+import Kernels
+import Memory
+import Transformer
+
+/// (IA)³ at one linear layer: `y = l * (x Wᵀ + b)`, or at the last layer of a feed-forward block `y = (l * x) Wᵀ + b`.
+///
+/// Source: Liu et al. 2022, arXiv 2205.05638.
+public final class ScalingAdapter: LinearAdapter {
+  let location: LinearLocation
+  let isInput: Bool
+  private let trainable: Trainable
+  private let buffers: LowRankBuffers
+
+  init(location: LinearLocation, isInput: Bool, trainable: Trainable, buffers: LowRankBuffers) {
+    self.location = location
+    self.isInput = isInput
+    self.trainable = trainable
+    self.buffers = buffers
+  }
+
+  /// `[out]`, or `[in]`.
+  private var factor: Vector { trainable.matrix.row(0) }
+
+  public var keptColumns: Int { isInput ? 0 : location.shape.out }
+  public var inputScale: Vector? { isInput ? factor : nil }
+  public var outputScale: OutputScale? { isInput ? nil : OutputScale(factor: factor, coversBias: true) }
+
+  public func forward(_ x: Matrix, weight: StoredMatrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm? { nil }
+
+  /// `dl += sum(dy * u)` and `du = l * dy`, where `u` is the output before its scale.
+  public func backward(
+    _ dy: Matrix, isFree: Bool, x: Matrix, kept: Matrix, pass: Pass
+  ) -> (dy: Matrix, term: LowRankTerm?) {
+    if isInput { return (dy, nil) }
+    let pool = pass.engine.pool
+    ColumnFactors.factorGradient(
+      dy, x: kept, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
+    let scaled = isFree ? dy : buffers.scaledGradient(rows: dy.rows, columns: dy.columns)
+    ColumnFactors.scale(dy, by: factor, into: scaled, pool: pool)
+    return (scaled, nil)
+  }
+
+  public func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass) {
+    guard isInput else { return }
+    let pool = pass.engine.pool
+    ColumnFactors.factorGradient(dx, x: x, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
+    ColumnFactors.scale(dx, by: factor, into: dx, pool: pool)
+  }
+
+  func initialize() { VectorOperations.fill(factor, with: 1) }
+
+  var merge: WeightMerge {
+    let factors = factor.values
+    if isInput {
+      return WeightMerge { _, values in
+        for column in 0..<values.count { values[column] *= factors[column] }
+      }
+    }
+    return WeightMerge(biasFactors: factors) { row, values in
+      for column in 0..<values.count { values[column] *= factors[row] }
+    }
+  }
+}
+
+/// (IA)³: factors of the outputs of some layers and of the inputs of others.
+public final class ScalingMethod: MergeableMethod {
+  public let configuration: ScalingConfiguration
+  public let trainables: Trainables
+  private let adapters: [ScalingAdapter]
+  private let usesConv1D: Bool
+
+  init(configuration: ScalingConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
+    self.configuration = configuration
+    usesConv1D = model.description.linears.contains { $0.weight.isTransposed }
+    let places = try configuration.places(in: model)
+    let trainables = Trainables(
+      places.map { location, isInput in
+        Trainables.Wish(
+          "base_model.model.\(location.name).ia3_l", rows: 1, columns: isInput ? location.shape.in : location.shape.out,
+          isTransposed: !isInput)
+      }, trains: trainingTokens > 0, arena: arena)
+    let buffers = LowRankBuffers(
+      tokens: trainingTokens, rank: 0, places: 0, widestInput: 0,
+      widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false, arena: arena)
+    adapters = zip(places, trainables.entries).map {
+      ScalingAdapter(location: $0.location, isInput: $0.isInput, trainable: $1, buffers: buffers)
+    }
+    self.trainables = trainables
+  }
+
+  public func keptColumns(at location: LinearLocation) -> Int {
+    adapters.first { $0.location == location }?.keptColumns ?? 0
+  }
+
+  public func attach(to model: LanguageModel) {
+    model.removeHooks()
+    for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+  }
+
+  /// Nothing is changed.
+  public func initialize(seed: UInt64) {
+    for adapter in adapters { adapter.initialize() }
+  }
+
+  public func save(to directory: String, baseModel: String) throws {
+    try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    let targets = configuration.targetModules.modules(wrapped: adapters.map(\.location))
+    let inner = configuration.feedforwardModules.modules(wrapped: adapters.filter(\.isInput).map(\.location))
+    var file = PEFTIA3(targetModules: targets, feedforwardModules: inner, common: PEFTCommon(baseModel: baseModel))
+    // As names both lists have to agree.
+    if case .familyDefault = configuration.targetModules {
+      file.targetModules = .names(Self.names(adapters).sorted())
+      file.feedforwardModules = .names(Self.names(adapters.filter(\.isInput)).sorted())
+    }
+    file.excludeModules = configuration.selection.excluded?.modules(wrapped: adapters.map(\.location))
+    file.fanInFanOut = usesConv1D
+    try PEFTConfiguration.ia3(file).write(to: directory)
+  }
+
+  /// Ends of names that tell the layers apart: two parts where one is that of other layers too.
+  private static func names(_ adapters: [ScalingAdapter]) -> [String] {
+    var names: [String] = []
+    for adapter in adapters {
+      let parts = adapter.location.name.split(separator: ".")
+      let name = parts.suffix(parts.last == "c_proj" ? 2 : 1).joined(separator: ".")
+      if !names.contains(name) { names.append(name) }
+    }
+    return names
+  }
+
+  public func load(from directory: String) throws {
+    try TrainableFiles.read(trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)")
+  }
+
+  public func merges() -> [(location: LinearLocation, merge: WeightMerge)] { adapters.map { ($0.location, $0.merge) } }
+}

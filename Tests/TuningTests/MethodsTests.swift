@@ -1,0 +1,108 @@
+import Formats
+import Kernels
+import Memory
+import Testing
+import Transformer
+import Tuning
+import WeightStore
+
+/// What is true of every method, and where PEFT and AdapterHub put things.
+struct MethodsTests {
+  private static let configurations: [any TuningConfiguration] = {
+    var dora = LowRankConfiguration(rank: 4)
+    dora.useDoRA = true
+    var patterns = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .names(["q_proj", "o_proj"]))
+    patterns.rankPattern = [.init(pattern: #"layers\.1\.self_attn\.q_proj"#, value: 2)]
+    patterns.selection = TargetSelection(excluded: .names(["layers.2.self_attn.o_proj"]), layers: [1, 2])
+    return [
+      dora, patterns, ScalingConfiguration(), PrefixConfiguration(count: 3), BottleneckConfiguration(),
+      BottleneckConfiguration(kind: .doubleSequential, leaveOut: [0]),
+      BottleneckConfiguration(kind: .parallel, nonLinearity: .gelu),
+    ]
+  }()
+
+  private func reserve(_ configuration: any TuningConfiguration, for model: LanguageModel) throws -> (
+    arena: Arena, method: any TuningMethod
+  ) {
+    let (arena, method) = try Arena.filled {
+      try configuration.reserve(for: model, trainingTokens: 8, arena: $0)
+    }
+    return (arena, method)
+  }
+
+  @Test(arguments: configurations.indices) func whatAMethodWritesIsReadAgain(index: Int) throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    let configuration = Self.configurations[index]
+    let (arena, method) = try reserve(configuration, for: model)
+    try withExtendedLifetime(arena) {
+      method.initialize(seed: 5)
+      try withTemporaryFolder { folder in
+        try method.save(to: folder, baseModel: "tiny")
+        let found = try AdapterFolder.configuration(of: folder)
+        let (other, again) = try reserve(found, for: model)
+        try withExtendedLifetime(other) {
+          try again.load(from: folder)
+          #expect(again.trainables.entries.map(\.name) == method.trainables.entries.map(\.name))
+          #expect(again.trainables.parameters.values == method.trainables.parameters.values)
+        }
+      }
+    }
+  }
+
+  @Test func patternsDecideRanksAndLayers() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    let (arena, method) = try reserve(Self.configurations[1], for: model)
+    withExtendedLifetime(arena) {
+      let shapes = method.trainables.entries.filter { $0.name.hasSuffix("lora_A.weight") }.map {
+        ($0.name, $0.shape[0])
+      }
+      let prefix = "base_model.model.model.layers."
+      #expect(
+        shapes.map(\.0) == [
+          "\(prefix)1.self_attn.q_proj.lora_A.weight", "\(prefix)1.self_attn.o_proj.lora_A.weight",
+          "\(prefix)2.self_attn.q_proj.lora_A.weight",
+        ])
+      #expect(shapes.map(\.1) == [2, 4, 4])
+    }
+  }
+
+  @Test func tensorsAreCalledAsPEFTAndAdapterHubCallThem() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    func names(_ index: Int) throws -> [String] {
+      let (arena, method) = try reserve(Self.configurations[index], for: model)
+      return withExtendedLifetime(arena) { method.trainables.entries.map { "\($0.name) \($0.shape)" } }
+    }
+    #expect(try names(0).contains("base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector [128]"))
+    #expect(try names(2).contains("base_model.model.model.layers.0.self_attn.v_proj.ia3_l [64, 1]"))
+    #expect(try names(3).first?.hasPrefix("prompt_embeddings [3, ") == true)
+    #expect(
+      try names(4).prefix(2) == [
+        "model.layers.0.output_adapters.adapters.adapter.adapter_down.0.weight [8, 128]",
+        "model.layers.0.output_adapters.adapters.adapter.adapter_down.0.bias [8]",
+      ])
+    #expect(try names(5).first?.hasPrefix("model.layers.1.attention_adapters.") == true)
+  }
+
+  @Test func onlyWhatIsInTheWeightsCanBeMerged() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    let mergeable = try Self.configurations.map { configuration in
+      let (arena, method) = try reserve(configuration, for: model)
+      return withExtendedLifetime(arena) { method is any MergeableMethod }
+    }
+    #expect(mergeable == [true, true, true, false, false, false, false])
+  }
+
+  @Test func aLearningRateOfBAloneIsThatOfLoRAPlus() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    var configuration = LowRankConfiguration(rank: 4)
+    let (plain, without) = try reserve(configuration, for: model)
+    withExtendedLifetime(plain) { #expect(without.trainables.learningRateFactors.isEmpty) }
+    configuration.loraPlusRatio = 16
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(arena) {
+      let factors = method.trainables.learningRateFactors
+      #expect(factors.prefix(2).map(\.factor) == [1, 16])
+      #expect(factors.last?.elements.upperBound == method.trainables.parameters.count)
+    }
+  }
+}
