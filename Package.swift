@@ -74,3 +74,8 @@ let package = Package(
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11
 )
+
+// Where only some tests are wanted, as on emulated processors, the others need not be compiled.
+if let wanted = Context.environment["EDGELORA_TESTS"]?.split(separator: ",").map(String.init) {
+  package.targets.removeAll { $0.type == .test && !wanted.contains($0.name) }
+}
