@@ -113,7 +113,8 @@ func aBadLineIsNamedOrCounted(line: String, reason: String) throws {
   #expect(try read(bad, as: "data.jsonl", reader(tokenizer, skipBadLines: true)).skippedLines == 1)
   let text = Array("one line\n".utf8) + [0xC3, 0x28, 0x0A] + Array("another".utf8)
   let error = failure { try read(text, as: "data.txt", reader(tokenizer)) }
-  #expect("\(try #require(error))".contains("data.txt:2: not UTF-8"))
+  let thrown = try #require(error)
+  #expect("\(thrown)".contains("data.txt:2: not UTF-8"))
   let rest = try read(text, as: "data.txt", reader(tokenizer, skipBadLines: true))
   #expect(rest.skippedLines == 1)
   #expect(rest.samples.map { tokenizer.decode($0.tokens) } == ["one line\nanother"])

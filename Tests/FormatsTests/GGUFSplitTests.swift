@@ -14,7 +14,8 @@ import Testing
     for tensor in file.tensors {
       var found = [Float](repeating: 0, count: 8)
       found.withUnsafeMutableBufferPointer { file.dequantize(tensor, rows: 0..<2, into: $0) }
-      #expect(found == [Float](repeating: Float(try #require(tensor.name.utf8.first)), count: 8))
+      let first = try #require(tensor.name.utf8.first)
+      #expect(found == [Float](repeating: Float(first), count: 8))
       file.dropPages(of: tensor)
     }
   }

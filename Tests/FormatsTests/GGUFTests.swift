@@ -82,8 +82,11 @@ import Testing
   /// A file of one tensor of a type by its number.
   private func refusal(type: UInt32) throws -> String {
     func bytes<T: FixedWidthInteger>(_ value: T) -> [UInt8] { withUnsafeBytes(of: value.littleEndian) { Array($0) } }
-    let header = bytes(UInt64(1)) + [0x78] + bytes(UInt32(1)) + bytes(UInt64(256)) + bytes(type) + bytes(UInt64(0))
-    let data = Array("GGUF".utf8) + bytes(UInt32(3)) + bytes(UInt64(1)) + bytes(UInt64(0)) + header
+    let parts: [[UInt8]] = [
+      Array("GGUF".utf8), bytes(UInt32(3)), bytes(UInt64(1)), bytes(UInt64(0)),
+      bytes(UInt64(1)), [0x78], bytes(UInt32(1)), bytes(UInt64(256)), bytes(type), bytes(UInt64(0)),
+    ]
+    let data = parts.flatMap { $0 }
     return try withTemporaryFolder { folder in
       try Data(data + [UInt8](repeating: 0, count: 2048)).write(to: URL(fileURLWithPath: "\(folder)/made.gguf"))
       return message { _ = try GGUFFile(path: "\(folder)/made.gguf") }

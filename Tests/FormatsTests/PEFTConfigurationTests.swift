@@ -119,7 +119,8 @@ import Testing
     #expect(AdapterHubConfiguration.isOne(document))
     let read = try AdapterHubConfiguration(json: document, file: name)
     let written = read.json
-    #expect(flat(try #require(written["config"])) == flat(try #require(document["config"])))
+    let (mine, theirs) = (try #require(written["config"]), try #require(document["config"]))
+    #expect(flat(mine) == flat(theirs))
     for key in ["model_type", "hidden_size", "model_name", "model_class", "name", "version"] {
       #expect(written[key] == document[key], "\(key)")
     }
@@ -139,7 +140,8 @@ import Testing
       made.modelName = "base"
       made.modelClass = "BertAdapterModel"
       made.hiddenSize = 64
-      #expect(made == (try AdapterHubConfiguration(json: try Self.document(name), file: name)))
+      let read = try AdapterHubConfiguration(json: try Self.document(name), file: name)
+      #expect(made == read)
     }
   }
 

@@ -12,7 +12,7 @@ import WeightStore
     #expect(expected.tensorNames.count == 11)
     for name in expected.tensorNames {
       let tensor = try #require(expected.tensor(name))
-      #expect(values(try source.tensor(named: name)) == tensor.floats(), "\(name)")
+      #expect(try values(source.tensor(named: name)) == tensor.floats(), "\(name)")
     }
   }
 
