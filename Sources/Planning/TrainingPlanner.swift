@@ -47,6 +47,8 @@ public struct TrainingPlanner {
     methodProducts = try tuning.floatProducts(for: model)
   }
 
+  /// A plan that is nearly as fast as the fastest, and of those the one that writes and reads least.
+  ///
   /// - Parameter budget: bytes for the whole process; `nil` for no limit
   /// - Throws: `PlanError`
   public func plan(budget: Int?) throws -> TrainingPlan {
@@ -57,18 +59,43 @@ public struct TrainingPlanner {
   private func plan(budget: Int?, rungs: [Rung]) throws -> TrainingPlan {
     guard let budget else { return try finish(richest, budget: nil) }
     for rung in rungs {
-      var best: (seconds: Double, strategy: TrainingStrategy)?
-      for candidate in try candidates(rung).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
-        guard candidate.byteCount <= budget else { continue }
-        if let best, best.seconds <= candidate.leastSeconds { continue }
-        let filled = try fill(candidate, budget: budget)
-        if best.map({ filled.seconds < $0.seconds }) ?? true { best = filled }
+      let found = try fastest(budget: budget, rung)
+      if let best = found.min(by: { ($0.wear, $0.seconds) < ($1.wear, $1.seconds) }) {
+        return try finish(best.strategy, budget: budget)
       }
-      if let best { return try finish(best.strategy, budget: budget) }
       // Of a very small model even what keeps everything may need less than what weights pass through.
       if rung.holds(richest), try byteCount(richest) <= budget { return try finish(richest, budget: budget) }
     }
     throw try failure(budget)
+  }
+
+  /// What a candidate came to when the budget was spent.
+  private struct Filled {
+    let seconds: Double
+    let strategy: TrainingStrategy
+    let cost: StepCost
+    /// Bytes that a step writes, and those that it reads again: what a storage card suffers from, and what it is slow at.
+    var wear: Wear { Wear(written: cost.spilledBytes, read: cost.weightBytes) }
+  }
+
+  private struct Wear: Comparable {
+    let written: Double
+    let read: Double
+    static func < (a: Wear, b: Wear) -> Bool { (a.written, a.read) < (b.written, b.read) }
+  }
+
+  /// All that is nearly as fast as the fastest inside the budget; nothing where nothing fits.
+  private func fastest(budget: Int, _ rung: Rung) throws -> [Filled] {
+    var best = Double.infinity
+    var found: [Filled] = []
+    for candidate in try candidates(rung).sorted(by: { $0.leastSeconds < $1.leastSeconds }) {
+      guard candidate.byteCount <= budget, candidate.leastSeconds <= best * Self.nearlyAsFast else { continue }
+      let strategy = try fill(candidate, budget: budget)
+      let cost = cost(strategy)
+      found.append(Filled(seconds: cost.seconds(speed), strategy: strategy, cost: cost))
+      best = min(best, cost.seconds(speed))
+    }
+    return found.filter { $0.seconds <= best * Self.nearlyAsFast }
   }
 
   /// - Throws: `PlanError` if no plan fits the budget
@@ -85,10 +112,10 @@ public struct TrainingPlanner {
       remedies: try remedies(below: least?.byteCount ?? .max))
   }
 
-  /// The fastest plan for whatever the machine has free; of plans that are nearly as fast the one that needs least.
+  /// A fast plan for whatever the machine has free; of plans that are nearly as fast as the fastest one that needs little.
   public func plan(available: Int?) throws -> TrainingPlan {
     var best = try plan(budget: available)
-    let bound = best.cost.seconds(speed) * Self.nearlyAsFast
+    let bound = try fastestSeconds(budget: available) * Self.nearlyAsFast
     // Less memory is no reason to lose bits.
     let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
     for part in [0.75, 0.9] {
@@ -102,7 +129,15 @@ public struct TrainingPlanner {
     return try finish(best.strategy, budget: nil)
   }
 
-  /// Without a budget, time of this ratio is given for less memory; but no wear of the storage.
+  private func fastestSeconds(budget: Int?) throws -> Double {
+    guard let budget else { return seconds(richest) }
+    for rung in rungs {
+      if let least = try fastest(budget: budget, rung).map(\.seconds).min() { return least }
+    }
+    return seconds(richest)
+  }
+
+  /// Time of this ratio is given for less wear of the storage and, where there is no budget, for less memory.
   private static let nearlyAsFast = 1.05
 
   /// The memory that the most frugal plan needs, in bytes.
@@ -236,7 +271,7 @@ public struct TrainingPlanner {
   // MARK: Filling
 
   /// Spends what a candidate leaves of the budget on what saves most time per byte.
-  private func fill(_ candidate: Candidate, budget: Int) throws -> (seconds: Double, strategy: TrainingStrategy) {
+  private func fill(_ candidate: Candidate, budget: Int) throws -> TrainingStrategy {
     let layers = model.layers.count
     var strategy = candidate.strategy
     // Every step of the way is checked against the real figure, because parts overlap.
@@ -283,7 +318,7 @@ public struct TrainingPlanner {
       }
       strategy = wishes.apply(to: option.improve(strategy, fits))
     }
-    return (seconds(strategy), strategy)
+    return strategy
   }
 
   private func seconds(_ strategy: TrainingStrategy) -> Double { cost(strategy).seconds(speed) }
