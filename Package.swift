@@ -61,7 +61,8 @@ let package = Package(
       dependencies: [
         "Training", "Options", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels",
         "Memory",
-      ]),
+      ],
+      exclude: ["Golden"]),
     .testTarget(
       name: "DeploymentTests",
       dependencies: [

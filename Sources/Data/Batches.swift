@@ -83,6 +83,12 @@ public struct BatchPlan: Sendable {
   }
 
   public var rowCount: Int { rows.count }
+  /// How much there is, for people.
+  public var summary: String {
+    let samples = rows.reduce(0) { $0 + $1.count }
+    let tokens = rows.reduce(0) { $0 + $1.reduce(0) { $0 + $1.tokens.count } }
+    return "\(samples) samples, \(tokens) tokens in \(rows.count) rows of \(rowLength)"
+  }
 
   /// Optimiser steps of one pass over the data.
   public func stepsPerEpoch(rowsPerStep: Int) -> Int { (rows.count + rowsPerStep - 1) / rowsPerStep }

@@ -21,6 +21,8 @@ final class RunLoop {
   /// Steps that are done.
   private var step: Int
   private var health: RunHealth
+  private var best: BestModel
+  private var lastSave = ContinuousClock.now
   /// The line that could not be written.
   private var unwritten: (() throws -> Void)?
   /// Of the steps that this process did, in tokens per second.
@@ -40,13 +42,16 @@ final class RunLoop {
     self.stopSignal = stopSignal
     step = first
     health = RunHealth(vocabularySize: prepared.model.description.vocabularySize)
-    let saves = options.output.saveSteps > 0 ? (steps - first) / options.output.saveSteps : 0
+    best = BestModel(options.evaluation)
+    let savesOften = options.output.saveSteps > 0 || options.output.saveMinutes > 0 || options.evaluation.loadBest
+    let saves = savesOften ? min(steps - first, options.output.saveLimit) : 0
     room = try DiskRoom(
       in: folder.path,
       held: TrainingCheckpoint.byteCount(of: prepared.memory)
         + TrainingCheckpoint.adapterByteCount(of: prepared.memory),
       needed: folder.missingByteCount(saves: saves, memory: prepared.memory) + prepared.spilledByteCount)
     metrics = try MetricsWriter(path: "\(folder.path)/metrics.jsonl", keepingSteps: first)
+    for evaluation in metrics.evaluations { try best.take(step: evaluation.step, figures: evaluation.figures) }
     if metrics.lostSteps > 0 {
       observer.note("warning: metrics.jsonl lacks \(metrics.lostSteps) of the first \(first) steps")
     }
@@ -83,6 +88,7 @@ final class RunLoop {
     }
     room.release()
     try withRoom { try save() }
+    try loadBest()
     try withRoom { try folder.finish(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory) }
     return TrainingRun.Outcome(summary: try writeSummary(completed: true), signalNumber: nil)
   }
@@ -97,8 +103,8 @@ final class RunLoop {
     watch.start()
     defer { watch.stop() }
     // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
-    if step > 0, isEvaluationDue { try evaluate() }
-    while step < steps {
+    if step == 0 ? options.evaluation.onStart : isEvaluationDue { try evaluate() }
+    while step < steps, !best.isExhausted {
       try session.interruption?()
       let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let readBefore = ProcessMemory.storageBytesRead
@@ -114,9 +120,7 @@ final class RunLoop {
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
       try health.check(report, labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
       if isEvaluationDue { try evaluate() }
-      if options.output.saveSteps > 0, step % options.output.saveSteps == 0, step < steps, !health.isSuspect {
-        try withRoom { try save() }
-      }
+      if isSaveDue { try withRoom { try save() } }
       if watch.takeWarning() {
         observer.note(
           "warning: the machine is short of memory; weights no longer stay in memory, training goes on slower")
@@ -131,28 +135,46 @@ final class RunLoop {
           resident: excess, budget: budget, checkpoint: "\(folder.path)/\(TrainingCheckpoint.name(step))")
       }
     }
-    if isLastEvaluationDue { try evaluate() }
+    if best.isExhausted, step < steps {
+      observer.note(
+        "no better evaluation since step \(best.step ?? 0): ended after step \(step) of \(steps)")
+    }
+  }
+
+  private var isSaveDue: Bool {
+    let output = options.output
+    guard step < steps, !health.isSuspect else { return false }
+    if output.saveSteps > 0, step % output.saveSteps == 0 { return true }
+    return output.saveMinutes > 0 && lastSave.duration(to: .now) >= .seconds(60 * output.saveMinutes)
   }
 
   // MARK: Evaluation
 
   private var isEvaluationDue: Bool {
-    let every = options.output.evaluationSteps
-    guard prepared.evaluation != nil, every > 0, metrics.lastEvaluation?.step != step else { return false }
-    return step % every == 0 || step == steps
-  }
-
-  private var isLastEvaluationDue: Bool {
-    prepared.evaluation != nil && options.output.evaluationSteps == 0 && metrics.lastEvaluation?.step != step
+    guard prepared.evaluation != nil, metrics.evaluations.last?.step != step else { return false }
+    return options.evaluation.isDue(
+      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: steps)
   }
 
   private func evaluate() throws {
     guard let evaluation = prepared.evaluation else { return }
-    let loss = try session.evaluate(
-      evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
-    ).loss
-    try record { [metrics, step] in try metrics.append(step: step, evaluationLoss: loss) }
-    observer.evaluated(step: step, loss: loss)
+    let batches = evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
+    let loss = try session.evaluate(batches) { [observer] in observer.evaluating($0, of: batches.count) }.loss
+    let figures = JSONObject([("eval_loss", .number(loss)), ("eval_perplexity", .number(exp(loss)))])
+    let isBest = try best.take(step: step, figures: figures)
+    try record { [metrics, step] in try metrics.append(step: step, evaluation: figures) }
+    observer.evaluated(step: step, figures: figures, isBest: isBest)
+    if isBest, options.evaluation.loadBest, !health.isSuspect { try withRoom { try save() } }
+  }
+
+  /// Takes the parameters of the best evaluation, which its checkpoint has.
+  private func loadBest() throws {
+    guard options.evaluation.loadBest, let wanted = best.step, wanted != step else { return }
+    guard try folder.restore(step: wanted, into: prepared.memory) else {
+      observer.note("warning: the checkpoint of the best evaluation is gone; the adapter is that of the last step")
+      return
+    }
+    observer.note("the adapter is that of step \(wanted), whose evaluation was the best")
   }
 
   // MARK: Records
@@ -182,7 +204,10 @@ final class RunLoop {
   private func save() throws {
     guard !folder.holds(step) else { return }
     try metrics.synchronize()
-    try folder.save(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory)
+    try folder.save(
+      step: step, memory: prepared.memory, baseModel: prepared.model.store.directory,
+      keeping: options.evaluation.loadBest ? best.step : nil)
+    lastSave = .now
   }
 
   private func writeSummary(completed: Bool) throws -> JSONValue {
@@ -200,7 +225,9 @@ final class RunLoop {
         ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
         ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
         ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
-        ("eval_loss", metrics.lastEvaluation.map { .number($0.loss) } ?? .null),
+        ("eval_loss", metrics.evaluations.last?.figures["eval_loss"] ?? .null),
+        ("best_step", best.step.map { .integer($0) } ?? .null),
+        ("best_metric", best.value.map { .number($0) } ?? .null),
         ("plan", plan.json),
       ]))
     try withRoom { try folder.write(summary: summary) }

@@ -49,6 +49,7 @@ struct RunPreparation {
     let seed = options.optimization.seed
     let data = BatchPlan(train, maximumLength: length, seed: seed, shuffles: options.data.shuffles)
     let evaluation = held.map { BatchPlan($0, maximumLength: length, seed: seed, shuffles: false) }
+    note("training on " + data.summary + (evaluation.map { "; evaluating on " + $0.summary } ?? ""))
     self.data = data
     self.evaluation = evaluation
     identity = RunIdentity(

@@ -14,8 +14,14 @@ public protocol TrainingObserver: AnyObject {
   func note(_ line: String)
   /// A step was done.
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?)
+  /// So many batches of an evaluation are done.
+  func evaluating(_ done: Int, of all: Int)
   /// An evaluation was done.
-  func evaluated(step: Int, loss: Double)
+  ///
+  /// - Parameters:
+  ///   - figures: `eval_loss` and others
+  ///   - isBest: whether no earlier evaluation was as good
+  func evaluated(step: Int, figures: JSONObject, isBest: Bool)
 }
 
 /// A whole run of `train`: data, plan, steps, checkpoints, records.
@@ -31,8 +37,12 @@ public final class TrainingRun {
   private let options: TrainingOptions
   private let observer: any TrainingObserver
   private let prepared: RunPreparation
+  /// Data to train on.
+  private let files: [String]
 
   public var plan: TrainingPlan { prepared.plan }
+  /// Folder of the model.
+  public var modelDirectory: String { prepared.model.store.directory }
   /// What the threads are doing, for profiles.
   public var meter: WorkMeter { prepared.memory.engine.pool.meter }
 
@@ -41,6 +51,7 @@ public final class TrainingRun {
   {
     self.options = options
     self.observer = observer
+    self.files = files
     prepared = try RunPreparation(
       options: options, modelDirectory: modelDirectory, files: files, note: { observer.note($0) })
   }
@@ -87,7 +98,9 @@ public final class TrainingRun {
       maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
     if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
     let folder = try RunFolder(
-      path: options.output.folder, identity: prepared.identity, resumes: options.output.resume,
+      path: options.output.folder, identity: prepared.identity,
+      options: RecordedOptions.json(options.given, model: prepared.model.store.directory, files: files),
+      resumes: options.output.resume,
       force: options.output.force, saveLimit: options.output.saveLimit, note: { observer.note($0) })
     let steps = stepCount
     let first = try restore(from: folder, totalSteps: steps)

@@ -97,15 +97,22 @@ public final class TrainingSession {
   }
 
   /// Mean loss and number of labelled tokens over `batches`; dropout is off.
-  public func evaluate(_ batches: [Batch]) throws -> (loss: Double, tokens: Int) {
+  ///
+  /// - Parameter progress: gets the number of batches that are done
+  public func evaluate(
+    _ batches: [Batch], progress: (Int) -> Void = { _ in }
+  ) throws -> (loss: Double, tokens: Int) {
     var sum = 0.0
     var count = 0
+    var done = 0
     var pass = Pass(engine: memory.engine)
     pass.interruption = interruption
     memory.method.parametersChanged(pool: memory.engine.pool)
     for group in groups(batches) {
       sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: pass)
       count += group.reduce(0) { $0 + $1.labelledTokenCount }
+      done += group.count
+      progress(done)
     }
     return (sum / Double(max(count, 1)), count)
   }

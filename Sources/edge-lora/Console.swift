@@ -1,7 +1,5 @@
 import FoundationEssentials
 import Glibc
-import Memory
-import Training
 
 /// Output for people, and for the programs that read standard output.
 enum Console {
@@ -32,13 +30,13 @@ enum Console {
     }
   }
 
-  /// Draws a bar over the last one, at most ten times a second.
+  /// Draws a bar over the last one, at most ten times a second. What a narrow terminal cuts off is the end of `text`.
   static func progress(done: Int, of all: Int, _ text: String) {
     guard isTerminal else { return }
     let now = Console.uptime
     guard done == all || now - lastDrawing > 0.1 else { return }
     lastDrawing = now
-    let width = 24
+    let width = columns < 100 ? 12 : 24
     let filled = all > 0 ? width * done / all : width
     let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
     let line = "[\(bar)] \(done)/\(all) \(text)"
@@ -64,6 +62,25 @@ enum Console {
     hasOpenLine = false
   }
 
+  /// The time of day and the date, for logs.
+  static var timeStamp: String {
+    var now = time(nil)
+    var parts = tm()
+    localtime_r(&now, &parts)
+    func two(_ value: Int32) -> String { (value < 10 ? "0" : "") + "\(value)" }
+    return "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday)) "
+      + "\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))"
+  }
+
+  /// Hours, minutes and seconds with colons.
+  static func clock(_ seconds: Double) -> String {
+    let whole = Int(min(max(seconds, 0), 1e9).rounded())
+    func two(_ value: Int) -> String { (value < 10 ? "0" : "") + "\(value)" }
+    let hours = whole / 3600
+    return hours > 0
+      ? "\(hours):\(two(whole % 3600 / 60)):\(two(whole % 60))" : "\(whole / 60):\(two(whole % 60))"
+  }
+
   /// Hours, minutes and seconds, as far as they matter.
   static func duration(_ seconds: Double) -> String {
     let whole = Int(min(seconds, 1e9).rounded())
@@ -78,38 +95,5 @@ enum Console {
       vsnprintf(&text, text.count, "%.\(places)f", arguments)
       return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
-  }
-}
-
-/// Shows a training run: a bar on a terminal, plain lines elsewhere.
-final class TrainingConsole: TrainingObserver {
-  private let logSteps: Int
-  /// The end of the first step, from which the remaining time is reckoned: what came before was reading and planning.
-  private var first: (step: Int, time: Double)?
-
-  init(logSteps: Int) { self.logSteps = logSteps }
-
-  func note(_ line: String) { Console.error(line) }
-
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
-    let now = Console.uptime
-    let first = self.first ?? (report.step, now)
-    self.first = first
-    let done = report.step - first.step
-    let perStep = done > 0 ? (now - first.time) / Double(done) : report.seconds
-    let left = Int(perStep * Double(steps - report.step))
-    let memory = ByteCount.text(residentBytes) + (budget.map { " of " + ByteCount.text($0) } ?? "")
-    let text =
-      "loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)  "
-      + "\(left / 60):\(left % 60 < 10 ? "0" : "")\(left % 60) left"
-    if Console.isTerminal {
-      Console.progress(done: report.step, of: steps, text)
-    } else if report.step % logSteps == 0 || report.step == steps {
-      Console.error("step \(report.step)/\(steps)  \(text)")
-    }
-  }
-
-  func evaluated(step: Int, loss: Double) {
-    Console.error("step \(step)  evaluation loss \(Console.decimal(loss, 4))")
   }
 }

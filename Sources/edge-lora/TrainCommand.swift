@@ -1,5 +1,6 @@
 import Formats
 import FoundationEssentials
+import Glibc
 import Memory
 import Options
 import Planning
@@ -9,10 +10,15 @@ import Training
 enum TrainingSetup {
   static let settingsName = "edge-lora.json"
 
-  /// Options from flags and, behind them, from `edge-lora.json`.
+  /// Options from flags and, behind them, from the run that is resumed and from `edge-lora.json`.
   static func options(_ arguments: Arguments) throws -> TrainingOptions {
     var arguments = arguments
-    if FileManager.default.fileExists(atPath: settingsName) { arguments.addDefaults(try settings()) }
+    let settings = FileManager.default.fileExists(atPath: settingsName) ? try settings() : [:]
+    if arguments.flag("resume"), let folder = arguments.text("output").map({ settings["output"]?.last ?? $0 }) {
+      let given = arguments.values.isGiven("output") ? arguments.text("output") ?? folder : folder
+      arguments.addDefaults(TrainingOptions.resuming(given, arguments.values.given))
+    }
+    arguments.addDefaults(settings)
     return try TrainingOptions(arguments.values.given)
   }
 
@@ -89,6 +95,18 @@ enum TrainingSetup {
     return found
   }
 
+  /// What was made, and the command that uses it.
+  static func tellNext(_ options: TrainingOptions, model: String) {
+    let folder = options.output.folder
+    for name in ["adapter_model.safetensors", "adapter.safetensors"] {
+      let path = "\(folder)/\(name)"
+      var status = stat()
+      guard stat(path, &status) == 0 else { continue }
+      Console.print("wrote \(path), \(ByteCount.text(Int(status.st_size)))")
+    }
+    Console.print("try it: edge-lora generate --model \(model) --adapter \(folder) --prompt ...")
+  }
+
   static func run(_ options: TrainingOptions) throws -> TrainingRun {
     let model = try model(options)
     // Until there is something to save.
@@ -118,8 +136,12 @@ let trainCommand = Command(
         + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s "
         + "(predicted \(Int(run.plan.predictedTokensPerSecond))), peak \(ByteCount.text(peak)) "
         + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
-    if let chart = MemoryChart(metrics: "\(options.output.folder)/metrics.jsonl") { Console.print(chart.text) }
-    if outcome.signalNumber == nil { Console.print("wrote \(options.output.folder)/adapter_model.safetensors") }
+    if let chart = LossChart(metrics: "\(options.output.folder)/metrics.jsonl") {
+      Console.print(chart.text)
+      let mean = chart.lastMean
+      Console.print("mean loss of the last \(mean.steps) steps: \(Console.decimal(mean.loss, 4))")
+    }
+    if outcome.signalNumber == nil { TrainingSetup.tellNext(options, model: run.modelDirectory) }
   } else {
     Console.print(outcome.summary.serialized())
   }

@@ -21,7 +21,9 @@ enum TrainingBench {
     + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
 
   private static let notOffered: Set<String> = [
-    "data", "output", "max-steps", "epochs", "eval-data", "eval-split", "eval-steps", "save-steps", "save-total-limit",
+    "data", "output", "max-steps", "epochs", "eval-data", "eval-split", "eval-steps", "eval-strategy",
+    "no-eval-on-start", "load-best-model-at-end", "metric-for-best-model", "greater-is-better",
+    "early-stopping-patience", "early-stopping-threshold", "save-steps", "save-minutes", "save-total-limit",
     "resume", "force", "dump-gradients", "init-adapter", "no-shuffle", "train-on-prompt", "skip-bad-lines",
     "log-every",
   ]
@@ -117,7 +119,8 @@ private final class BenchObserver: TrainingObserver {
   init(_ sampler: WorkSampler) { self.sampler = sampler }
 
   func note(_ line: String) { Console.error(line) }
-  func evaluated(step: Int, loss: Double) {}
+  func evaluating(_ done: Int, of all: Int) {}
+  func evaluated(step: Int, figures: JSONObject, isBest: Bool) {}
 
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
     if report.step == 1 { sampler.reset() } else { speeds.append(report.tokensPerSecond) }

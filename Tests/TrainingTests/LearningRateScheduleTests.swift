@@ -1,10 +1,24 @@
+import Formats
+import Foundation
 import Testing
 import Training
 
-/// Values of transformers' `get_linear_schedule_with_warmup` and `get_cosine_schedule_with_warmup`, 2 of 10 steps.
-@Test func schedulesAreThoseOfTransformers() {
-  let linear = LearningRateSchedule(kind: .linear, peak: 1, warmupSteps: 2, totalSteps: 10)
-  #expect((0..<5).map { linear.rate(at: $0) } == [0, 0.5, 1, 0.875, 0.75])
-  let cosine = LearningRateSchedule(kind: .cosine, peak: 1, warmupSteps: 2, totalSteps: 10)
-  #expect(abs(cosine.rate(at: 6) - 0.5) < 1e-12)
+/// Rates of transformers' `get_scheduler`, made by `Tools/golden/schedules.py`: 20 steps with a peak of 2e-4.
+@Test func schedulesAreThoseOfTransformers() throws {
+  let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path + "/Golden/schedules.json"
+  let rows = try #require(JSONValue.parse(contentsOf: path).arrayValue)
+  #expect(rows.count == 24)
+  for row in rows {
+    let kind = try #require(row["kind"]?.stringValue)
+    let shape = try #require(row["kwargs"]?.stringValue)
+    let warmup = try #require(row["warmup"]?.intValue)
+    var values = ["lr-scheduler": [kind], "learning-rate": ["2e-4"], "warmup-steps": ["\(warmup)"]]
+    if !shape.isEmpty { values["lr-scheduler-kwargs"] = [shape] }
+    let schedule = try TrainingOptions(values).optimization.learningRates(steps: 20)
+    let expected = try #require(row["rates"]?.arrayValue).compactMap(\.doubleValue)
+    try #require(expected.count == 22)
+    for (step, rate) in expected.enumerated() {
+      #expect(abs(schedule.rate(at: step) - rate) < 1e-15, "\(kind) \(shape), warm-up \(warmup), step \(step)")
+    }
+  }
 }

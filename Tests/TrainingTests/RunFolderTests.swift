@@ -27,7 +27,7 @@ struct RunFolderTests {
       #expect(try names("\(folder)/earlier") == ["checkpoint-2", "checkpoint-4"])
       let resumed = Listener()
       try train(folder, other.merging(["resume": []]) { $1 }, observer: resumed)
-      #expect(resumed.notes == ["resumed after step 1"])
+      #expect(resumed.notes.last == "resumed after step 1")
       #expect(try lines("\(folder)/metrics.jsonl").map { $0["step"]?.intValue } == [1, 2, 3, 4])
     }
   }
@@ -40,7 +40,7 @@ struct RunFolderTests {
       try manager.moveItem(atPath: "\(folder)/old/checkpoint-4", toPath: "\(folder)/new/checkpoint-4")
       let listener = Listener()
       try train("\(folder)/new", Self.short.merging(["resume": []]) { $1 }, observer: listener)
-      #expect(listener.notes == ["resumed after step 2"])
+      #expect(listener.notes.last == "resumed after step 2")
     }
   }
 
@@ -105,7 +105,7 @@ struct RunFolderTests {
       let resumed = Listener()
       let run = try prepare("\(folder)/part", values.merging(["resume": []]) { $1 }, observer: resumed)
       _ = try run.run { resumed.steps < 2 ? nil : 15 }
-      #expect(resumed.notes.first?.contains("an older checkpoint is tried") == true)
+      #expect(resumed.notes.contains { $0.contains("an older checkpoint is tried") })
       #expect(resumed.notes.contains("resumed after step 4"))
       let left = try names("\(folder)/part").filter { $0.hasPrefix("checkpoint-") }
       #expect(left == ["checkpoint-4", "checkpoint-6"])
@@ -121,7 +121,7 @@ struct RunFolderTests {
       let before = try lines("\(folder)/metrics.jsonl")
       let listener = Listener()
       try train(folder, values.merging(["max-steps": ["5"], "resume": []]) { $1 }, observer: listener)
-      #expect(listener.notes == ["resumed after step 3"] && listener.steps == 2)
+      #expect(listener.notes.last == "resumed after step 3" && listener.steps == 2)
       let after = try lines("\(folder)/metrics.jsonl")
       #expect(Array(after.prefix(3)) == before && after.count == 5)
       try train("\(folder)/whole", values.merging(["max-steps": ["5"]]) { $1 })

@@ -15,7 +15,9 @@ final class Listener: TrainingObserver {
 
   func note(_ line: String) { notes.append(line) }
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) { self.steps += 1 }
-  func evaluated(step: Int, loss: Double) {}
+  private(set) var evaluations: [(step: Int, isBest: Bool)] = []
+  func evaluating(_ done: Int, of all: Int) {}
+  func evaluated(step: Int, figures: JSONObject, isBest: Bool) { evaluations.append((step, isBest)) }
 }
 
 /// A folder that is gone afterwards.

@@ -4,6 +4,7 @@ import Options
 public struct OptimizationOptions: Sendable {
   public var learningRate: Double
   public var schedule: LearningRateSchedule.Kind
+  public var scheduleShape: LearningRateSchedule.Shape
   public var warmupSteps: Int?
   public var warmupRatio: Double
   public var weightDecay: Double
@@ -19,7 +20,10 @@ public struct OptimizationOptions: Sendable {
     .init("learning-rate", "X", default: "2e-4", aliases: ["lr"], identifies: true, "peak learning rate"),
     .init(
       "lr-scheduler", "KIND", default: "linear", aliases: ["lr-scheduler-type"], identifies: true,
-      "constant, linear or cosine"),
+      LearningRateSchedule.Kind.allCases.map(\.rawValue).joined(separator: ", ")),
+    .init(
+      "lr-scheduler-kwargs", "NAME=X,...", identifies: true,
+      "num_cycles, power, lr_end, num_decay_steps, min_lr_ratio or timescale of the scheduler"),
     .init("warmup-steps", "N", identifies: true, "steps of linear warm-up"),
     .init("warmup-ratio", "X", default: "0", identifies: true, "warm-up as a share of all steps"),
     .init("weight-decay", "X", default: "0", identifies: true, "decoupled weight decay"),
@@ -38,6 +42,9 @@ public struct OptimizationOptions: Sendable {
   init(_ values: OptionValues) throws {
     learningRate = try values.number("learning-rate", in: 0...10)
     schedule = try values.choice("lr-scheduler", LearningRateSchedule.Kind.self)
+    scheduleShape =
+      try values.text("lr-scheduler-kwargs").map { try LearningRateSchedule.Shape($0, option: "lr-scheduler-kwargs") }
+      ?? LearningRateSchedule.Shape()
     warmupSteps = try values.optionalNumber("warmup-steps", in: 0...1_000_000_000)
     warmupRatio = try values.number("warmup-ratio", in: 0...1)
     weightDecay = try values.number("weight-decay", in: 0...10)
@@ -53,9 +60,10 @@ public struct OptimizationOptions: Sendable {
   var rowsPerStep: Int { microBatchSize * accumulationSteps }
 
   /// The learning rate over a run of so many steps.
-  func learningRates(steps: Int) -> LearningRateSchedule {
+  public func learningRates(steps: Int) -> LearningRateSchedule {
     LearningRateSchedule(
       kind: schedule, peak: learningRate,
-      warmupSteps: warmupSteps ?? Int((warmupRatio * Double(steps)).rounded(.up)), totalSteps: steps)
+      warmupSteps: warmupSteps ?? Int((warmupRatio * Double(steps)).rounded(.up)), totalSteps: steps,
+      shape: scheduleShape)
   }
 }

@@ -3,12 +3,12 @@ import FoundationEssentials
 import Glibc
 import Options
 
-/// What a run writes, and when it evaluates and saves.
+/// What a run writes, and when it saves.
 public struct OutputOptions: Sendable {
   /// Folder for the adapter, checkpoints and records.
   public var folder: String
-  public var evaluationSteps: Int
   public var saveSteps: Int
+  public var saveMinutes: Double
   public var saveLimit: Int
   public var logSteps: Int
   public var resume: Bool
@@ -22,8 +22,8 @@ public struct OutputOptions: Sendable {
     .init(
       "output", "DIR", default: "adapter", aliases: ["o", "output-dir"],
       "folder for the adapter, checkpoints and records"),
-    .init("eval-steps", "N", default: "0", "evaluate every N steps; 0: at the end"),
     .init("save-steps", "N", default: "0", "checkpoint every N steps; 0: when stopped and at the end"),
+    .init("save-minutes", "X", default: "10", "checkpoint when X minutes have passed since the last one; 0: never"),
     .init("save-total-limit", "N", default: "2", "checkpoints that are kept"),
     .init(
       "log-every", "N", default: "10", aliases: ["logging-steps"],
@@ -38,8 +38,8 @@ public struct OutputOptions: Sendable {
 
   init(_ values: OptionValues) throws {
     folder = try values.required("output")
-    evaluationSteps = try values.number("eval-steps", in: 0...1_000_000_000)
     saveSteps = try values.number("save-steps", in: 0...1_000_000_000)
+    saveMinutes = try values.number("save-minutes", in: 0...1e6)
     saveLimit = try values.number("save-total-limit", in: 1...10_000)
     logSteps = try values.number("log-every", in: 1...1_000_000)
     onDiskFull = try values.choice("on-disk-full", FullDiskPolicy.self)

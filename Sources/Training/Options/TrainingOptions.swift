@@ -8,13 +8,14 @@ public struct TrainingOptions: Sendable {
   public var method: MethodOptions
   public var optimization: OptimizationOptions
   public var plan: PlanOptions
+  public var evaluation: EvaluationOptions
   public var output: OutputOptions
   private let values: OptionValues
 
   public static let declarations: [OptionDeclaration] =
     [.init("model", "DIR", aliases: ["model-name-or-path"], "store or model folder (default: the only one here)")]
     + DataOptions.declarations + MethodOptions.declarations + OptimizationOptions.declarations
-    + PlanOptions.declarations + OutputOptions.declarations
+    + PlanOptions.declarations + EvaluationOptions.declarations + OutputOptions.declarations
 
   /// - Parameter given: by option name; switches have an empty list
   /// - Throws: `OptionError`
@@ -26,11 +27,15 @@ public struct TrainingOptions: Sendable {
     method = try MethodOptions(values)
     optimization = try OptimizationOptions(values)
     plan = try PlanOptions(values)
+    evaluation = try EvaluationOptions(values)
     output = try OutputOptions(values)
-    if output.evaluationSteps > 0, !data.evaluates {
-      throw OptionError("--eval-steps needs --eval-data or --eval-split")
+    if let option = evaluation.asking, !data.evaluates {
+      throw OptionError("\(option) needs --eval-data or --eval-split")
     }
   }
+
+  /// What was given, by option name.
+  var given: [String: [String]] { values.given }
 
   /// Name and value of the options that a resumed run must share with the one that wrote the checkpoint.
   var identity: [(String, String)] { values.identity.map { ($0.name, $0.value) } }

@@ -14,8 +14,8 @@ final class MetricsWriter {
   private(set) var lastLoss: Double?
   /// Steps among those to be kept that have no line.
   private(set) var lostSteps = 0
-  /// The last step that was evaluated, and its loss.
-  private(set) var lastEvaluation: (step: Int, loss: Double)?
+  /// The evaluations so far, by ascending steps, with the numbers among their figures.
+  private(set) var evaluations: [(step: Int, figures: JSONObject)] = []
 
   /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
   init(path: String, keepingSteps: Int) throws {
@@ -24,21 +24,21 @@ final class MetricsWriter {
     let kept = try OutputFile(path: output.temporaryPath)
     var first: Double?
     var last: (step: Int, loss: Double)?
-    var evaluation: (step: Int, loss: Double)?
+    var evaluations: [(step: Int, figures: JSONObject)] = []
     var steps = 0
     if keepingSteps > 0 {
       try Self.forEachLine(of: path) { line in
         guard let json = try? JSONValue.parse(line, file: path), let step = json["step"]?.intValue,
-          (1...keepingSteps).contains(step)
+          (0...keepingSteps).contains(step)
         else { return }
         if let loss = json["loss"]?.doubleValue {
           guard step > last?.step ?? 0 else { return }
           if step == 1 { first = loss }
           last = (step, loss)
           steps += 1
-        } else if let loss = json["eval_loss"]?.doubleValue {
-          guard step > evaluation?.step ?? 0 else { return }
-          evaluation = (step, loss)
+        } else if json["eval_loss"]?.doubleValue != nil {
+          guard step > evaluations.last?.step ?? -1 else { return }
+          evaluations.append((step, Self.figures(of: json)))
         }
         try kept.append(line)
         try kept.append([UInt8(ascii: "\n")])
@@ -49,7 +49,7 @@ final class MetricsWriter {
     try output.commit()
     firstLoss = first
     lastLoss = last?.loss
-    lastEvaluation = evaluation
+    self.evaluations = evaluations
     lostSteps = keepingSteps - steps
     descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
     guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno))) }
@@ -90,9 +90,15 @@ final class MetricsWriter {
     lastLoss = report.loss
   }
 
-  func append(step: Int, evaluationLoss: Double) throws {
-    try append([("step", .integer(step)), ("eval_loss", .number(evaluationLoss))])
-    lastEvaluation = (step, evaluationLoss)
+  /// - Parameter figures: of an evaluation, `eval_loss` first
+  func append(step: Int, evaluation figures: JSONObject) throws {
+    try append([("step", .integer(step))] + figures.entries)
+    evaluations.append((step, Self.figures(of: .object(figures))))
+  }
+
+  /// The numbers of an evaluation.
+  private static func figures(of json: JSONValue) -> JSONObject {
+    JSONObject((json.objectValue?.entries ?? []).filter { $0.0.hasPrefix("eval_") && $0.1.doubleValue != nil })
   }
 
   private func append(_ entries: [(String, JSONValue)]) throws {

@@ -20,6 +20,7 @@ final class RunFolder {
   let path: String
   private let lock: FolderLock
   private let identity: RunIdentity
+  private let options: JSONValue
   private let saveLimit: Int
   private var run = ""
   /// Steps of the checkpoints of this run that are whole, ascending.
@@ -29,21 +30,24 @@ final class RunFolder {
 
   /// Weights of a finished adapter, PEFT's or AdapterHub's.
   static let weightsNames = ["adapter_model.safetensors", "adapter.safetensors"]
-  private static let recordName = "run.json"
+  static let recordName = "run.json"
   private static let earlierName = "earlier"
   private static let partial = ".partial-"
 
   /// Opens, locks and tidies the folder, which is made if it is not there.
   ///
   /// - Parameters:
+  ///   - options: that the run was given, for `run.json`
   ///   - resumes: whether the run that is there goes on
   ///   - force: whether a new run may take the place of an old one
   ///   - note: gets lines for people
   init(
-    path: String, identity: RunIdentity, resumes: Bool, force: Bool, saveLimit: Int, note: (String) -> Void
+    path: String, identity: RunIdentity, options: JSONValue, resumes: Bool, force: Bool, saveLimit: Int,
+    note: (String) -> Void
   ) throws {
     self.path = path
     self.identity = identity
+    self.options = options
     self.saveLimit = saveLimit
     try OutputFolder.create(path)
     lock = try FolderLock(folder: path, purpose: "train")
@@ -87,7 +91,7 @@ final class RunFolder {
 
   private func write(finished: Int?) throws {
     let object = JSONObject([
-      ("run", .string(run)), ("identity", identity.json),
+      ("run", .string(run)), ("identity", identity.json), (RecordedOptions.key, options),
       ("finished_after_step", finished.map { .integer($0) } ?? .null),
     ])
     let output = try AtomicOutput(path: "\(path)/\(Self.recordName)", force: true)
@@ -198,18 +202,27 @@ final class RunFolder {
 
   /// Writes a checkpoint; older ones than are to be kept, and such that are damaged, go.
   ///
+  /// - Parameter best: step of a checkpoint that stays, however old
   /// - Throws: `RunFailed` instead of writing what is not finite
-  func save(step: Int, memory: TrainingMemory, baseModel: String) throws {
+  func save(step: Int, memory: TrainingMemory, baseModel: String, keeping best: Int? = nil) throws {
     guard memory.isFinite else {
       throw RunFailed(step: step, reason: "parameters or moments are not finite any more")
     }
     try TrainingCheckpoint.save(
       step: step, memory: memory, baseModel: baseModel, run: run, identity: identity, in: path)
     whole = whole.filter { $0 < step } + [step]
-    whole = whole.suffix(saveLimit)
+    let kept = whole.suffix(saveLimit)
+    whole = whole.filter { kept.contains($0) || $0 == best }
     for other in TrainingCheckpoint.steps(in: path) where !whole.contains(other) {
       remove(TrainingCheckpoint.name(other), in: path)
     }
+  }
+
+  /// Puts the parameters of a checkpoint of this run into `memory`; `false` where it is gone or damaged.
+  func restore(step: Int, into memory: TrainingMemory) throws -> Bool {
+    guard holds(step), let checkpoint = try? TrainingCheckpoint.open(step: step, in: path) else { return false }
+    _ = try checkpoint.restore(into: memory)
+    return true
   }
 
   /// Puts the finished adapter into the folder. Each file appears complete: written beside, then renamed.
