@@ -28,7 +28,9 @@ public final class WeightStore: Sendable {
   }
 
   /// Opens a folder; tensors are checked against the configuration when they are asked for.
-  public static func open(_ directory: String) throws -> WeightStore {
+  ///
+  /// - Parameter labelling: what the model is to say of texts or tokens, instead of what its configuration has
+  public static func open(_ directory: String, labelling: Labelling? = nil) throws -> WeightStore {
     let checkpoint = try Checkpoint.open(directory)
     let path = "\(directory)/config.json"
     let json = try JSONValue.parse(contentsOf: path)
@@ -53,7 +55,7 @@ public final class WeightStore: Sendable {
           reason: "quant_method \(method) is not supported; supported are bitsandbytes (nf4) and compressed-tensors")
       }
     }
-    let description = try ModelDescription(json: json, file: path)
+    let description = try ModelDescription(json: json, file: path, labelling: labelling)
     let names = TensorNames(of: description, in: checkpoint.tensorNames)
     try names.checkParts(of: description, in: checkpoint.tensorNames, file: directory)
     return WeightStore(directory: directory, description: description, checkpoint: checkpoint, names: names)
@@ -73,6 +75,12 @@ public final class WeightStore: Sendable {
 
   /// Bytes of all tensors.
   public var byteCount: Int { checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) } }
+
+  /// Whether the folder has a weight.
+  public func holds(_ wanted: TensorDescription) -> Bool { checkpoint.tensor(names.stored(wanted.name)) != nil }
+
+  /// `config.json`.
+  public func configurationJSON() throws -> JSONValue { try JSONValue.parse(contentsOf: "\(directory)/config.json") }
 
   /// A norm's weights or a bias.
   public func vector(_ wanted: TensorDescription) throws -> [Float] {

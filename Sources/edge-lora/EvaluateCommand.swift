@@ -70,6 +70,7 @@ let evaluateCommand = Command(
     try evaluator.dumpLogits(data, maximumLength: length, to: output.temporaryPath)
     try output.commit()
   }
+  if loaded.model.description.isEncoder { return ExitCode.success }
   var result = try evaluator.loss(data, maximumLength: length)
   if arguments.flag("exact-match") {
     guard !data.questions.isEmpty else {
