@@ -45,16 +45,21 @@ let package = Package(
         "Transformer", "Tuning", "Architectures", "WeightStore", "Formats", "Kernels", "Memory", "Randomness",
       ],
       exclude: ["Golden"]),
-    .testTarget(name: "TuningTests", dependencies: ["Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory"]),
+    .testTarget(
+      name: "TuningTests",
+      dependencies: ["Tuning", "Transformer", "WeightStore", "Architectures", "Formats", "Kernels", "Memory"]),
     .testTarget(
       name: "DataTests", dependencies: ["Data", "Architectures", "Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(
       name: "PlanningTests",
-      dependencies: ["Planning", "Tuning", "Transformer", "WeightStore", "Architectures", "Formats", "Kernels", "Memory"]),
+      dependencies: [
+        "Planning", "Tuning", "Transformer", "WeightStore", "Architectures", "Formats", "Kernels", "Memory",
+      ]),
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels", "Memory",
+        "Training", "Options", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels",
+        "Memory",
       ]),
     .testTarget(
       name: "DeploymentTests",
@@ -62,6 +67,7 @@ let package = Package(
         "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
         "Kernels", "Memory",
       ]),
+    .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],
   swiftLanguageModes: [.v6],

@@ -9,15 +9,18 @@
 
 #if defined(__x86_64__)
 
-#define LOOP(NAME, TARGET, BODY)                                                                               \
+#define ASSEMBLY(NAME, TARGET, START, BODY, END)                                                               \
   __attribute__((target(TARGET), noinline)) static void NAME(uint64_t rounds) {                                \
-    __asm__ volatile("vpxor %%xmm14, %%xmm14, %%xmm14\n vpxor %%xmm15, %%xmm15, %%xmm15\n"                     \
-                     "1:\n" BODY BODY BODY BODY "dec %0\n jnz 1b\n vzeroupper\n"                               \
+    __asm__ volatile(START "1:\n" BODY BODY BODY BODY "dec %0\n jnz 1b\n" END                                   \
                      : "+r"(rounds)                                                                            \
                      :                                                                                         \
                      : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",   \
                        "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                                  \
   }
+#define LOOP(NAME, TARGET, BODY) \
+  ASSEMBLY(NAME, TARGET, "vpxor %%xmm14, %%xmm14, %%xmm14\n vpxor %%xmm15, %%xmm15, %%xmm15\n", BODY, "vzeroupper\n")
+#define LOOP128(NAME, BODY) \
+  ASSEMBLY(NAME, "sse4.2", "pxor %%xmm14, %%xmm14\n pxor %%xmm15, %%xmm15\n", BODY, "")
 
 // Accumulators 0 to 7, products in 8 to 11: renaming keeps the chains apart.
 #define MADD(I)                                                                                                  \
@@ -28,6 +31,13 @@
 #define FMA512(I) "vfmadd231ps %%zmm14, %%zmm15, %%zmm" #I "\n"
 #define TWELVE(OP) EIGHT(OP) OP(8) OP(9) OP(10) OP(11)
 
+// Instructions of two operands write over one of them, so a copy goes first, which a processor renames.
+#define MADD128(I) \
+  "movdqa %%xmm15, %%xmm8\n pmaddubsw %%xmm14, %%xmm8\n pmaddwd %%xmm15, %%xmm8\n paddd %%xmm8, %%xmm" #I "\n"
+#define FMA128(I) "movaps %%xmm15, %%xmm8\n mulps %%xmm14, %%xmm8\n addps %%xmm8, %%xmm" #I "\n"
+
+LOOP128(int8_sse42, EIGHT(MADD128))
+LOOP128(fp32_sse42, EIGHT(FMA128))
 LOOP(int8_avx2, "avx2", EIGHT(MADD))
 LOOP(int8_avxvnni, "avx2", TWELVE(VNNI256))
 LOOP(int8_avx512vnni, "avx512f,avx512vnni", TWELVE(VNNI512))
@@ -39,10 +49,12 @@ typedef struct {
   void (*run)(uint64_t rounds);
   uint64_t products;  // of one round
 } loop;
-static const loop int8_loops[] = {{"avx2", int8_avx2, 4 * 8 * 32},
+static const loop int8_loops[] = {{"sse42", int8_sse42, 4 * 8 * 16},
+                                  {"avx2", int8_avx2, 4 * 8 * 32},
                                   {"avxvnni", int8_avxvnni, 4 * 12 * 32},
                                   {"avx512vnni", int8_avx512vnni, 4 * 12 * 64}};
-static const loop fp32_loops[] = {{"avx2", fp32_avx2, 4 * 12 * 8},
+static const loop fp32_loops[] = {{"sse42", fp32_sse42, 4 * 8 * 4},
+                                  {"avx2", fp32_avx2, 4 * 12 * 8},
                                   {"avx512", fp32_avx512, 4 * 12 * 16},
                                   {"avx512bf16", fp32_avx512, 4 * 12 * 16}};
 

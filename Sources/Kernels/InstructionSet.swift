@@ -5,7 +5,7 @@ import Glibc
 public struct InstructionSet: @unchecked Sendable {
   // @unchecked: the tables are constant data.
 
-  /// `portable`, `avx2`, `avxvnni`, `avx512vnni`, `neon`, `dotprod` or `i8mm`.
+  /// `portable`, `sse42`, `avx2`, `avxvnni`, `avx512vnni`, `neon`, `dotprod` or `i8mm`.
   public let name: String
   let float: UnsafePointer<el_float_kernels>
   let int8: UnsafePointer<el_int8_kernels>

@@ -57,6 +57,8 @@ public struct ModelSource: Sendable {
   public let description: ModelDescription
   /// Files to write beside the weights.
   public let companions: [CompanionFile]
+  /// What the user should know before the model is used.
+  public let warnings: [String]
   let lookUp: @Sendable (TensorDescription) throws -> SourceTensor
   /// Weights that are there though the description computes without them.
   var carried: [TensorDescription] = []
@@ -69,6 +71,7 @@ public struct ModelSource: Sendable {
   public func replacing(_ values: [String: [Float]], configuration: JSONValue) -> ModelSource {
     ModelSource(
       path: path, configurationJSON: configuration, description: description, companions: companions,
+      warnings: warnings,
       lookUp: { wanted in
         guard let values = values[wanted.name] else { return try lookUp(wanted) }
         let columns = wanted.shape.last ?? 1
@@ -114,9 +117,10 @@ public struct ModelSource: Sendable {
     let description = try ModelDescription(json: json, file: file)
     let names = TensorNames(of: description, in: checkpoint.tensorNames)
     try names.checkParts(of: description, in: checkpoint.tensorNames, file: path)
+    let (companions, warnings) = try CompanionFile.forStore(of: directory)
     var source = ModelSource(
       path: path, configurationJSON: description.family.configuration(json), description: description,
-      companions: try CompanionFile.all(in: directory)
+      companions: companions, warnings: warnings
     ) { wanted in
       let name = names.stored(wanted.name)
       let stored = try checkpoint.requiredTensor(name)
@@ -156,7 +160,7 @@ public struct ModelSource: Sendable {
       }
     var source = ModelSource(
       path: store.directory, configurationJSON: store.description.family.configuration(.object(json)),
-      description: store.description, companions: try CompanionFile.all(in: store.directory)
+      description: store.description, companions: try CompanionFile.all(in: store.directory), warnings: []
     ) { wanted in
       guard wanted.shape.count == 2 else {
         let values = try store.vector(wanted)
@@ -182,12 +186,9 @@ public struct ModelSource: Sendable {
     let description = try ModelDescription(json: json, file: path)
     let tokenizer = try TokenizerFromGGUF.tokenizerFiles(file)
     try TensorNames.checkGGUFParts(of: description, in: file.tensors.map(\.name), file: path)
-    let companions = [
-      CompanionFile(name: "tokenizer.json", text: tokenizer.tokenizer.serialized()),
-      CompanionFile(name: "tokenizer_config.json", text: tokenizer.configuration.serialized(pretty: true)),
-    ]
     return ModelSource(
-      path: path, configurationJSON: json, description: description, companions: companions
+      path: path, configurationJSON: json, description: description,
+      companions: CompanionFile.files(of: tokenizer), warnings: tokenizer.warnings
     ) { wanted in
       guard let place = wanted.gguf, let tensor = file.tensor(place.name) else {
         throw SafetensorsError.missingTensor(file: path, tensor: wanted.gguf?.name ?? wanted.name, similar: nil)

@@ -20,7 +20,7 @@ extension ModelSource {
     let shifted = description.shiftedNorms
     return ModelSource(
       path: "random weights", configurationJSON: description.family.configuration(configurationJSON),
-      description: description, companions: companions
+      description: description, companions: companions, warnings: []
     ) { wanted in
       let (name, shape) = (wanted.name, wanted.shape)
       let columns = shape[shape.count - 1]

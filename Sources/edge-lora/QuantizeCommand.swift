@@ -85,6 +85,7 @@ let quantizeCommand = Command(
   let format = try StoreOptions.format(arguments)
   let embeddings = try StoreOptions.int8Embeddings(arguments)
   let source = try shape.map { try ModelSource.random(configurationFile: $0, seed: 1) } ?? ModelSource.open(path)
+  for warning in source.warnings { Console.error("warning: \(warning)") }
   StopRequest.install()
   var stem = URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
   for suffix in [".index.json", ".safetensors", ".gguf", ".json"] where stem.hasSuffix(suffix) {

@@ -61,6 +61,7 @@ struct CommandLineTests {
     }
     let two = try parameters(["--rank", "2"])
     #expect(try parameters(["--rank=2"]) == two)
+    #expect(try parameters(["--lora-r", "2"]) == two)
     #expect(try parameters(["--rank", "9", "--rank", "2"]) == two)
     #expect(try parameters(["--rank", "4"]) != two)
   }

@@ -1,6 +1,6 @@
 import Formats
 import Foundation
-import Planning
+import Options
 import Testing
 import Training
 

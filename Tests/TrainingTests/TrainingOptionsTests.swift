@@ -1,4 +1,4 @@
-import Planning
+import Options
 import Testing
 import Training
 import Tuning
@@ -6,10 +6,12 @@ import Tuning
 /// transformers' defaults, and no others, where it has the option.
 @Test func defaultsAreThoseThatAreStated() throws {
   let options = try TrainingOptions([:])
-  #expect(options.adapter == LowRankConfiguration(rank: 8, alpha: 16, dropout: 0))
-  #expect(options.learningRate == 2e-4 && options.schedule == .linear && options.weightDecay == 0)
-  #expect(options.maximumGradientNorm == 1 && options.epochs == 3 && options.seed == 42 && options.shuffles)
-  #expect(options.warmupSteps == nil && options.warmupRatio == 0 && options.maximumSteps == nil)
+  #expect(options.method.lowRank == LowRankConfiguration(rank: 8, alpha: 16, dropout: 0))
+  let optimization = options.optimization
+  #expect(optimization.learningRate == 2e-4 && optimization.schedule == .linear && optimization.weightDecay == 0)
+  #expect(optimization.maximumGradientNorm == 1 && optimization.epochs == 3 && optimization.seed == 42)
+  #expect(optimization.warmupSteps == nil && optimization.warmupRatio == 0 && optimization.maximumSteps == nil)
+  #expect(options.data.shuffles && options.data.evaluationFiles.isEmpty && options.plan.maximumMemory == nil)
 }
 
 @Test(arguments: [

@@ -113,7 +113,7 @@ import Tuning
 @Test func anOutputThatExistsIsRefusedBeforeAnythingIsRead() throws {
   try withFolder { folder in
     func check(_ values: [String: [String]]) throws {
-      try TrainingOptions(values.merging(["output": [folder]]) { $1 }).checkOutput()
+      try TrainingOptions(values.merging(["output": [folder]]) { $1 }).output.check()
     }
     #expect(throws: Never.self) { try check([:]) }
     try "".write(toFile: "\(folder)/adapter_model.safetensors", atomically: true, encoding: .utf8)

@@ -80,17 +80,35 @@ import WeightStore
   @Test func whatWouldGiveAnotherModelIsRefused() {
     func refusal(_ change: (inout GGUFBuilder) -> Void) -> String { message { _ = try open(change) } }
     func with(_ key: String, _ value: GGUFBuilder.Value) -> String { refusal { $0.metadata.append((key, value)) } }
-    #expect(with("llama.attention.sliding_window", .integer(16)).contains("sliding_window of 16"))
-    #expect(with("llama.attention.sliding_window", .integer(64)) == "nothing was thrown")
     #expect(with("llama.rope.dimension_count", .integer(8)).contains("dimension_count is 8, expected the head size 16"))
     #expect(with("llama.rope.dimension_count", .integer(16)) == "nothing was thrown")
     #expect(with("llama.expert_count", .integer(8)).contains("expert_count is 8"))
     #expect(with("llama.rope.scaling.type", .text("ntk")).contains("rope type ntk is not supported"))
-    #expect(refusal { $0.metadata[0].value = .text("gemma3") }.contains("supported are llama, qwen2"))
+    #expect(refusal { $0.metadata[0].value = .text("falcon") }.contains("supported are llama, qwen2"))
     #expect(refusal { $0.metadata[2].value = .integer(0) }.contains("hidden_size is 0"))
     #expect(refusal { $0.metadata[5].value = .integer(0) }.contains("num_attention_heads is 0"))
     #expect(refusal { $0.metadata.remove(at: 7) }.contains("layer_norm_rms_epsilon is missing"))
-    #expect(refusal { $0.tensors.append(("blk.0.attn_q.bias", [32])) }.contains("blk.0.attn_q.bias is no part of"))
+    #expect(refusal { $0.tensors.append(("blk.0.attn_q.bias", [32])) }.contains("blk.0.attn_k.bias"))
     #expect(refusal { $0.tensors.append(("blk.1.attn_q.weight", [32, 32])) }.contains("LlamaForCausalLM of 1 layers"))
+  }
+
+  @Test func aWindowShorterThanTheContextMakesAMistral() throws {
+    func span(_ window: UInt32) throws -> (Family, AttentionSpan) {
+      let found = try open { $0.metadata.append(("llama.attention.sliding_window", .integer(window))) }
+      return (found.family, found.layers[0].attention.span)
+    }
+    #expect(try span(16) == (.mistral, .window(16)))
+    #expect(try span(64) == (.llama, .causal))
+  }
+
+  @Test func yarnTakesItsFactorFromTheFile() throws {
+    let found = try open {
+      $0.metadata += [
+        ("llama.rope.scaling.type", .text("yarn")), ("llama.rope.scaling.factor", .number(4)),
+        ("llama.rope.scaling.original_context_length", .integer(16)), ("llama.rope.scaling.attn_factor", .number(2)),
+      ]
+    }
+    #expect(abs(found.rotaries[0].factor - 2 * (0.1 * log(4) + 1)) < 1e-6)
+    #expect(found.rotaries[0].frequencies[0] == 1)
   }
 }

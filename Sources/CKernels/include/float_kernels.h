@@ -108,7 +108,7 @@ typedef struct {
   const el_pair_kernels *pairs;
 } el_float_kernels;
 
-// The table for an instruction set: "portable", "avx2", "avx512", "avx512bf16", "neon"; null if this machine cannot run it.
+// The table for an instruction set: "portable", "sse42", "avx2", "avx512", "avx512bf16", "neon"; null if this machine cannot run it.
 const el_float_kernels *el_float_kernels_named(const char *name);
 // The names that exist in this build, null-terminated, slowest first.
 const char *const *el_float_kernel_names(void);

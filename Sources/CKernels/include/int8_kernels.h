@@ -132,7 +132,8 @@ typedef struct {
   size_t (*dot_buffer_bytes)(size_t columns, size_t m);
 } el_int8_kernels;
 
-// The table for "portable", "avx2", "avxvnni", "avx512vnni", "neon", "dotprod", "i8mm"; null if this machine cannot run it.
+// The table for "portable", "sse42", "avx2", "avxvnni", "avx512vnni", "neon", "dotprod", "i8mm"; null if this machine cannot
+// run it.
 const el_int8_kernels *el_int8_kernels_named(const char *name);
 // The names that exist in this build, null-terminated, slowest first.
 const char *const *el_int8_kernel_names(void);

@@ -10,7 +10,7 @@
 extern const el_int8_kernels el_int8_kernels_portable;
 #if defined(__x86_64__)
 #include <cpuid.h>
-extern const el_int8_kernels el_int8_kernels_avx2, el_int8_kernels_avxvnni, el_int8_kernels_avx512vnni;
+extern const el_int8_kernels el_int8_kernels_sse42, el_int8_kernels_avx2, el_int8_kernels_avxvnni, el_int8_kernels_avx512vnni;
 
 // The operating system's part is that of AVX2, which has the same registers.
 static int has_avxvnni(void) {
@@ -29,7 +29,7 @@ extern const el_int8_kernels el_int8_kernels_neon, el_int8_kernels_dotprod, el_i
 
 const char *const *el_int8_kernel_names(void) {
 #if defined(__x86_64__)
-  static const char *const names[] = {"portable", "avx2", "avxvnni", "avx512vnni", NULL};
+  static const char *const names[] = {"portable", "sse42", "avx2", "avxvnni", "avx512vnni", NULL};
 #elif defined(__aarch64__)
   static const char *const names[] = {"portable", "neon", "dotprod", "i8mm", NULL};
 #else
@@ -41,6 +41,7 @@ const char *const *el_int8_kernel_names(void) {
 const el_int8_kernels *el_int8_kernels_named(const char *name) {
   if (strcmp(name, "portable") == 0) return &el_int8_kernels_portable;
 #if defined(__x86_64__)
+  if (strcmp(name, "sse42") == 0 && __builtin_cpu_supports("sse4.2")) return &el_int8_kernels_sse42;
   int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (strcmp(name, "avx2") == 0 && avx2) return &el_int8_kernels_avx2;
   if (strcmp(name, "avxvnni") == 0 && avx2 && has_avxvnni()) return &el_int8_kernels_avxvnni;

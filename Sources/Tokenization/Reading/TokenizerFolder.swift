@@ -48,6 +48,13 @@ public struct TokenizerFolder {
     chatTemplate = try Self.template(path, configuration)
   }
 
+  /// Refuses a `tokenizer.json` that only stands for one, without reading it.
+  /// - Throws: `TokenizerError` for a pointer of git-lfs and a link to nothing
+  public func checkPresence() throws {
+    let file = "\(path)/tokenizer.json"
+    if Self.isThere(file) { try Self.refuseStandIns(file) }
+  }
+
   /// Reads the tokenizer.
   /// - Throws: `TokenizerError` and the errors of `Formats`
   public func tokenizer() throws -> Tokenizer {
