@@ -8,6 +8,7 @@ import WeightStore
 /// Weights with an adapter's share added: `W + scaling B A`, in fp32 row by row.
 final class AdapterSum {
   private let adapters: [String: LowRankAdapter]
+  private let trainables: Trainables
   /// Owns the parameters.
   private let arena: Arena
 
@@ -21,7 +22,15 @@ final class AdapterSum {
     }
     try set.load(from: directory)
     self.arena = arena
+    trainables = set.trainables
     adapters = Dictionary(uniqueKeysWithValues: set.adapters.map { ("\($0.location.name).weight", $0) })
+  }
+
+  /// The model with the head that was trained beside the adapter, if one was.
+  func withHead(_ source: ModelSource) -> ModelSource {
+    guard case .object(var json)? = trainables.headConfiguration else { return source }
+    json["quantization_config"] = nil
+    return source.replacing(trainables.headValues, configuration: .object(json))
   }
 
   /// The weight with the adapter's share, if it has one.

@@ -24,7 +24,7 @@ public final class LoadedModel {
   ///   - adapter: PEFT folder
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
-    model = try LanguageModel(store: try WeightStore.open(directory))
+    model = try LanguageModel(store: try Self.open(directory, adapter: adapter))
     tokenizer = try Tokenizer.load(directory: directory)
     stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
@@ -40,6 +40,15 @@ public final class LoadedModel {
     try method.load(from: adapter)
     method.attach(to: model)
     (self.arena, self.method) = (arena, method)
+  }
+
+  /// A store as the model that an adapter was made for: with the adapter's head, if it has one.
+  static func open(_ directory: String, adapter: String?) throws -> WeightStore {
+    let store = try WeightStore.open(directory)
+    guard let adapter, let labelling = try AdapterFolder.labelling(of: adapter, base: store.description) else {
+      return store
+    }
+    return try WeightStore.open(directory, labelling: labelling)
   }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.

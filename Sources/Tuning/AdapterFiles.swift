@@ -62,9 +62,15 @@ extension LowRankMethod {
 
   public func save(to directory: String, baseModel: String) throws {
     try TrainableFiles.write(trainables.entries, \.values, to: "\(directory)/\(TrainableFiles.weightsName)")
-    try configuration.peftConfiguration(
-      baseModel: baseModel, targets: TargetModules.shortNames(adapters.map(\.location)), usesConv1D: usesConv1D
-    ).write(to: directory)
+    let locations = adapters.map(\.location)
+    var targets = TargetModules.shortNames(locations)
+    // PEFT would find the short names in the head as well.
+    if !trainables.headNames.isDisjoint(with: targets) { targets = locations.map(\.name) }
+    var file = configuration.peftConfiguration(baseModel: baseModel, targets: targets, usesConv1D: usesConv1D)
+    file.taskType = trainables.taskType
+    file.modulesToSave = trainables.modulesToSave
+    try file.write(to: directory)
+    try trainables.saveHead(to: directory)
   }
 
   public func load(from directory: String) throws {

@@ -42,13 +42,13 @@ public final class LowRankMethod: TuningMethod {
     usesConv1D = model.description.linears.contains { $0.weight.isTransposed }
     let locations = try configuration.targetModules.locations(in: model)
     let rank = configuration.rank
-    let trainables = Trainables(
+    let trainables = try Trainables(
       locations.flatMap { location in
         [
           Trainables.Wish(Self.tensorName(location, "A"), rows: rank, columns: location.shape.in),
           Trainables.Wish(Self.tensorName(location, "B"), rows: rank, columns: location.shape.out, isTransposed: true),
         ]
-      }, trains: trainingTokens > 0, arena: arena)
+      }, of: model, trains: trainingTokens > 0, arena: arena)
     let buffers = LowRankBuffers(
       tokens: trainingTokens, rank: rank, places: (model.linearLocations.map(\.place).max() ?? 0) + 1,
       widestInput: locations.map(\.shape.in).max() ?? 0, dropout: configuration.dropout > 0, arena: arena)
@@ -64,6 +64,7 @@ public final class LowRankMethod: TuningMethod {
   public func attach(to model: LanguageModel) {
     for location in model.linearLocations { model.setAdapter(nil, at: location) }
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+    trainables.attachHead()
   }
 
   public func keptColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
@@ -78,5 +79,6 @@ public final class LowRankMethod: TuningMethod {
       }
       VectorOperations.fill(adapter.bTransposed, with: 0)
     }
+    trainables.initializeHead(seed: seed)
   }
 }

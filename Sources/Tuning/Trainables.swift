@@ -11,13 +11,18 @@ public struct Trainable {
   public let gradient: Matrix
   /// Whether `matrix` is the transpose of what a file holds.
   public let isTransposed: Bool
+  /// Whether a file holds a vector.
+  public var isVector = false
   /// Of the learning rate.
   public var learningRateFactor: Double = 1
   /// Whether weight decay takes part.
   public var decays = true
 
   /// Shape in a file.
-  public var shape: [Int] { isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns] }
+  public var shape: [Int] {
+    if isVector { return [matrix.rows * matrix.columns] }
+    return isTransposed ? [matrix.columns, matrix.rows] : [matrix.rows, matrix.columns]
+  }
 
   /// Elements.
   public var count: Int { matrix.rows * matrix.columns }
@@ -51,6 +56,9 @@ public struct Trainables {
   /// Laid out as `parameters`; empty unless trained.
   public let gradients: Vector
   public let entries: [Trainable]
+  /// The model's head, whose matrices are the entries from `headStart` on.
+  var head: HeadTrainables?
+  var headStart = 0
 
   /// A matrix to be reserved.
   public struct Wish {
@@ -58,11 +66,14 @@ public struct Trainables {
     let rows: Int
     let columns: Int
     let isTransposed: Bool
+    let isVector: Bool
 
     /// - Parameters:
     ///   - name: as the method's files call it
     ///   - isTransposed: whether a file holds the transpose
-    public init(_ name: String, rows: Int, columns: Int, isTransposed: Bool = false) {
+    ///   - isVector: whether a file holds a vector
+    public init(_ name: String, rows: Int, columns: Int, isTransposed: Bool = false, isVector: Bool = false) {
+      self.isVector = isVector
       self.name = name
       self.rows = rows
       self.columns = columns
@@ -85,7 +96,7 @@ public struct Trainables {
         gradient: trains
           ? gradients.matrix(at: offset, rows: wish.rows, columns: wish.columns)
           : Matrix(gradients.base, rows: 0, columns: wish.columns),
-        isTransposed: wish.isTransposed)
+        isTransposed: wish.isTransposed, isVector: wish.isVector)
     }
     self.parameters = parameters
     self.gradients = gradients
