@@ -22,9 +22,12 @@ let package = Package(
       name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
     .target(name: "Data", dependencies: ["Tokenization", "Formats", "Architectures", "Randomness", "CZlib"]),
     .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats", "Options"]),
-    .target(name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "CZlib"]),
+    .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"]),
     .target(
-      name: "Deployment", dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness"]),
+      name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "CZlib"]),
+    .target(
+      name: "Deployment",
+      dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [

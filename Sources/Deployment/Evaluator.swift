@@ -32,8 +32,8 @@ public struct EvaluationResult: Sendable {
 
 /// Measures loss and exact matches.
 public struct Evaluator {
-  private let loaded: LoadedModel
-  private let batchSize: Int
+  let loaded: LoadedModel
+  let batchSize: Int
 
   public init(_ loaded: LoadedModel, batchSize: Int = 4) {
     self.loaded = loaded
@@ -103,6 +103,8 @@ public struct Evaluator {
 extension Batch {
   /// What the model takes.
   var microBatch: MicroBatch {
-    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
+    MicroBatch(
+      tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments),
+      typeIDs: typeIDs, targets: targets)
   }
 }

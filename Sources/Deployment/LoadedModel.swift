@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import FoundationEssentials
 import Kernels
@@ -49,6 +50,21 @@ public final class LoadedModel {
       return store
     }
     return try WeightStore.open(directory, labelling: labelling)
+  }
+
+  /// What the model says of texts or tokens.
+  /// - Throws: where it has no head for that, or one that nobody trained
+  public func labelling() throws -> Labelling {
+    guard let labelling = model.description.labelling else {
+      throw WeightStore.Invalid(
+        directory: model.store.directory,
+        reason: "the model says no labels; name an adapter with a head with --adapter, or train one with labelled data")
+    }
+    guard model.labelHead?.isReady ?? false else {
+      throw WeightStore.Invalid(
+        directory: model.store.directory, reason: "the weights of the head are missing; name its adapter with --adapter")
+    }
+    return labelling
   }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.

@@ -57,8 +57,11 @@ public final class MetricsWriter {
     ])
   }
 
-  public func append(step: Int, evaluationLoss: Double) throws {
-    try append([("step", .integer(step)), ("eval_loss", .number(evaluationLoss))])
+  /// - Parameter figures: further ones, which get `eval_` before their names
+  public func append(step: Int, evaluationLoss: Double, figures: JSONObject = JSONObject()) throws {
+    try append(
+      [("step", .integer(step)), ("eval_loss", .number(evaluationLoss))]
+        + figures.entries.map { ("eval_\($0.0)", $0.1) })
   }
 
   private func append(_ entries: [(String, JSONValue)]) throws {

@@ -1,3 +1,4 @@
+import Architectures
 import Data
 import Formats
 import FoundationEssentials
@@ -36,6 +37,8 @@ public final class TrainingRun {
   private let tuning: any TuningConfiguration
   private let data: BatchPlan
   private let evaluation: BatchPlan?
+  /// What the model says of texts or tokens; `nil` where it goes on with texts.
+  private let labelling: Labelling?
   private let fingerprint: String
   public let plan: TrainingPlan
   /// What the threads are doing, for profiles.
@@ -48,23 +51,37 @@ public final class TrainingRun {
   {
     self.options = options
     self.observer = observer
-    let store = try WeightStore.open(modelDirectory)
+    let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    labelling = labelled?.labelling
+    for note in labelled?.notes ?? [] { observer.note(note) }
+    let store = try labelled?.store ?? WeightStore.open(modelDirectory)
     model = try LanguageModel(store: store)
     let length = min(options.data.maximumLength, model.description.maximumPositions)
-    let (train, held) = try Self.read(
-      files, options: options,
-      DataReader(
-        tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
-        trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
-        vocabularySize: model.description.vocabularySize))
+    let (train, held) =
+      try labelled.map { ($0.train, $0.held) }
+      ?? Self.read(
+        files, options: options,
+        DataReader(
+          tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
+          trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
+          vocabularySize: model.description.vocabularySize))
+    if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
     if train.skippedLines > 0 { observer.note("\(train.skippedLines) bad lines skipped") }
     if train.truncatedCount > 0 { observer.note("\(train.truncatedCount) samples cut at \(length) tokens") }
-    data = BatchPlan(train, maximumLength: length, seed: options.optimization.seed, shuffles: options.data.shuffles)
-    evaluation = held.map { BatchPlan($0, maximumLength: length, seed: options.optimization.seed, shuffles: false) }
+    let samplesPerStep = labelled.map { _ in options.optimization.rowsPerStep }
+    data = BatchPlan(
+      train, maximumLength: length, seed: options.optimization.seed, shuffles: options.data.shuffles,
+      samplesPerStep: samplesPerStep)
+    evaluation = held.map {
+      BatchPlan(
+        $0, maximumLength: length, seed: options.optimization.seed, shuffles: false, samplesPerStep: samplesPerStep)
+    }
     let tuning = try options.method.configuration()
     self.tuning = tuning
     fingerprint = options.fingerprint + " data=" + train.fingerprint
-    let rowsPerStep = options.optimization.rowsPerStep
+    let rowsPerStep = data.rowsPerStep(options.optimization.rowsPerStep)
+    // Steps of labelled data have fewer rows than samples; all may be computed together.
+    let microBatchSize = min(options.optimization.microBatchSize, rowsPerStep)
     var wishes = options.plan.wishes
     try wishes.readPlan(rowsPerStep: rowsPerStep)
     if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
@@ -74,7 +91,7 @@ public final class TrainingRun {
     func makePlanner(_ speed: MachineSpeed, room: Int = 0) throws -> TrainingPlanner {
       try TrainingPlanner(
         model: model, tuning: tuning, precision: options.plan.precision, pool: pool, rowsPerStep: rowsPerStep,
-        microBatchSize: options.optimization.microBatchSize, rowLength: rowLength,
+        microBatchSize: microBatchSize, rowLength: rowLength,
         processByteCount: ProcessMemory.residentBytes + room,
         pastPeakByteCount: ProcessMemory.peakBytes, spillDirectory: options.output.spillDirectory, speed: speed,
         wishes: wishes
@@ -222,8 +239,16 @@ public final class TrainingRun {
 
   private func evaluate(_ session: TrainingSession, step: Int, metrics: MetricsWriter) throws -> Double? {
     guard let evaluation else { return nil }
-    let loss = try session.evaluate(evaluation.all(microBatchSize: plan.strategy.microBatchSize)).loss
-    try metrics.append(step: step, evaluationLoss: loss)
+    let batches = evaluation.all(microBatchSize: plan.strategy.microBatchSize)
+    var figures = JSONObject()
+    let loss: Double
+    if let labelling {
+      let (mean, report) = try session.report(batches, labelling: labelling)
+      (loss, figures) = (mean, report.json)
+    } else {
+      loss = try session.evaluate(batches).loss
+    }
+    try metrics.append(step: step, evaluationLoss: loss, figures: figures)
     observer.evaluated(step: step, loss: loss)
     return loss
   }
@@ -266,7 +291,8 @@ public final class TrainingRun {
     let staging = try AtomicOutput(path: "\(options.output.folder)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: model.store.directory)
-    for name in ["adapter_config.json", "adapter_model.safetensors"] {
+    let names = try FileManager.default.contentsOfDirectory(atPath: staging.temporaryPath).sorted()
+    for name in names {
       guard rename("\(staging.temporaryPath)/\(name)", "\(options.output.folder)/\(name)") == 0 else {
         throw FileError.cannotWrite(file: "\(options.output.folder)/\(name)", reason: String(cString: strerror(errno)))
       }

@@ -31,7 +31,8 @@ struct Embedding {
   ///
   /// - Parameter typeIDs: type of each token; empty if all are 0
   func lookUp(
-    _ batch: [Int32], typeIDs: [Int32] = [], layout: SequenceLayout, into x: Matrix, working: Working, workspace: Workspace, pass: Pass
+    _ batch: [Int32], typeIDs: [Int32] = [], layout: SequenceLayout, into x: Matrix, working: Working,
+    workspace: Workspace, pass: Pass
   ) {
     let pool = pass.engine.pool
     let target = projection == nil ? x : working.rows.rows(0..<x.rows)

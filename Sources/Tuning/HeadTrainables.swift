@@ -109,14 +109,18 @@ extension Trainables {
   public var headValues: [String: [Float]] {
     guard head != nil else { return [:] }
     return Dictionary(
-      uniqueKeysWithValues: entries[headStart...].map { (String($0.name.dropFirst("base_model.model.".count)), $0.values) })
+      uniqueKeysWithValues: entries[headStart...].map {
+        (String($0.name.dropFirst("base_model.model.".count)), $0.values)
+      })
   }
 
   /// `config.json` of the model with this head; `nil` for a model without one.
   public var headConfiguration: JSONValue? { head?.configuration }
 
   /// Last parts of the names of the head's layers.
-  var headNames: Set<String> { Set(head?.layers.compactMap { $0.path.split(separator: ".").last.map(String.init) } ?? []) }
+  var headNames: Set<String> {
+    Set(head?.layers.compactMap { $0.path.split(separator: ".").last.map(String.init) } ?? [])
+  }
 }
 
 extension AdapterFolder {

@@ -18,6 +18,11 @@ public final class WeightStore: Sendable {
     let directory: String
     let reason: String
     public var description: String { "\(directory): \(reason)" }
+
+    public init(directory: String, reason: String) {
+      self.directory = directory
+      self.reason = reason
+    }
   }
 
   private init(directory: String, description: ModelDescription, checkpoint: Checkpoint, names: TensorNames) {

@@ -6,7 +6,8 @@ import Kernels
 struct EdgeLoRA {
   static let version = "0.1.0"
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, generateCommand, mergeCommand, exportCommand, inspectCommand,
+    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, mergeCommand,
+    exportCommand, inspectCommand,
     benchCommand,
   ]
 

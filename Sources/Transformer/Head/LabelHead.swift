@@ -51,7 +51,6 @@ public final class LabelLayer {
 
   /// Whether there is something to compute with.
   var isReady: Bool { isInCheckpoint || trained != nil }
-  var isTrained: Bool { trained.map { $0.weightGradient.rows > 0 } ?? false }
 
   /// - Parameters:
   ///   - x: `[rows, in]`
@@ -123,6 +122,9 @@ public final class LabelHead {
     labelling = description.labelling
     loss = LabelLoss(problem: description.labelling.problem)
   }
+
+  /// Whether all layers have parameters.
+  public var isReady: Bool { layers.allSatisfy(\.isReady) }
 
   /// Working memory of a chunk of rows.
   struct Buffers {
