@@ -70,6 +70,8 @@ let package = Package(
         "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
         "Kernels", "Memory",
       ]),
+    .testTarget(
+      name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],
