@@ -22,10 +22,13 @@ let package = Package(
       name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
     .target(name: "Data", dependencies: ["Tokenization", "Formats", "Architectures", "Randomness", "CZlib"]),
     .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats", "Options"]),
+    .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"]),
     .target(
-      name: "Training", dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "CZlib", "CGlibc"]),
+      name: "Training",
+      dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "CZlib", "CGlibc"]),
     .target(
-      name: "Deployment", dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness"]),
+      name: "Deployment",
+      dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
@@ -69,6 +72,8 @@ let package = Package(
         "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
         "Kernels", "Memory",
       ]),
+    .testTarget(
+      name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],

@@ -3,9 +3,35 @@ import Formats
 /// The families of models that are supported. To add one: a case, its names, and a file in `Families` that describes it.
 public enum Family: String, Sendable, CaseIterable {
   // The raw value is `model_type` in config.json.
-  case llama, mistral, qwen2, qwen3, smollm3, phi3, gpt2, opt
+  case llama, mistral, qwen2, qwen3, smollm3, phi3, gpt2, opt, bert, roberta
   case gemma3 = "gemma3_text"
   case gptNeoX = "gpt_neox"
+  case distilBERT = "distilbert"
+  case xlmRoberta = "xlm-roberta"
+
+  /// How the names of transformers' classes begin.
+  public var stem: String {
+    switch self {
+    case .gpt2: "GPT2"
+    case .gemma3: "Gemma3Text"
+    case .bert: "Bert"
+    case .distilBERT: "DistilBert"
+    case .roberta: "Roberta"
+    case .xlmRoberta: "XLMRoberta"
+    default: String(architecture.dropLast(ModelTask.causalLM.classEnding.count))
+    }
+  }
+
+  /// Whether models of the family read texts both ways, and make none.
+  public var isEncoder: Bool {
+    switch self {
+    case .bert, .distilBERT, .roberta, .xlmRoberta: true
+    default: false
+    }
+  }
+
+  /// The modules that PEFT trains whole beside an adapter.
+  public static let headModules = ["classifier", "score"]
 
   /// The name that `architectures` has.
   public var architecture: String {
@@ -20,6 +46,7 @@ public enum Family: String, Sendable, CaseIterable {
     case .opt: "OPTForCausalLM"
     case .gemma3: "Gemma3ForCausalLM"
     case .gptNeoX: "GPTNeoXForCausalLM"
+    case .bert, .distilBERT, .roberta, .xlmRoberta: stem + "Model"
     }
   }
 
@@ -36,7 +63,13 @@ public enum Family: String, Sendable, CaseIterable {
     case .opt: ["OPTModel"]
     case .gemma3: ["Gemma3TextModel", Gemma3.conditional]
     case .gptNeoX: ["GPTNeoXModel"]
+    case .bert, .distilBERT, .roberta, .xlmRoberta: [stem + "ForMaskedLM", stem + "ForPreTraining"]
     }
+  }
+
+  private func isCalled(_ name: String) -> Bool {
+    let labelled = [ModelTask.sequenceClassification, .tokenClassification].map { stem + $0.classEnding }
+    return architecture == name || otherArchitectures.contains(name) || labelled.contains(name)
   }
 
   /// The family that a configuration is of: by its architecture or, without a known one, by its type.
@@ -44,7 +77,7 @@ public enum Family: String, Sendable, CaseIterable {
     let names = reader["architectures"]?.arrayValue?.compactMap(\.stringValue) ?? []
     let type = reader["model_type"]?.stringValue
     for name in names {
-      if let family = allCases.first(where: { $0.architecture == name || $0.otherArchitectures.contains(name) }) {
+      if let family = allCases.first(where: { $0.isCalled(name) }) {
         return family
       }
     }
@@ -69,6 +102,9 @@ public enum Family: String, Sendable, CaseIterable {
     case .opt: try OPT.describe(reader)
     case .gemma3: try Gemma3.describe(reader)
     case .gptNeoX: try GPTNeoX.describe(reader)
+    case .bert: try BERT.describe(reader)
+    case .distilBERT: try DistilBERT.describe(reader)
+    case .roberta, .xlmRoberta: try RoBERTa.describe(reader, family: self)
     }
   }
 
@@ -80,6 +116,8 @@ public enum Family: String, Sendable, CaseIterable {
     case .phi3: ["qkv_proj"]
     case .gpt2: ["c_attn"]
     case .gptNeoX: ["query_key_value"]
+    case .bert, .roberta, .xlmRoberta: ["query", "value"]
+    case .distilBERT: ["q_lin", "v_lin"]
     }
   }
 
@@ -93,6 +131,9 @@ public enum Family: String, Sendable, CaseIterable {
     case .gemma3:
       [("model.", ["language_model.model.", "model.language_model.", ""]), ("lm_head.", ["language_model.lm_head."])]
     case .gptNeoX: [("gpt_neox.", [""]), ("embed_out.", ["lm_head."])]
+    case .bert: [("bert.", [""])]
+    case .distilBERT: [("distilbert.", [""])]
+    case .roberta, .xlmRoberta: [("roberta.", [""])]
     }
   }
 

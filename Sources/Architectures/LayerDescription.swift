@@ -7,14 +7,16 @@ public struct LinearDescription: Sendable, Equatable {
   public var outputSize: Int { weight.shape[0] }
   public var inputSize: Int { weight.shape[1] }
 
-  /// - Parameter gguf: the name in GGUF without `.weight` and `.bias`
+  /// - Parameters:
+  ///   - gguf: the name in GGUF without `.weight` and `.bias`
+  ///   - isQuantized: whether a store may keep the weight in fewer bits
   public init(
     _ path: String, out: Int, in inputSize: Int, hasBias: Bool = false, isTransposed: Bool = false,
-    gguf: String? = nil, rows: RowOrder = .same
+    gguf: String? = nil, rows: RowOrder = .same, isQuantized: Bool = true
   ) {
     self.path = path
     weight = TensorDescription(
-      "\(path).weight", shape: [out, inputSize], role: .linear, isTransposed: isTransposed,
+      "\(path).weight", shape: [out, inputSize], role: isQuantized ? .linear : .table, isTransposed: isTransposed,
       gguf: gguf.map { .init("\($0).weight", rows: rows) })
     bias =
       hasBias

@@ -18,14 +18,17 @@ public struct EmbeddingDescription: Sendable, Equatable {
   public var projection: LinearDescription?
 }
 
-/// How the last rows of the residual stream become logits: `weight · projection(norm(x))`.
+/// How the last rows of the residual stream become logits: `weight · projection(norm(x))`, or what layers of labels make of
+/// `projection(norm(x))`.
 public struct HeadDescription: Sendable, Equatable {
   public var norm: NormDescription?
-  /// From the hidden size to the width of the embedding, where they differ.
+  /// From the hidden size to the width of the embedding, where they differ; before labels, BERT's pooler.
   public var projection: LinearDescription?
-  /// The embedding itself where the two are tied.
-  public var weight: TensorDescription  // [vocabulary, width]
-  public var isTied: Bool
+  /// The embedding itself where the two are tied; `nil` where the model names no tokens.
+  public var weight: TensorDescription?  // [vocabulary, width]
+  public var isTied = false
+  /// `nil` where the model has no labels.
+  public var labels: LabelHeadDescription?
 }
 
 /// A model as data: what `config.json` says, checked, and every weight that follows from it. Reading, quantising, random
@@ -38,7 +41,7 @@ public struct ModelDescription: Sendable, Equatable {
   public let maximumPositions: Int
   public let embedding: EmbeddingDescription
   public let layers: [LayerDescription]
-  public let head: HeadDescription
+  public private(set) var head: HeadDescription
   /// Rotations, which the layers name by their place here.
   public let rotaries: [RotaryDescription]
   public let bosTokenID: Int?
@@ -50,9 +53,25 @@ public struct ModelDescription: Sendable, Equatable {
     let first =
       [embedding.tokens] + [embedding.positions?.table, embedding.tokenTypes].compactMap { $0 } + norm(embedding.norm)
       + (embedding.projection.map { [$0.weight] } ?? [])
-    let last = norm(head.norm) + (head.projection.map { [$0.weight] } ?? []) + (head.isTied ? [] : [head.weight])
+    let last =
+      norm(head.norm) + (head.projection.map { [$0.weight] + ($0.bias.map { [$0] } ?? []) } ?? [])
+      + (head.isTied ? [] : head.weight.map { [$0] } ?? []) + (head.labels?.tensors ?? [])
     return first + layers.flatMap(\.tensors) + last
   }
+
+  /// Weights that a store keeps where a checkpoint has them, though this model computes without: BERT's pooler, which a head
+  /// with labels will want.
+  public var carriedTensors: [TensorDescription] {
+    guard family == .bert, head.labels == nil else { return [] }
+    let pooler = LinearDescription(BERT.pooler, out: hiddenSize, in: hiddenSize, hasBias: true)
+    return [pooler.weight] + (pooler.bias.map { [$0] } ?? [])
+  }
+
+  /// Whether the model reads texts both ways, and makes none.
+  public var isEncoder: Bool { family.isEncoder }
+
+  /// What the model says of texts or tokens; `nil` for one that goes on with a text, or says nothing.
+  public var labelling: Labelling? { head.labels?.labelling }
 
   /// Every linear layer that an adapter could wrap, in the order of computation: all but the vocabulary head.
   public var linears: [LinearDescription] {
@@ -77,16 +96,23 @@ public struct ModelDescription: Sendable, Equatable {
     return try ModelDescription(json: try JSONValue.parse(contentsOf: path), file: path)
   }
 
-  /// - Parameter file: the name that errors carry
+  /// - Parameters:
+  ///   - file: the name that errors carry
+  ///   - labelling: what the model is to say, instead of what its configuration has
   /// - Throws: `Invalid`
-  public init(json: JSONValue, file: String) throws {
+  public init(json: JSONValue, file: String, labelling: Labelling? = nil) throws {
     let reader = ConfigurationReader(json: json, file: file)
     self = try reader.family().describe(reader)
+    if let labelling = try labelling ?? Labelling.of(reader) {
+      head = try head.labelled(
+        labelling, family: family, reader: reader, hidden: head.projection?.outputSize ?? hiddenSize)
+    }
     for linear in linears where linear.inputSize % 32 != 0 {
       throw reader.refuse("\(linear.path) has \(linear.inputSize) inputs, expected a multiple of 32")
     }
-    guard head.weight.shape[1] % 32 == 0 else {
-      throw reader.refuse("the embedding has \(head.weight.shape[1]) columns, expected a multiple of 32")
+    let width = embedding.tokens.shape[1]
+    guard width % 32 == 0 else {
+      throw reader.refuse("the embedding has \(width) columns, expected a multiple of 32")
     }
   }
 

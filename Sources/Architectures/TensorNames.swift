@@ -3,10 +3,13 @@ import Formats
 /// How the tensors of one model are called in one file.
 public struct TensorNames: Sendable {
   private let prefixes: [(ours: String, theirs: String)]
+  /// Whether norms are called as TensorFlow did: `gamma` and `beta`, in BERT's first checkpoints.
+  private let hasGreekNorms: Bool
 
   /// - Parameter names: what the file holds
   public init(of description: ModelDescription, in names: [String]) {
     let found = Set(names.map(Self.weightName))
+    hasGreekNorms = description.isEncoder && names.contains { $0.hasSuffix(".LayerNorm.gamma") }
     prefixes = description.family.otherPrefixes.compactMap { ours, others in
       // The first prefix with which a weight of the model is there.
       let wanted = description.tensors.map(\.name).filter { $0.hasPrefix(ours) }
@@ -18,6 +21,13 @@ public struct TensorNames: Sendable {
 
   /// The file's name for one of ours.
   public func stored(_ name: String) -> String {
+    var name = name
+    if hasGreekNorms {
+      for (ending, greek) in [("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta")]
+      where name.hasSuffix(ending) {
+        name = name.dropLast(ending.count) + greek
+      }
+    }
     for (ours, theirs) in prefixes where name.hasPrefix(ours) { return theirs + name.dropFirst(ours.count) }
     return name
   }

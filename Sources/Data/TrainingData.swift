@@ -7,6 +7,12 @@ public struct Sample: Sendable, Equatable {
   public var tokens: [Int32]
   /// `labels[i]` says whether token `i` is to be learnt: the token itself, or `Label.ignored`.
   public var labels: [Int32]
+  /// Whether labels are what should follow the tokens before them; else they are ids of what the tokens themselves are.
+  public var labelsFollow = true
+  /// Which text each token counts to; empty if all count to the first.
+  public var typeIDs: [Int32] = []
+  /// Where a label is no id: its numbers, for each token with a label.
+  public var targets: [Float] = []
 
   public init(tokens: [Int32], labels: [Int32]) {
     self.tokens = tokens
@@ -54,6 +60,8 @@ public struct TrainingData: Sendable {
   /// Where the first of them stand, as `file:line`.
   public private(set) var uselessPlaces: [String] = []
 
+  public init(samples: [Sample] = []) { self.samples = samples }
+
   mutating func leaveOut(_ place: String) {
     uselessCount += 1
     if uselessPlaces.count < 5 { uselessPlaces.append(place) }
@@ -71,7 +79,10 @@ public struct TrainingData: Sendable {
 
   /// Number and checksum of all tokens.
   public var fingerprint: String {
-    let tokens = samples.flatMap(\.tokens)
+    var tokens = samples.flatMap(\.tokens)
+    for sample in samples where !sample.labelsFollow {
+      tokens += sample.labels + sample.targets.map { Int32(bitPattern: $0.bitPattern) }
+    }
     let sum = tokens.withUnsafeBytes { crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count) }
     return "\(tokens.count):\(UInt32(truncatingIfNeeded: sum))"
   }

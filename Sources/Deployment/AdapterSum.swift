@@ -8,6 +8,9 @@ import WeightStore
 /// Weights with an adapter merged into them, in fp32 row by row.
 final class AdapterSum {
   private let merges: [String: WeightMerge]
+  private let trainables: Trainables
+  /// Owns the parameters.
+  private let arena: Arena
 
   /// - Parameters:
   ///   - directory: PEFT folder, or a GGUF LoRA
@@ -22,9 +25,16 @@ final class AdapterSum {
         description: "\(directory): this method adds something beside the weights and cannot become part of them; "
           + "use the adapter with --adapter")
     }
-    merges = withExtendedLifetime(arena) {
-      Dictionary(uniqueKeysWithValues: method.merges().map { ($0.location.name, $0.merge) })
-    }
+    merges = Dictionary(uniqueKeysWithValues: method.merges().map { ($0.location.name, $0.merge) })
+    self.arena = arena
+    trainables = method.trainables
+  }
+
+  /// The model with the head that was trained beside the adapter, if one was.
+  func withHead(_ source: ModelSource) -> ModelSource {
+    guard case .object(var json)? = trainables.headConfiguration else { return source }
+    json["quantization_config"] = nil
+    return source.replacing(trainables.headValues, configuration: .object(json))
   }
 
   /// The weight or bias with the adapter merged into it, if it has one.

@@ -32,8 +32,8 @@ public struct EvaluationResult: Sendable {
 
 /// Measures loss and exact matches.
 public struct Evaluator {
-  private let loaded: LoadedModel
-  private let batchSize: Int
+  let loaded: LoadedModel
+  let batchSize: Int
 
   public init(_ loaded: LoadedModel, batchSize: Int = 4) {
     self.loaded = loaded
@@ -73,16 +73,25 @@ public struct Evaluator {
     return Double(matches) / Double(questions.count)
   }
 
-  /// Writes the logits after every token of `data` as one F32 tensor `logits`, `[tokens, vocabulary]`: for comparisons.
+  /// Writes the logits after every token of `data` as one F32 tensor `logits`, `[tokens, vocabulary]`, or for a model that
+  /// names no tokens `hidden_states`, `[tokens, hidden]`: for comparisons.
   public func dumpLogits(_ data: TrainingData, maximumLength: Int, to path: String) throws {
-    let vocabulary = loaded.model.description.vocabularySize
+    let description = loaded.model.description
+    let namesTokens = description.head.weight != nil
+    let columns = namesTokens ? description.vocabularySize : description.hiddenSize
     let count = data.samples.reduce(0) { $0 + $1.tokens.count }
     let made = try loaded.makeWorkspace(
       tokens: maximumLength, positions: maximumLength, headRows: 64, purpose: .evaluation)
     let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
-    try writer.begin(.init(name: "logits", elementType: .f32, shape: [count, vocabulary]))
+    try writer.begin(
+      .init(name: namesTokens ? "logits" : "hidden_states", elementType: .f32, shape: [count, columns]))
     for sample in data.samples {
       let batch = Batch(rows: [[sample]], rowLength: sample.tokens.count)
+      guard namesTokens else {
+        let states = try loaded.model.hiddenStates(batch.microBatch, workspace: made.workspace, pass: made.pass)
+        for row in 0..<states.rows { try states.row(row).withBytes { try writer.append($0) } }
+        continue
+      }
       try loaded.model.logits(batch.microBatch, workspace: made.workspace, pass: made.pass) { rows, logits in
         for row in 0..<rows.count { try logits.row(row).withBytes { try writer.append($0) } }
       }
@@ -94,6 +103,8 @@ public struct Evaluator {
 extension Batch {
   /// What the model takes.
   var microBatch: MicroBatch {
-    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
+    MicroBatch(
+      tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments),
+      typeIDs: typeIDs, targets: targets)
   }
 }

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import FoundationEssentials
 import Kernels
@@ -24,7 +25,7 @@ public final class LoadedModel {
   ///   - adapter: PEFT folder, or a GGUF LoRA
   public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
-    model = try LanguageModel(store: try WeightStore.open(directory))
+    model = try LanguageModel(store: try Self.open(directory, adapter: adapter))
     tokenizer = try Tokenizer.load(directory: directory)
     stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
@@ -43,6 +44,30 @@ public final class LoadedModel {
 
   /// Tokens of the longest text.
   public var maximumPositions: Int { model.description.maximumPositions - (method?.prefixCount ?? 0) }
+
+  /// A store as the model that an adapter was made for: with the adapter's head, if it has one.
+  static func open(_ directory: String, adapter: String?) throws -> WeightStore {
+    let store = try WeightStore.open(directory)
+    guard let adapter, let labelling = try AdapterFolder.labelling(of: adapter, base: store.description) else {
+      return store
+    }
+    return try WeightStore.open(directory, labelling: labelling)
+  }
+
+  /// What the model says of texts or tokens.
+  /// - Throws: where it has no head for that, or one that nobody trained
+  public func labelling() throws -> Labelling {
+    guard let labelling = model.description.labelling else {
+      throw WeightStore.Invalid(
+        directory: model.store.directory,
+        reason: "the model says no labels; name an adapter with a head with --adapter, or train one with labelled data")
+    }
+    guard model.labelHead?.isReady ?? false else {
+      throw WeightStore.Invalid(
+        directory: model.store.directory, reason: "the weights of the head are missing; name its adapter with --adapter")
+    }
+    return labelling
+  }
 
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
   private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {

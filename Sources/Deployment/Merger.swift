@@ -21,11 +21,11 @@ public struct Merger {
     modelDirectory: String, adapter directory: String, to output: String, check: (String) throws -> Void = { _ in },
     progress: @escaping (Int, Int) throws -> Void
   ) throws -> QuantizationReport {
-    let store = try WeightStore.open(modelDirectory)
+    let store = try LoadedModel.open(modelDirectory, adapter: directory)
     let model = try LanguageModel(store: store)
     let sum = try AdapterSum(adapter: directory, of: model)
     return try quantizer.write(
-      try ModelSource.open(store: store), to: output,
+      sum.withHead(try ModelSource.open(store: store)), to: output,
       transform: { sum.apply(to: $0) }, check: check, progress: progress)
   }
 }

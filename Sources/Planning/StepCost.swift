@@ -74,9 +74,14 @@ public struct StepCost: Sendable, Equatable {
         tokens * ((3 + attentionAgain) * attention.elements + (3 + feedForwardAgain) * feedForward.elements)
     }
     floats += tokens * 4 * methodProducts
-    let (vocabulary, width) = (model.description.vocabularySize, model.description.head.weight.shape[1])
-    let head = Double(vocabulary * width)
     let groups = (Double(rows) / Double(strategy.groupRows)).rounded(.up)
+    weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
+    if strategy.layerInputs == .spilled {
+      spilledBytes = 2 * tokens * Double(model.layers.count) * Double(model.description.hiddenSize * 4)
+    }
+    guard let weight = model.description.head.weight else { return }
+    let (vocabulary, width) = (model.description.vocabularySize, weight.shape[1])
+    let head = Double(vocabulary * width)
     // With more than one chunk to a slice no logit stays until its gradient is computed.
     let isSliced =
       strategy.headColumns < vocabulary
@@ -84,9 +89,5 @@ public struct StepCost: Sendable, Equatable {
     products +=
       tokens * head * (isSliced ? 3 : 2) * (1 + Self.decodeRows / min(passRows, Double(strategy.headRows)))
     elements += tokens * Double(vocabulary) * (isSliced ? 4.5 : 3)
-    weightBytes = 2 * groups * Double(residency.streamedLayerByteCount + residency.streamedHeadByteCount)
-    if strategy.layerInputs == .spilled {
-      spilledBytes = 2 * tokens * Double(model.layers.count) * Double(model.description.hiddenSize * 4)
-    }
   }
 }

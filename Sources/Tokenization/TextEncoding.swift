@@ -18,6 +18,26 @@ public struct TextEncoding: Sendable, Equatable {
 }
 
 extension TextEncoding {
+  /// The tokens without the ends of texts: of each text so many are kept, and all that the tokenizer put there.
+  ///
+  /// - Parameter counts: tokens of the first and of the second text
+  public func keeping(_ counts: [Int]) -> TextEncoding {
+    var left = counts
+    var result = TextEncoding()
+    for index in ids.indices {
+      if let text = textIndices[index] {
+        guard left[text] > 0 else { continue }
+        left[text] -= 1
+      }
+      result.ids.append(ids[index])
+      result.typeIDs.append(typeIDs[index])
+      result.offsets.append(offsets[index])
+      result.wordIndices.append(wordIndices[index])
+      result.textIndices.append(textIndices[index])
+    }
+    return result
+  }
+
   mutating func append(_ other: TextEncoding) {
     ids += other.ids
     typeIDs += other.typeIDs

@@ -159,12 +159,22 @@ final class RunLoop {
   private func evaluate() throws {
     guard let evaluation = prepared.evaluation else { return }
     let batches = evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
-    let loss = try session.evaluate(batches) { [observer] in observer.evaluating($0, of: batches.count) }.loss
-    let figures = JSONObject([("eval_loss", .number(loss)), ("eval_perplexity", .number(exp(loss)))])
+    let figures = try figures(of: batches)
     let isBest = try best.take(step: step, figures: figures)
     try record { [metrics, step] in try metrics.append(step: step, evaluation: figures) }
     observer.evaluated(step: step, figures: figures, isBest: isBest)
     if isBest, options.evaluation.loadBest, !health.isSuspect { try withRoom { try save() } }
+  }
+
+  /// `eval_loss` and what else there is to say, with `eval_` before its name.
+  private func figures(of batches: [Batch]) throws -> JSONObject {
+    let progress = { [observer] in observer.evaluating($0, of: batches.count) }
+    guard let labelling = prepared.labelling else {
+      let loss = try session.evaluate(batches, progress: progress).loss
+      return JSONObject([("eval_loss", .number(loss)), ("eval_perplexity", .number(exp(loss)))])
+    }
+    let (loss, report) = try session.report(batches, labelling: labelling, progress: progress)
+    return JSONObject([("eval_loss", .number(loss))] + report.json.entries.map { ("eval_\($0.key)", $0.value) })
   }
 
   /// Takes the parameters of the best evaluation, which its checkpoint has.

@@ -1,3 +1,4 @@
+import Architectures
 import Data
 import Formats
 import FoundationEssentials
@@ -17,6 +18,8 @@ struct RunPreparation {
   let model: LanguageModel
   let data: BatchPlan
   let evaluation: BatchPlan?
+  /// What the model says of texts or tokens; `nil` where it goes on with texts.
+  let labelling: Labelling?
   let identity: RunIdentity
   let planner: TrainingPlanner
   let plan: TrainingPlan
@@ -26,7 +29,10 @@ struct RunPreparation {
   ///
   /// - Parameter note: gets lines for people
   init(options: TrainingOptions, modelDirectory: String, files: [String], note: (String) -> Void) throws {
-    let store = try WeightStore.open(modelDirectory)
+    let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    for line in labelled?.notes ?? [] { note(line) }
+    labelling = labelled?.labelling
+    let store = try labelled?.store ?? WeightStore.open(modelDirectory)
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
@@ -37,18 +43,26 @@ struct RunPreparation {
         "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions"
       )
     }
-    let (train, held) = try Self.read(
-      files, options: options,
-      DataReader(
-        tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
-        trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
-        vocabularySize: model.description.vocabularySize))
+    let (train, held) =
+      try labelled.map { ($0.train, $0.held) }
+      ?? Self.read(
+        files, options: options,
+        DataReader(
+          tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
+          trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
+          vocabularySize: model.description.vocabularySize))
+    if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
     if train.skippedLines > 0 { note("\(train.skippedLines) bad lines skipped") }
     if let useless = train.uselessNote { note(useless) }
     if train.truncatedCount > 0 { note("\(train.truncatedCount) samples cut at \(length) tokens") }
     let seed = options.optimization.seed
-    let data = BatchPlan(train, maximumLength: length, seed: seed, shuffles: options.data.shuffles)
-    let evaluation = held.map { BatchPlan($0, maximumLength: length, seed: seed, shuffles: false) }
+    // Steps of labelled data are made of samples, which are packed into rows.
+    let samplesPerStep = labelled.map { _ in options.optimization.rowsPerStep }
+    let data = BatchPlan(
+      train, maximumLength: length, seed: seed, shuffles: options.data.shuffles, samplesPerStep: samplesPerStep)
+    let evaluation = held.map {
+      BatchPlan($0, maximumLength: length, seed: seed, shuffles: false, samplesPerStep: samplesPerStep)
+    }
     note("training on " + data.summary + (evaluation.map { "; evaluating on " + $0.summary } ?? ""))
     self.data = data
     self.evaluation = evaluation
@@ -56,7 +70,9 @@ struct RunPreparation {
       options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
       model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint)
     let planning = try RunPlanning(
-      model: model, tuning: tuning, options: options, rowLength: max(data.rowLength, evaluation?.rowLength ?? 0))
+      model: model, tuning: tuning, options: options,
+      rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0))
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
   }
@@ -78,18 +94,24 @@ struct RunPlanning {
   private let model: LanguageModel
   private let tuning: any TuningConfiguration
   private let options: TrainingOptions
+  private let rowsPerStep: Int
   private let rowLength: Int
   private let pool: ThreadPool
   private let wishes: StrategyWishes
 
-  /// - Parameter rowLength: tokens of the longest row
-  init(model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowLength: Int) throws {
+  /// - Parameters:
+  ///   - rowsPerStep: of an optimiser step
+  ///   - rowLength: tokens of the longest row
+  init(
+    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowsPerStep: Int, rowLength: Int
+  ) throws {
     self.model = model
     self.tuning = tuning
     self.options = options
+    self.rowsPerStep = rowsPerStep
     self.rowLength = rowLength
     var wishes = options.plan.wishes
-    try wishes.readPlan(rowsPerStep: options.optimization.rowsPerStep)
+    try wishes.readPlan(rowsPerStep: rowsPerStep)
     self.wishes = wishes
     if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
     pool = ThreadPool(threadCount: options.plan.threads)
@@ -112,7 +134,7 @@ struct RunPlanning {
     func planner(_ speed: MachineSpeed, processBytes: Int) throws -> TrainingPlanner {
       try TrainingPlanner(
         model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
-        rowsPerStep: options.optimization.rowsPerStep, microBatchSize: options.optimization.microBatchSize,
+        rowsPerStep: rowsPerStep, microBatchSize: min(options.optimization.microBatchSize, rowsPerStep),
         rowLength: rowLength, processByteCount: processBytes, pastPeakByteCount: ProcessMemory.peakBytes,
         spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes)
     }
@@ -141,7 +163,7 @@ struct RunPlanning {
   private func measuredSpeed() throws -> MachineSpeed {
     let layerInputs =
       ByteCount.product(
-        model.layers.count, options.optimization.rowsPerStep, rowLength, model.description.hiddenSize,
+        model.layers.count, rowsPerStep, rowLength, model.description.hiddenSize,
         MemoryLayout<Float>.stride)
     let needed = ByteCount.sum(
       ByteCount.sum(model.store.byteCount, layerInputs), options.plan.maximumMemory ?? 0)

@@ -117,6 +117,20 @@ public final class TrainingSession {
     return (sum / Double(max(count, 1)), count)
   }
 
+  /// To be called before losses that follow a step.
+  func parametersChanged() { memory.method.parametersChanged(pool: memory.engine.pool) }
+
+  /// Sum of the losses of a batch; dropout is off.
+  ///
+  /// - Parameter observe: gets what a head with labels says
+  func loss(_ batch: Batch, observe: (Matrix) -> Void) throws -> Double {
+    var pass = Pass(engine: memory.engine)
+    pass.interruption = interruption
+    return try withoutActuallyEscaping(observe) {
+      try model.loss([batch.microBatch], workspace: memory.workspace, pass: pass, observe: $0)
+    }
+  }
+
   /// Micro-batches that go through a layer before the next one.
   private func groups(_ batches: [Batch]) -> [[Batch]] {
     let size = memory.strategy.groupRows / memory.strategy.microBatchSize
@@ -127,6 +141,8 @@ public final class TrainingSession {
 extension Batch {
   /// What the model takes.
   public var microBatch: MicroBatch {
-    MicroBatch(tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments))
+    MicroBatch(
+      tokens: tokens, labels: labels, layout: SequenceLayout(rowLength: rowLength, segments: segments),
+      typeIDs: typeIDs, targets: targets)
   }
 }

@@ -1,6 +1,6 @@
 import Kernels
 
-/// From tokens to the first rows of the residual stream, `norm(projection(scale * tokens[t]) + positions[p] + types[0])`;
+/// From tokens to the first rows of the residual stream, `norm(projection(scale * tokens[t]) + positions[p] + types[s])`;
 /// frozen, but for an adapter at the projection.
 struct Embedding {
   let tokens: StoredMatrix  // [vocabulary, width]
@@ -28,8 +28,11 @@ struct Embedding {
   }
 
   /// `x` becomes the rows of a micro-batch: touches only the pages of the rows that occur.
+  ///
+  /// - Parameter typeIDs: type of each token; empty if all are 0
   func lookUp(
-    _ batch: [Int32], layout: SequenceLayout, into x: Matrix, working: Working, workspace: Workspace, pass: Pass
+    _ batch: [Int32], typeIDs: [Int32] = [], layout: SequenceLayout, into x: Matrix, working: Working,
+    workspace: Workspace, pass: Pass
   ) {
     let pool = pass.engine.pool
     let target = projection == nil ? x : working.rows.rows(0..<x.rows)
@@ -44,7 +47,7 @@ struct Embedding {
         VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
       }
       if let types {
-        types.decodeRow(0, into: working.addend)
+        types.decodeRow(typeIDs.isEmpty ? 0 : Int(typeIDs[row]), into: working.addend)
         VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
       }
     }

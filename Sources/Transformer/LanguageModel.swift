@@ -14,7 +14,7 @@ public final class LanguageModel {
   private(set) var prefixCount = 0
   let layerPages: [LayerPages]
   let embedding: Embedding
-  let head: LanguageModelHead
+  let head: ModelHead
   /// Norm weights and biases, copied from the store because they are few and must be fp32.
   private let parameters: Arena
 
@@ -33,6 +33,9 @@ public final class LanguageModel {
     layerPages = layers.map(LayerPages.init)
     parameters = try assembly.finish()
   }
+
+  /// The head of a model that says something of texts or tokens.
+  public var labelHead: LabelHead? { if case .labels(let head) = head { head } else { nil } }
 
   /// Where every linear layer stands.
   public var linearLocations: [LinearLocation] { linears.map(\.location) }
@@ -108,6 +111,7 @@ public final class LanguageModel {
     let outside =
       (embedding.projection.map { [demand($0, rows: tokens)] } ?? [])
       + (head.projection.map { [demand($0, rows: headRows)] } ?? [])
+    guard case .vocabulary(let head) = head else { return inside + outside }
     return inside + outside + [
       ComputeEngine.Demand(
         // the rows of its gradient are the head's own
@@ -115,13 +119,23 @@ public final class LanguageModel {
     ]
   }
 
-  /// Sum of the cross-entropies of all tokens that have a label.
+  /// Sum of the losses of all tokens that have a label.
   ///
-  /// - Parameter batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
-  public func loss(_ batches: [MicroBatch], workspace: Workspace, pass: Pass) throws -> Double {
+  /// - Parameters:
+  ///   - batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
+  ///   - observe: gets what a head with labels says of the tokens with a label, `[some, labels]`, in their order
+  public func loss(
+    _ batches: [MicroBatch], workspace: Workspace, pass: Pass, observe: ((Matrix) -> Void)? = nil
+  ) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
-    return try head.loss(
-      residual(of: batches, workspace), batches.map(\.headLabels), workspace: workspace, pass: pass)
+    let x = residual(of: batches, workspace)
+    switch (head, workspace.headRoom) {
+    case (.vocabulary(let head), _):
+      return try head.loss(x, batches.map(\.headLabels), workspace: workspace, pass: pass)
+    case (.labels(let head), .labels(let buffers)):
+      return head.loss(x, batches, buffers: buffers, pass: pass, observe: observe)
+    default: preconditionFailure("a model with a head, and its room")
+    }
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
@@ -136,9 +150,17 @@ public final class LanguageModel {
     guard let inputs = workspace.inputs else { preconditionFailure("a workspace for training") }
     try forward(batches, workspace: workspace, pass: pass, savesInputs: true)
     let loss = try pass.engine.pool.meter.counting(as: .head) {
-      try head.lossAndGradient(
-        residual(of: batches, workspace), batches.map(\.headLabels), gradientScale: gradientScale,
-        firstLabel: firstLabel, workspace: workspace, pass: pass)
+      let x = residual(of: batches, workspace)
+      switch (head, workspace.headRoom) {
+      case (.vocabulary(let head), _):
+        return try head.lossAndGradient(
+          x, batches.map(\.headLabels), gradientScale: gradientScale, firstLabel: firstLabel, workspace: workspace,
+          pass: pass)
+      case (.labels(let head), .labels(let buffers)):
+        return head.lossAndGradient(
+          x, batches, gradientScale: gradientScale, firstLabel: firstLabel, buffers: buffers, pass: pass)
+      default: preconditionFailure("a model with a head, and its room")
+      }
     }
     let trainsEmbedding = embedding.projection?.adapter != nil
     let lowest = trainsEmbedding ? 0 : layers.firstIndex { $0.hasAdapter } ?? layers.count
@@ -165,6 +187,7 @@ public final class LanguageModel {
   public func logits(
     _ batch: MicroBatch, workspace: Workspace, pass: Pass, _ body: (_ rows: Range<Int>, _ logits: Matrix) throws -> Void
   ) throws {
+    guard case .vocabulary(let head) = head else { preconditionFailure("a model that names tokens") }
     try forward([batch], workspace: workspace, pass: pass, savesInputs: false)
     let final = workspace.residual.rows(0..<batch.tokens.count)
     for sequence in stride(from: 0, to: final.rows, by: batch.layout.rowLength) {
@@ -176,8 +199,15 @@ public final class LanguageModel {
     }
   }
 
+  /// Output of the last layer for every token, `[tokens, hidden]`; valid until the workspace is used again.
+  public func hiddenStates(_ batch: MicroBatch, workspace: Workspace, pass: Pass) throws -> Matrix {
+    try forward([batch], workspace: workspace, pass: pass, savesInputs: false)
+    return workspace.residual.rows(0..<batch.tokens.count)
+  }
+
   /// Reads `tokens` after what `cache` holds and returns the logits after the last of them, `[vocabulary]`.
   public func extend(_ cache: KeyValueCache, with tokens: [Int32], workspace: Workspace, pass: Pass) -> Vector {
+    guard case .vocabulary(let head) = head else { preconditionFailure("a model that names tokens") }
     precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
     precondition(cache.length + tokens.count <= cache.capacity, "the cache has room for the tokens")
     let layout = SequenceLayout(continuingAt: cache.length, count: tokens.count, of: cache.capacity)
@@ -198,8 +228,8 @@ public final class LanguageModel {
     for place in places(of: batches, workspace, pass) {
       precondition(place.batch.tokens.count <= workspace.tokenCapacity, "a micro-batch fits the workspace")
       embedding.lookUp(
-        place.batch.tokens, layout: place.batch.layout, into: place.x, working: workspace.embedding,
-        workspace: workspace, pass: place.pass)
+        place.batch.tokens, typeIDs: place.batch.typeIDs, layout: place.batch.layout, into: place.x,
+        working: workspace.embedding, workspace: workspace, pass: place.pass)
     }
     for (index, layer) in layers.enumerated() {
       workspace.residency.enter(index, next: index + 1)
@@ -237,7 +267,9 @@ public final class LanguageModel {
       let batch =
         prefixCount == 0
         ? batch
-        : MicroBatch(tokens: batch.tokens, labels: batch.labels, layout: batch.layout.behind(prefixCount))
+        : MicroBatch(
+          tokens: batch.tokens, labels: batch.labels, layout: batch.layout.behind(prefixCount), typeIDs: batch.typeIDs,
+          targets: batch.targets)
       return Place(batch: batch, x: workspace.residual.rows(tokens), tokens: tokens, pass: pass)
     }
   }
@@ -252,15 +284,24 @@ public final class LanguageModel {
 public struct MicroBatch: Sendable {
   /// Ids below the vocabulary size, `[tokens]`.
   public let tokens: [Int32]
-  /// The id that should follow each token, or `Label.ignored`; `[tokens]`.
+  /// The id that should follow each token, or its label's id, or `Label.ignored`; `[tokens]`.
   public let labels: [Int32]
   public let layout: SequenceLayout
+  /// Which text of its sample each token counts to; empty if all count to the first.
+  public let typeIDs: [Int32]
+  /// Where labels are no ids: the numbers of every token with a label, one after the other, `[tokens with a label * labels]`.
+  public let targets: [Float]
 
-  public init(tokens: [Int32], labels: [Int32], layout: SequenceLayout) {
+  public init(
+    tokens: [Int32], labels: [Int32], layout: SequenceLayout, typeIDs: [Int32] = [], targets: [Float] = []
+  ) {
     precondition(tokens.count == layout.tokenCount && labels.count == tokens.count, "one label and place per token")
+    precondition(typeIDs.isEmpty || typeIDs.count == tokens.count, "one type per token")
     self.tokens = tokens
     self.labels = labels
     self.layout = layout
+    self.typeIDs = typeIDs
+    self.targets = targets
   }
 
   var headLabels: LanguageModelHead.Labels {

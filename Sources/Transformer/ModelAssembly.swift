@@ -24,6 +24,10 @@ final class ModelAssembly {
       count(norm.bias.map { _ in norm.size })
     }
     for linear in description.linears { count(linear.bias?.shape[0]) }
+    for layer in description.head.labels?.layers ?? [] {
+      count(layer.linear.weight.shape.reduce(1, *))
+      count(layer.linear.bias?.shape[0])
+    }
     return counting.byteCount
   }
 
@@ -116,11 +120,58 @@ final class ModelAssembly {
       projection: try part.projection.map { try linear($0) })
   }
 
-  func head(_ part: HeadDescription, embedding: StoredMatrix) throws -> LanguageModelHead {
-    LanguageModelHead(
-      norm: try norm(part.norm), projection: try part.projection.map { try linear($0) },
-      weight: part.isTied ? embedding : try store.matrix(part.weight))
+  func head(_ part: HeadDescription, embedding: StoredMatrix) throws -> ModelHead {
+    let norm = try norm(part.norm)
+    let projection = try part.projection.map { try linear($0) }
+    if let labels = part.labels {
+      return .labels(
+        LabelHead(
+          norm: norm, projection: projection, description: labels, layers: try labels.layers.map(labelLayer)))
+    }
+    guard let weight = part.weight else { return .none }
+    return .vocabulary(
+      LanguageModelHead(
+        norm: norm, projection: projection, weight: part.isTied ? embedding : try store.matrix(weight)))
   }
+
+  /// A layer of a head with labels, with the checkpoint's parameters if it has them.
+  private func labelLayer(_ part: LabelHeadDescription.Layer) throws -> LabelLayer {
+    let (weight, bias) = (part.linear.weight, part.linear.bias)
+    let isThere = store.holds(weight)
+    func values(_ tensor: TensorDescription) throws -> [Float] {
+      isThere ? try store.vector(tensor) : [Float](repeating: 0, count: tensor.shape.reduce(1, *))
+    }
+    return LabelLayer(
+      part,
+      weight: vector(weight.name, try values(weight)).matrix(
+        rows: part.linear.outputSize, columns: part.linear.inputSize),
+      bias: try bias.map { vector($0.name, try values($0)).matrix(rows: 1, columns: part.linear.outputSize) },
+      isInCheckpoint: isThere)
+  }
+}
+
+/// What a model makes of its hidden states.
+enum ModelHead {
+  case vocabulary(LanguageModelHead)
+  case labels(LabelHead)
+  /// Nothing.
+  case none
+
+  /// A frozen linear layer in front of logits or labels.
+  var projection: Linear? {
+    switch self {
+    case .vocabulary(let head): head.projection
+    case .labels(let head): head.projection
+    case .none: nil
+    }
+  }
+}
+
+/// The room of a model's head.
+enum HeadRoom {
+  case vocabulary(LanguageModelHead.Buffers)
+  case labels(LabelHead.Buffers)
+  case none
 }
 
 extension Activation {

@@ -19,7 +19,9 @@ struct LayerPages {
 /// they come from the page cache, or from storage, once in each direction of a step.
 public final class WeightResidency: Sendable {
   private let layers: [LayerPages]
+  /// The embedding where the model names no tokens.
   private let head: StoredMatrix
+  private let hasVocabulary: Bool
   private let embedding: StoredMatrix
   private let headIsEmbedding: Bool
   private let residentLayers: Int
@@ -47,9 +49,12 @@ public final class WeightResidency: Sendable {
   /// - Parameter strategy: what stays, and the logits of a slice; everything stays if `nil`
   public init(model: LanguageModel, strategy: TrainingStrategy? = nil) {
     layers = model.layerPages
-    head = model.head.weight
     embedding = model.embedding.tokens
-    headIsEmbedding = model.description.head.isTied
+    if case .vocabulary(let vocabulary) = model.head {
+      (head, hasVocabulary, headIsEmbedding) = (vocabulary.weight, true, model.description.head.isTied)
+    } else {
+      (head, hasVocabulary, headIsEmbedding) = (embedding, false, true)
+    }
     residentLayers = min(strategy?.residentLayers ?? .max, layers.count)
     isHeadResident = strategy?.isHeadResident ?? true
     sliceRows = Self.sliceRows(of: head, most: strategy?.headColumns ?? .max, isResident: isHeadResident)
@@ -86,7 +91,7 @@ public final class WeightResidency: Sendable {
     let lookedUp = MappedPages(embedding.memory()).byteCount
     let vocabulary = MappedPages(head.memory()).byteCount
     if isHeadResident { return kept + passing + vocabulary + (headIsEmbedding ? 0 : lookedUp) }
-    let slice = pages(head, 0..<sliceRows).byteCount
+    let slice = hasVocabulary ? pages(head, 0..<sliceRows).byteCount : 0
     let scales = MappedPages(Array(head.memory().dropFirst())).byteCount
     let lookup = min(lookedUp, Self.embeddingTile * Self.faultBytes)
     return kept + scales + max(passing, slice + Self.faultBytes, lookup)
@@ -95,14 +100,16 @@ public final class WeightResidency: Sendable {
   /// Bytes that are read ahead at the worst moment: in the page cache, not yet in this process.
   public var readAheadByteCount: Int {
     let layer = layers.dropFirst(residentLayers).map { min($0.all.byteCount, Self.readAheadBytes) }.max() ?? 0
-    return max(layer, isHeadResident ? 0 : pages(head, 0..<sliceRows).byteCount)
+    return max(layer, isHeadResident || !hasVocabulary ? 0 : pages(head, 0..<sliceRows).byteCount)
   }
 
   /// Bytes that one pass over all layers maps again.
   public var streamedLayerByteCount: Int { layers.dropFirst(residentLayers).reduce(0) { $0 + $1.all.byteCount } }
 
   /// Bytes that one pass over the vocabulary head maps again.
-  public var streamedHeadByteCount: Int { isHeadResident ? 0 : MappedPages(head.memory()).byteCount }
+  public var streamedHeadByteCount: Int {
+    isHeadResident || !hasVocabulary ? 0 : MappedPages(head.memory()).byteCount
+  }
 
   /// A layer's turn begins; `next` is the one after it.
   func enter(_ layer: Int, next: Int) {

@@ -24,7 +24,7 @@ public final class Workspace {
   let embedding: Embedding.Working
   let attentionScratch: [Scratch]
   let rotaries: [RotaryEmbedding]
-  let head: LanguageModelHead.Buffers
+  let headRoom: HeadRoom
   /// Which weights stay in memory.
   public let residency: WeightResidency
 
@@ -96,13 +96,29 @@ public final class Workspace {
     lookUp.reserve(in: arena)
     embedding = model.embedding.share(in: lookUp, hidden: hidden, demand: demand)
     let isGeneration = if case .generation = purpose { true } else { false }
-    head = LanguageModelHead.Buffers(
-      rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
-      columns: min(strategy?.headColumns ?? .max, model.description.vocabularySize), head: model.head,
-      keepsLogits: strategy == nil || precision == .f32,
-      streamingThreads: isGeneration || precision == .f32 ? 0 : threadCount,
-      keptColumns: model.head.projection.map { keptColumns($0.location) } ?? 0,
-      shared: strategy == nil ? nil : rooms.shared, arena: arena)
+    let projectionColumns = model.head.projection.map { keptColumns($0.location) } ?? 0
+    switch model.head {
+    case .vocabulary(let head):
+      headRoom = .vocabulary(
+        LanguageModelHead.Buffers(
+          rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
+          columns: min(strategy?.headColumns ?? .max, model.description.vocabularySize), head: head,
+          keepsLogits: strategy == nil || precision == .f32,
+          streamingThreads: isGeneration || precision == .f32 ? 0 : threadCount, keptColumns: projectionColumns,
+          shared: strategy == nil ? nil : rooms.shared, arena: arena))
+    case .labels(let head):
+      headRoom = .labels(
+        LabelHead.Buffers(
+          rows: headRows, head: head, hiddenSize: hidden, keptColumns: projectionColumns, trains: strategy != nil,
+          arena: arena))
+    case .none: headRoom = .none
+    }
+  }
+
+  /// The room of a vocabulary head.
+  var head: LanguageModelHead.Buffers {
+    guard case .vocabulary(let buffers) = headRoom else { preconditionFailure("a model that names tokens") }
+    return buffers
   }
 
   /// The memory of every layer: of its own where it is kept, else shared with all others.

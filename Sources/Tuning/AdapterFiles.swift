@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Kernels
 import Transformer
@@ -56,6 +57,14 @@ extension Trainables {
   }
 }
 
+extension PEFTCommon {
+  /// A module that is trained whole and is not the head of a classifier.
+  var moduleBesideHead: String? {
+    let heads = ["SEQ_CLS", "TOKEN_CLS"].contains(taskType) ? Family.headModules : []
+    return modulesToSave.first { !heads.contains($0) }
+  }
+}
+
 /// Reading and writing LoRA adapters as PEFT folders: `adapter_config.json` and `adapter_model.safetensors`.
 extension LowRankMethod {
   /// PEFT's names: `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`.
@@ -69,9 +78,15 @@ extension LowRankMethod {
 
   public func save(to directory: String, baseModel: String) throws {
     try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
-    try PEFTConfiguration.lora(
-      configuration.peft(baseModel: baseModel, wrapped: adapters.map(\.location), usesConv1D: usesConv1D)
-    ).write(to: directory)
+    let locations = adapters.map(\.location)
+    var file = configuration.peft(
+      common: trainables.common(baseModel: baseModel), wrapped: locations, usesConv1D: usesConv1D)
+    // PEFT would find the short names in the head as well.
+    if !trainables.headNames.isDisjoint(with: TargetModules.shortNames(locations)) {
+      file.targetModules = .names(locations.map(\.name))
+    }
+    try PEFTConfiguration.lora(file).write(to: directory)
+    try trainables.saveHead(to: directory)
   }
 
   public func load(from directory: String) throws {
@@ -114,7 +129,7 @@ extension LowRankConfiguration {
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
     if lora.bias != "none" { return "bias is \(lora.bias), expected none" }
     if lora.loraBias { return "lora_bias is not supported" }
-    if !lora.common.modulesToSave.isEmpty { return "modules_to_save is not supported" }
+    if let module = lora.common.moduleBesideHead { return "modules_to_save with \(module) is not supported" }
     if !lora.trainableTokens.isEmpty { return "trainable_token_indices is not supported" }
     // A frozen store cannot lose what the adapter starts with.
     if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
@@ -130,12 +145,13 @@ extension LowRankConfiguration {
   ]
 
   /// - Parameters:
+  ///   - common: what all methods say alike
   ///   - wrapped: the layers that have adapters
   ///   - usesConv1D: whether the base keeps its weights transposed
-  func peft(baseModel: String, wrapped: [LinearLocation], usesConv1D: Bool) -> PEFTLoRA {
+  func peft(common: PEFTCommon, wrapped: [LinearLocation], usesConv1D: Bool) -> PEFTLoRA {
     var lora = PEFTLoRA(
       rank: rank, alpha: alpha, dropout: dropout, targetModules: targetModules.modules(wrapped: wrapped),
-      common: PEFTCommon(baseModel: baseModel))
+      common: common)
     lora.useRSLoRA = useRSLoRA
     lora.useDoRA = useDoRA
     lora.rankPattern = rankPattern

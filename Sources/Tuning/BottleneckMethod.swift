@@ -132,6 +132,7 @@ public final class BottleneckMethod: TuningMethod {
   private let hiddenSize: Int
 
   static let weightsName = "adapter.safetensors"
+  static let headName = "model_head.safetensors"
 
   init(configuration: BottleneckConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
     self.configuration = configuration
@@ -142,7 +143,7 @@ public final class BottleneckMethod: TuningMethod {
     guard !places.isEmpty else {
       throw AdapterError.unsuitableModel("bottleneck adapters: every layer is switched off; nothing is left to train")
     }
-    let trainables = Trainables(
+    let trainables = try Trainables(
       places.flatMap { place -> [Trainables.Wish] in
         [
           .init(place.name + "adapter_down.0.weight", rows: place.width, columns: hidden),
@@ -150,7 +151,7 @@ public final class BottleneckMethod: TuningMethod {
           .init(place.name + "adapter_up.weight", rows: place.width, columns: hidden, isTransposed: true),
           .init(place.name + "adapter_up.bias", rows: 1, columns: hidden, isVector: true),
         ]
-      }, trains: trainingTokens > 0, arena: arena)
+      }, of: model, trains: trainingTokens > 0, arena: arena)
     let scaling = Float(configuration.scaling)
     let buffers = BottleneckBuffers(
       tokens: trainingTokens, width: places.map(\.width).max() ?? 0, hidden: scaling == 1 ? 0 : hidden, arena: arena)
@@ -168,28 +169,36 @@ public final class BottleneckMethod: TuningMethod {
 
   public func keptBlockColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
 
-  public var fileNames: [String] { [Self.weightsName, PEFTConfiguration.fileName] }
-
   public func attach(to model: LanguageModel) {
     model.removeHooks()
     for adapter in adapters { model.setBlockAdapter(adapter, at: adapter.location) }
+    trainables.attachHead()
   }
 
   public func initialize(seed: UInt64) {
     var generator = SplitMix64(seed: seed)
     for adapter in adapters { adapter.initialize(&generator, kind: configuration.file.initialisation) }
+    trainables.initializeHead(seed: seed)
   }
 
   public func save(to directory: String, baseModel: String) throws {
-    try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(Self.weightsName)")
+    try TrainableFiles.write(trainables.methodEntries, \.matrix, to: "\(directory)/\(Self.weightsName)")
+    if !heads.isEmpty { try TrainableFiles.write(heads, \.matrix, to: "\(directory)/\(Self.headName)") }
     var file = configuration.file
     file.modelName = baseModel
     file.modelType = modelType
     file.hiddenSize = hiddenSize
     try file.write(to: directory)
+    try trainables.saveHead(to: directory)
+  }
+
+  /// The head under the names that it has in its model, in a file of its own, as AdapterHub keeps heads.
+  private var heads: [Trainable] {
+    trainables.headEntries.map { $0.named(String($0.name.dropFirst("base_model.model.".count))) }
   }
 
   public func load(from directory: String) throws {
-    try TrainableFiles.read(trainables.entries, from: "\(directory)/\(Self.weightsName)")
+    try TrainableFiles.read(trainables.methodEntries, from: "\(directory)/\(Self.weightsName)")
+    if !heads.isEmpty { try TrainableFiles.read(heads, from: "\(directory)/\(Self.headName)") }
   }
 }

@@ -49,7 +49,7 @@ public final class LowRankMethod: MergeableMethod {
     self.model = model
     let places = try configuration.places(in: model)
     let ratio = configuration.loraPlusRatio
-    let trainables = Trainables(
+    let trainables = try Trainables(
       places.flatMap { place -> [Trainables.Wish] in
         let location = place.location
         let a = Trainables.Wish(Self.tensorName(location, "A"), rows: place.rank, columns: location.shape.in)
@@ -63,7 +63,7 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio),
         ]
-      }, trains: trainingTokens > 0, arena: arena)
+      }, of: model, trains: trainingTokens > 0, arena: arena)
     let buffers = LowRankBuffers(
       tokens: trainingTokens, rank: places.map(\.rank).max() ?? 0,
       places: (model.linearLocations.map(\.place).max() ?? 0) + 1,
@@ -91,6 +91,7 @@ public final class LowRankMethod: MergeableMethod {
   public func attach(to model: LanguageModel) {
     model.removeHooks()
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+    trainables.attachHead()
   }
 
   public func keptColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
@@ -118,6 +119,7 @@ public final class LowRankMethod: MergeableMethod {
         model.store.dropPages()
       }
     }
+    trainables.initializeHead(seed: seed)
   }
 
   public func parametersChanged(pool: ThreadPool) {

@@ -13,15 +13,18 @@ final class PrefixEncoder {
   private let hidden: Matrix  // [rows, inner]: after tanh
   private let hiddenGradient: Matrix  // [rows, inner]
 
-  init(rows: Int, width: Int, inner: Int, columns: Int, isTrained: Bool, arena: Arena) {
-    trainables = Trainables(
+  /// - Parameter model: whose head is trained along
+  init(
+    rows: Int, width: Int, inner: Int, columns: Int, of model: LanguageModel, isTrained: Bool, arena: Arena
+  ) throws {
+    trainables = try Trainables(
       [
         .init("embedding.weight", rows: rows, columns: width),
         .init("transform.0.weight", rows: inner, columns: width),
         .init("transform.0.bias", rows: 1, columns: inner, isVector: true),
         .init("transform.2.weight", rows: columns, columns: inner),
         .init("transform.2.bias", rows: 1, columns: columns, isVector: true),
-      ], trains: isTrained, arena: arena)
+      ], of: model, trains: isTrained, arena: arena)
     output = arena.matrix("prefix", kind: .adapter, rows: rows, columns: columns)
     outputGradient = arena.matrix(
       "gradient of the prefix", kind: .adapter, rows: isTrained ? rows : 0, columns: columns)

@@ -27,14 +27,14 @@ public final class PrefixMethod: TuningMethod {
     let columns = attentions.count * 2 * width
     let gradient: Matrix
     if configuration.hasProjection {
-      let encoder = PrefixEncoder(
-        rows: count, width: width, inner: configuration.encoderSize ?? width, columns: columns, isTrained: isTrained,
-        arena: arena)
+      let encoder = try PrefixEncoder(
+        rows: count, width: width, inner: configuration.encoderSize ?? width, columns: columns, of: model,
+        isTrained: isTrained, arena: arena)
       (trainables, prompt, gradient) = (encoder.trainables, encoder.output, encoder.outputGradient)
       self.encoder = encoder
     } else {
-      trainables = Trainables(
-        [.init(Self.tensorName, rows: count, columns: columns)], trains: isTrained, arena: arena)
+      trainables = try Trainables(
+        [.init(Self.tensorName, rows: count, columns: columns)], of: model, trains: isTrained, arena: arena)
       (prompt, gradient) = (trainables.entries[0].matrix, trainables.entries[0].gradient)
       encoder = nil
     }
@@ -62,6 +62,7 @@ public final class PrefixMethod: TuningMethod {
   public func attach(to model: LanguageModel) {
     model.removeHooks()
     model.setPrefixes(prefixes, count: configuration.count)
+    trainables.attachHead()
   }
 
   /// As PyTorch starts PEFT's: rows of a standard normal distribution, layers of the encoder uniform in `±1/sqrt(in)`.
@@ -72,6 +73,17 @@ public final class PrefixMethod: TuningMethod {
     } else {
       prompt.elements.assign((0..<prompt.rows * prompt.columns).map { _ in generator.normal() })
     }
+    trainables.initializeHead(seed: seed)
+  }
+
+  /// What a file holds: the prefix and the head, which PEFT does not wrap here.
+  private var stored: [Trainable] {
+    let prefix = Trainable(
+      name: Self.tensorName, matrix: prompt, gradient: prompt, isTransposed: false, isVector: false,
+      learningRateFactor: 1)
+    let wrapped = "base_model.model."
+    return [prefix]
+      + trainables.headEntries.map { $0.named("base_model." + $0.name.dropFirst(wrapped.count)) }
   }
 
   public func parametersChanged(pool: ThreadPool) { encoder?.forward(pool: pool) }
@@ -81,18 +93,14 @@ public final class PrefixMethod: TuningMethod {
   /// The encoder is folded in: what it makes is written, as if it had been trained without one.
   public func save(to directory: String, baseModel: String) throws {
     encoder?.forward(pool: ThreadPool(threadCount: 1))
-    let path = "\(directory)/\(TrainableFiles.weightsName)"
-    let writer = try SafetensorsWriter(
-      path: path,
-      headerByteCount: SafetensorsWriter.headerByteCount(tensors: 1, longestName: Self.tensorName.utf8.count))
-    try writer.write(Self.tensorName, .f32, shape: [prompt.rows, prompt.columns], prompt.elements.values)
-    try writer.finish()
+    try TrainableFiles.write(stored, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     try PEFTConfiguration.prefixTuning(
       PEFTPrefixTuning(
         shape: PEFTPromptShape(
           virtualTokenCount: prompt.rows, tokenDimension: width, headCount: headCount, layerCount: prefixes.count),
-        common: PEFTCommon(baseModel: baseModel))
+        common: trainables.common(baseModel: baseModel))
     ).write(to: directory)
+    try trainables.saveHead(to: directory)
   }
 
   public func load(from directory: String) throws {
@@ -101,6 +109,6 @@ public final class PrefixMethod: TuningMethod {
       throw AdapterError.unexpectedTensor(
         file: path, tensor: Self.tensorName, reason: "the encoder that made it cannot be found again")
     }
-    try TrainableFiles.read(trainables.entries, from: path)
+    try TrainableFiles.read(stored, from: path)
   }
 }

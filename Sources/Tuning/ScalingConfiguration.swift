@@ -24,8 +24,8 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
     guard let targets = ia3.targetModules else {
       throw PEFTAdapterConfig.Unsupported(file: file, reason: "target_modules is missing")
     }
-    guard ia3.common.modulesToSave.isEmpty else {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "modules_to_save is not supported")
+    if let module = ia3.common.moduleBesideHead {
+      throw PEFTAdapterConfig.Unsupported(file: file, reason: "modules_to_save with \(module) is not supported")
     }
     self.init(
       targetModules: TargetModules(targets),
@@ -82,6 +82,8 @@ extension Family {
     case .gpt2: ["c_attn", "mlp.c_proj"]
     case .opt: ["q_proj", "k_proj", "fc2"]
     case .gptNeoX: ["query_key_value", "dense_4h_to_h"]
+    case .bert, .roberta, .xlmRoberta: ["key", "value", "output.dense"]
+    case .distilBERT: ["k_lin", "v_lin", "lin2"]
     }
   }
 

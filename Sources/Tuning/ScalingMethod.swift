@@ -74,12 +74,12 @@ public final class ScalingMethod: MergeableMethod {
     self.configuration = configuration
     usesConv1D = model.description.linears.contains { $0.weight.isTransposed }
     let places = try configuration.places(in: model)
-    let trainables = Trainables(
+    let trainables = try Trainables(
       places.map { location, isInput in
         Trainables.Wish(
           "base_model.model.\(location.name).ia3_l", rows: 1, columns: isInput ? location.shape.in : location.shape.out,
           isTransposed: !isInput)
-      }, trains: trainingTokens > 0, arena: arena)
+      }, of: model, trains: trainingTokens > 0, arena: arena)
     let buffers = LowRankBuffers(
       tokens: trainingTokens, rank: 0, places: 0, widestInput: 0,
       widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false, arena: arena)
@@ -96,18 +96,20 @@ public final class ScalingMethod: MergeableMethod {
   public func attach(to model: LanguageModel) {
     model.removeHooks()
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+    trainables.attachHead()
   }
 
   /// Nothing is changed.
   public func initialize(seed: UInt64) {
     for adapter in adapters { adapter.initialize() }
+    trainables.initializeHead(seed: seed)
   }
 
   public func save(to directory: String, baseModel: String) throws {
     try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     let targets = configuration.targetModules.modules(wrapped: adapters.map(\.location))
     let inner = configuration.feedforwardModules.modules(wrapped: adapters.filter(\.isInput).map(\.location))
-    var file = PEFTIA3(targetModules: targets, feedforwardModules: inner, common: PEFTCommon(baseModel: baseModel))
+    var file = PEFTIA3(targetModules: targets, feedforwardModules: inner, common: trainables.common(baseModel: baseModel))
     // As names both lists have to agree.
     if case .familyDefault = configuration.targetModules {
       file.targetModules = .names(Self.names(adapters).sorted())
@@ -116,6 +118,7 @@ public final class ScalingMethod: MergeableMethod {
     file.excludeModules = configuration.selection.excluded?.modules(wrapped: adapters.map(\.location))
     file.fanInFanOut = usesConv1D
     try PEFTConfiguration.ia3(file).write(to: directory)
+    try trainables.saveHead(to: directory)
   }
 
   /// Ends of names that tell the layers apart: two parts where one is that of other layers too.

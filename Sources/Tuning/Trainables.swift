@@ -26,6 +26,13 @@ public struct Trainable {
   /// Elements.
   public var count: Int { matrix.rows * matrix.columns }
 
+  /// The same under another name.
+  func named(_ name: String) -> Trainable {
+    Trainable(
+      name: name, matrix: matrix, gradient: gradient, isTransposed: isTransposed, isVector: isVector,
+      learningRateFactor: learningRateFactor, decays: decays)
+  }
+
   /// The elements in the order of a file.
   public var values: [Float] { Self.inFileOrder(matrix, isTransposed: isTransposed) }
 
@@ -64,6 +71,9 @@ public struct Trainables {
   /// Laid out as `parameters`; empty unless trained.
   public let gradients: Vector
   public let entries: [Trainable]
+  /// The model's head, whose matrices are the entries from `headStart` on.
+  var head: HeadTrainables?
+  var headStart = 0
 
   /// A matrix to be reserved.
   public struct Wish {

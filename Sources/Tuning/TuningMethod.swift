@@ -19,9 +19,6 @@ public protocol TuningMethod: AnyObject {
   /// Floats per token that the method keeps at a block, which its last linear layer stands for.
   func keptBlockColumns(at location: LinearLocation) -> Int
 
-  /// Names of the files that `save` writes.
-  var fileNames: [String] { get }
-
   /// Hooks into `model`, and takes away what another method has hooked in.
   func attach(to model: LanguageModel)
 
@@ -46,7 +43,6 @@ public protocol TuningMethod: AnyObject {
 extension TuningMethod {
   public var prefixCount: Int { 0 }
   public func keptBlockColumns(at location: LinearLocation) -> Int { 0 }
-  public var fileNames: [String] { [TrainableFiles.weightsName, "adapter_config.json"] }
   public func parametersChanged(pool: ThreadPool) {}
   public func completeGradients(pool: ThreadPool) {}
 }

@@ -11,14 +11,15 @@ struct DescribedCheckpoint {
   let names: TensorNames
   let warnings: [String]
 
-  init(json: JSONValue, file: String, checkpoint: Checkpoint) throws {
-    let description = try ModelDescription(json: json, file: file)
+  /// - Parameter labelling: what the model is to say of texts or tokens, instead of what its configuration has
+  init(json: JSONValue, file: String, checkpoint: Checkpoint, labelling: Labelling? = nil) throws {
+    let description = try ModelDescription(json: json, file: file, labelling: labelling)
     let names = TensorNames(of: description, in: checkpoint.tensorNames)
     if description.head.isTied, let embedding = checkpoint.tensor(names.stored(description.embedding.tokens.name)) {
       let untied = Self.untied(json)
       let other = try ModelDescription(json: untied, file: file)
       let otherNames = TensorNames(of: other, in: checkpoint.tensorNames)
-      let name = otherNames.stored(other.head.weight.name)
+      let name = other.head.weight.map { otherNames.stored($0.name) } ?? ""
       if !other.head.isTied, let head = checkpoint.tensor(name), !Self.isSame(head, embedding) {
         self.json = untied
         self.description = other

@@ -60,6 +60,26 @@ public struct ModelSource: Sendable {
   /// What the user should know before the model is used.
   public let warnings: [String]
   let lookUp: @Sendable (TensorDescription) throws -> SourceTensor
+  /// Weights that are there though the description computes without them.
+  var carried: [TensorDescription] = []
+
+  /// The model with some weights in place of its own.
+  ///
+  /// - Parameters:
+  ///   - values: elements by name
+  ///   - configuration: its `config.json`
+  public func replacing(_ values: [String: [Float]], configuration: JSONValue) -> ModelSource {
+    ModelSource(
+      path: path, configurationJSON: configuration, description: description, companions: companions,
+      warnings: warnings,
+      lookUp: { wanted in
+        guard let values = values[wanted.name] else { return try lookUp(wanted) }
+        let columns = wanted.shape.last ?? 1
+        return SourceTensor(name: wanted.name, shape: wanted.shape, elementType: .f32) { rows, target in
+          for index in 0..<rows.count * columns { target[index] = values[rows.lowerBound * columns + index] }
+        }
+      })
+  }
 
   /// What cannot be quantised.
   public struct Unsuitable: Error, CustomStringConvertible {
@@ -95,7 +115,7 @@ public struct ModelSource: Sendable {
     let (description, names) = (model.description, model.names)
     try names.checkParts(of: description, in: checkpoint.tensorNames, file: path)
     let (companions, warnings) = try CompanionFile.forStore(of: directory)
-    return ModelSource(
+    var source = ModelSource(
       path: path, configurationJSON: description.family.configuration(model.json), description: description,
       companions: companions, warnings: model.warnings + warnings
     ) { wanted in
@@ -120,6 +140,8 @@ public struct ModelSource: Sendable {
         },
         release: { stored.file.dropPages(offset: stored.byteOffset, count: stored.byteCount) })
     }
+    source.carried = description.carriedTensors.filter { checkpoint.tensor(names.stored($0.name)) != nil }
+    return source
   }
 
   /// A store as a source: its weights decoded to floats again.
@@ -132,7 +154,7 @@ public struct ModelSource: Sendable {
       case "float32": .f32
       default: .f16
       }
-    return ModelSource(
+    var source = ModelSource(
       path: store.directory, configurationJSON: store.description.family.configuration(.object(json)),
       description: store.description, companions: try CompanionFile.all(in: store.directory), warnings: []
     ) { wanted in
@@ -150,6 +172,8 @@ public struct ModelSource: Sendable {
           matrix.decode(rows: rows, into: Matrix(base, rows: rows.count, columns: wanted.shape[1]))
         }, release: { store.dropPages(of: wanted) })
     }
+    source.carried = store.description.carriedTensors.filter(store.holds)
+    return source
   }
 
   private static func openGGUF(_ path: String) throws -> ModelSource {

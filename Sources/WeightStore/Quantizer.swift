@@ -31,7 +31,7 @@ public struct Quantizer {
     check: (_ temporaryDirectory: String) throws -> Void = { _ in },
     progress: @escaping (_ done: Int, _ all: Int) throws -> Void
   ) throws -> QuantizationReport {
-    let tensors = source.description.tensors
+    let tensors = source.description.tensors + source.carried
     try checkShapes(tensors, path: source.path)
     let target = try AtomicOutput(path: output, force: force)
     try checkReplaceable(target.path, source: source)
@@ -62,7 +62,8 @@ public struct Quantizer {
     }
     try writer.finish()
     var json = source.configurationJSON.objectValue ?? JSONObject()
-    json["quantization_config"] = format.quantizationConfiguration
+    json["quantization_config"] = format.quantizationConfiguration(
+      keeping: source.description.head.labels?.layers.map(\.linear.path) ?? [])
     if format == .bf16 {
       json["torch_dtype"] = nil
       json["dtype"] = .string("bfloat16")

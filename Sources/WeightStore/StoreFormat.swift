@@ -22,7 +22,9 @@ public enum StoreFormat: Sendable, Equatable {
   }
 
   /// `quantization_config` of `config.json`.
-  var quantizationConfiguration: JSONValue? {
+  ///
+  /// - Parameter plain: linear layers that are kept as they are
+  func quantizationConfiguration(keeping plain: [String] = []) -> JSONValue? {
     func object(_ entries: [(String, JSONValue)]) -> JSONValue { .object(JSONObject(entries.map { ($0.0, $0.1) })) }
     func compressedTensors(format: String, weights: [(String, JSONValue)], activations: JSONValue) -> JSONValue {
       object([
@@ -48,7 +50,7 @@ public enum StoreFormat: Sendable, Equatable {
           ])
         ),
         ("format", .string(format)),
-        ("ignore", .array([.string("lm_head")])),
+        ("ignore", .array((plain.isEmpty ? ["lm_head"] : plain).map { .string($0) })),
         ("quant_method", .string("compressed-tensors")),
         ("quantization_status", .string("compressed")),
       ])
@@ -60,7 +62,7 @@ public enum StoreFormat: Sendable, Equatable {
         ("bnb_4bit_quant_storage", .string("uint8")),
         ("bnb_4bit_quant_type", .string("nf4")),
         ("bnb_4bit_use_double_quant", .bool(doubleQuantization)),
-        ("llm_int8_skip_modules", .null),
+        ("llm_int8_skip_modules", plain.isEmpty ? .null : .array(plain.map { .string($0) })),
         ("load_in_4bit", .bool(true)),
         ("load_in_8bit", .bool(false)),
         ("quant_method", .string("bitsandbytes")),

@@ -9,7 +9,7 @@ public final class WeightStore: Sendable {
   public let directory: String
   public let description: ModelDescription
   /// `config.json`, as far as the weights do not contradict it.
-  let configurationJSON: JSONValue
+  public let configurationJSON: JSONValue
   /// What the user should know.
   public let warnings: [String]
   private let checkpoint: Checkpoint
@@ -22,6 +22,11 @@ public final class WeightStore: Sendable {
     let directory: String
     let reason: String
     public var description: String { "\(directory): \(reason)" }
+
+    public init(directory: String, reason: String) {
+      self.directory = directory
+      self.reason = reason
+    }
   }
 
   private init(directory: String, model: DescribedCheckpoint, checkpoint: Checkpoint) {
@@ -34,14 +39,16 @@ public final class WeightStore: Sendable {
   }
 
   /// Opens a folder; tensors are checked against the configuration when they are asked for.
-  public static func open(_ directory: String) throws -> WeightStore {
+  ///
+  /// - Parameter labelling: what the model is to say of texts or tokens, instead of what its configuration has
+  public static func open(_ directory: String, labelling: Labelling? = nil) throws -> WeightStore {
     let checkpoint = try Checkpoint.open(directory)
     let path = "\(directory)/config.json"
     let json = try JSONValue.parse(contentsOf: path)
     if let quantization = ForeignQuantization(json), let reason = quantization.reason {
       throw Invalid(directory: directory, reason: reason)
     }
-    let model = try DescribedCheckpoint(json: json, file: path, checkpoint: checkpoint)
+    let model = try DescribedCheckpoint(json: json, file: path, checkpoint: checkpoint, labelling: labelling)
     try model.names.checkParts(of: model.description, in: checkpoint.tensorNames, file: directory)
     return WeightStore(directory: directory, model: model, checkpoint: checkpoint)
   }
@@ -60,6 +67,9 @@ public final class WeightStore: Sendable {
 
   /// Bytes of all tensors.
   public var byteCount: Int { checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) } }
+
+  /// Whether the folder has a weight.
+  public func holds(_ wanted: TensorDescription) -> Bool { checkpoint.tensor(names.stored(wanted.name)) != nil }
 
   /// A norm's weights or a bias.
   public func vector(_ wanted: TensorDescription) throws -> [Float] {

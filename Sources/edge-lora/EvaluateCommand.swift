@@ -56,12 +56,13 @@ let evaluateCommand = Command(
     .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
     .init("dump-logits", "FILE", "write the logits of every token, for comparisons"),
     .init("json", nil, "print JSON"),
-  ]
+  ] + TaskOptions.columnDeclarations
 ) { arguments in
   let loaded = try ModelOptions.load(arguments)
   let files = arguments.values.list("data")
   guard !files.isEmpty else { throw UsageError(description: "--data is needed") }
   let length = try arguments.number("max-length", in: 8...131_072)
+  if loaded.model.description.labelling != nil { return try evaluateLabels(loaded, files, length, arguments) }
   let data = try ModelOptions.data(
     files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"),
     skipBadLines: arguments.flag("skip-bad-lines"))
@@ -71,6 +72,7 @@ let evaluateCommand = Command(
     try evaluator.dumpLogits(data, maximumLength: length, to: output.temporaryPath)
     try output.commit()
   }
+  if loaded.model.description.isEncoder { return ExitCode.success }
   var result = try evaluator.loss(data, maximumLength: length)
   if arguments.flag("exact-match") {
     guard !data.questions.isEmpty else {
@@ -97,6 +99,44 @@ let evaluateCommand = Command(
     if let match = result.exactMatch, let questions = result.questions {
       Console.print("exact match \(Console.decimal(match * 100, 1)) % of \(questions)")
     }
+  }
+  return ExitCode.success
+}
+
+/// The figures of a model that says labels.
+private func evaluateLabels(
+  _ loaded: LoadedModel, _ files: [String], _ length: Int, _ arguments: Arguments
+) throws -> Int32 {
+  let labelling = try loaded.labelling()
+  let (rows, skipped) = try LabelledRows.read(
+    files, columns: TaskOptions.columns(arguments.values), skipBadLines: arguments.flag("skip-bad-lines"))
+  let data = try LabelledSamples(
+    tokenizer: loaded.tokenizer, labelling: labelling, description: loaded.model.description, maximumLength: length,
+    rows: rows
+  ).data(rows, skipBadLines: arguments.flag("skip-bad-lines"), skippedLines: skipped)
+  if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
+  if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
+  let evaluator = Evaluator(loaded)
+  if let path = arguments.text("dump-logits") {
+    let output = try AtomicOutput(path: path, force: true)
+    try evaluator.dumpLabelLogits(data, labelling: labelling, to: output.temporaryPath)
+    try output.commit()
+  }
+  let (loss, report) = try evaluator.report(data, labelling: labelling)
+  let figures = report.json
+  if arguments.flag("json") {
+    var object = JSONObject([("loss", .number(loss)), ("samples", .integer(data.samples.count))])
+    for (name, value) in figures.entries { object[name] = value }
+    Console.print(JSONValue.object(object).serialized(pretty: true))
+    return ExitCode.success
+  }
+  let parts = figures.entries.compactMap { name, value in value.doubleValue.map { "\(name) \(Console.decimal($0, 4))" }
+  }
+  Console.print(
+    (["loss \(Console.decimal(loss, 4))"] + parts + ["\(data.samples.count) samples"]).joined(separator: "  "))
+  for (name, score) in figures["labels"]?.objectValue?.entries ?? [] {
+    let cells = ["precision", "recall", "f1"].map { "\($0) \(Console.decimal(score[$0]?.doubleValue ?? 0, 4))" }
+    Console.print("  \(name)  \(cells.joined(separator: "  "))  of \(score["support"]?.intValue ?? 0)")
   }
   return ExitCode.success
 }

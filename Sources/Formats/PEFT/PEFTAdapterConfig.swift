@@ -26,6 +26,10 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
   /// Whether the base keeps weights transposed, as GPT-2 does.
   public var fanInFanOut: Bool
   public var baseModel: String
+  /// What the model does: `CAUSAL_LM`, `SEQ_CLS`, `TOKEN_CLS`.
+  public var taskType = "CAUSAL_LM"
+  /// Modules that are trained whole.
+  public var modulesToSave: [String] = []
 
   public init(
     rank: Int, alpha: Double, dropout: Double, targetModules: TargetModules, useRSLoRA: Bool,
@@ -60,9 +64,12 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
       case .allLinear: .pattern("all-linear")
       case nil: throw refuse("target_modules is neither a list of names nor a pattern")
       }
-    return PEFTAdapterConfig(
+    var file = PEFTAdapterConfig(
       rank: lora.rank, alpha: lora.alpha, dropout: lora.dropout, targetModules: targets, useRSLoRA: lora.useRSLoRA,
       fanInFanOut: lora.fanInFanOut, baseModel: lora.common.baseModel ?? "")
+    file.taskType = lora.common.taskType ?? "CAUSAL_LM"
+    file.modulesToSave = lora.common.modulesToSave
+    return file
   }
 
   /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
@@ -70,7 +77,10 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     if lora.useDoRA { return "use_dora is not supported" }
     if lora.bias != "none" { return "bias is \(lora.bias), expected none" }
     if lora.loraBias { return "lora_bias is not supported" }
-    if !lora.common.modulesToSave.isEmpty { return "modules_to_save is not supported" }
+    let heads = ["SEQ_CLS", "TOKEN_CLS"].contains(lora.common.taskType) ? headModules : []
+    if let other = lora.common.modulesToSave.first(where: { !heads.contains($0) }) {
+      return "modules_to_save with \(other) is not supported"
+    }
     if lora.excludeModules != nil { return "exclude_modules is not supported" }
     if !lora.rankPattern.isEmpty { return "rank_pattern is not supported" }
     if !lora.alphaPattern.isEmpty { return "alpha_pattern is not supported" }
@@ -83,6 +93,9 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
     }
     return othersWithEffect.first { lora.others[$0] != nil }.map { "\($0) is not supported" }
   }
+
+  /// What a model with labels may train whole: its head.
+  private static let headModules: Set = ["classifier", "score", "pre_classifier"]
 
   /// Further keys that change the adapter; those that nobody knows are passed over, as PEFT does.
   private static let othersWithEffect = [
@@ -106,13 +119,13 @@ public struct PEFTAdapterConfig: Sendable, Equatable {
       ("init_lora_weights", .bool(true)),
       ("lora_alpha", alpha == alpha.rounded() ? .integer(Int(alpha)) : .number(alpha)),
       ("lora_dropout", .number(dropout)),
-      ("modules_to_save", .null),
+      ("modules_to_save", modulesToSave.isEmpty ? .null : .array(modulesToSave.map { .string($0) })),
       ("peft_type", .string("LORA")),
       ("r", .integer(rank)),
       ("rank_pattern", .object(JSONObject())),
       ("revision", .null),
       ("target_modules", targets),
-      ("task_type", .string("CAUSAL_LM")),
+      ("task_type", .string(taskType)),
       ("use_dora", .bool(false)),
       ("use_rslora", .bool(useRSLoRA)),
     ])

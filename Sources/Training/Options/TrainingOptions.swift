@@ -5,6 +5,7 @@ public struct TrainingOptions: Sendable {
   /// Store or model folder; `nil` for the only one here.
   public var model: String?
   public var data: DataOptions
+  public var task: TaskOptions
   public var method: MethodOptions
   public var optimization: OptimizationOptions
   public var plan: PlanOptions
@@ -14,8 +15,9 @@ public struct TrainingOptions: Sendable {
 
   public static let declarations: [OptionDeclaration] =
     [.init("model", "DIR", aliases: ["model-name-or-path"], "store or model folder (default: the only one here)")]
-    + DataOptions.declarations + MethodOptions.declarations + OptimizationOptions.declarations
-    + PlanOptions.declarations + EvaluationOptions.declarations + OutputOptions.declarations
+    + DataOptions.declarations + TaskOptions.declarations + MethodOptions.declarations
+    + OptimizationOptions.declarations + PlanOptions.declarations + EvaluationOptions.declarations
+    + OutputOptions.declarations
 
   /// - Parameter given: by option name; switches have an empty list
   /// - Throws: `OptionError`
@@ -24,6 +26,7 @@ public struct TrainingOptions: Sendable {
     self.values = values
     model = values.text("model")
     data = try DataOptions(values)
+    task = try TaskOptions(values)
     method = try MethodOptions(values)
     optimization = try OptimizationOptions(values)
     plan = try PlanOptions(values)

@@ -231,8 +231,10 @@ final class RunFolder {
     let staging = try AtomicOutput(path: "\(path)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: baseModel)
-    // The weights, which come first, are named last: where they are, the rest is.
-    for name in memory.method.fileNames.reversed() {
+    // The weights are named last: where they are, the rest is.
+    let names = try FileManager.default.contentsOfDirectory(atPath: staging.temporaryPath).sorted()
+    let weights = names.filter(Self.weightsNames.contains)
+    for name in names.filter({ !weights.contains($0) }) + weights {
       guard rename("\(staging.temporaryPath)/\(name)", "\(path)/\(name)") == 0 else {
         throw FileError.cannotWrite(file: "\(path)/\(name)", reason: String(cString: strerror(errno)))
       }

@@ -1,0 +1,69 @@
+import Architectures
+
+extension LabelledSamples {
+  /// A row without its labels: what a model is asked.
+  public struct Question: Sendable {
+    /// Labels are 0 wherever the model is to say something.
+    public let sample: Sample
+    /// The text; words with a space between them.
+    public let text: String
+    /// Of each word that the model is asked about, its characters (Unicode scalars) in the text.
+    public let words: [Range<Int>]
+  }
+
+  /// Of a text the words are those that the tokenizer cuts, but what no space parts is one word.
+  public func question(_ row: LabelledRow) -> Question {
+    let (tokens, _) = encoding(row)
+    var sample = Sample(tokens: tokens.ids, labels: [Int32](repeating: Label.ignored, count: tokens.count))
+    sample.labelsFollow = false
+    if typeCount > 1, tokens.typeIDs.contains(where: { $0 != 0 }) {
+      sample.typeIDs = tokens.typeIDs.map { min($0, Int32(typeCount - 1)) }
+    }
+    let width = labelling.labels.count
+    func ask(_ token: Int) {
+      sample.labels[token] = 0
+      if labelling.problem != .singleLabel { sample.targets += [Float](repeating: 0, count: width) }
+    }
+    var words: [Range<Int>] = []
+    let text: String
+    switch row.content {
+    case .text(let whole, _): text = whole
+    case .words(let parts): text = parts.joined(separator: " ")
+    }
+    guard labelling.task == .tokenClassification else {
+      if !sample.tokens.isEmpty { ask(readsFirstToken ? 0 : sample.tokens.count - 1) }
+      return Question(sample: sample, text: text, words: [])
+    }
+    var starts = [0]
+    if case .words(let parts) = row.content {
+      for part in parts { starts.append(starts[starts.count - 1] + part.unicodeScalars.count + 1) }
+    }
+    let scalars = Array(text.unicodeScalars)
+    var last: Int?
+    for token in tokens.ids.indices {
+      guard let word = tokens.wordIndices[token], tokens.textIndices[token] == 0 else { continue }
+      var place = tokens.offsets[token]
+      if case .words(let parts) = row.content {
+        if word != last {
+          ask(token)
+          words.append(starts[word]..<starts[word] + parts[word].unicodeScalars.count)
+        }
+      } else {
+        // Byte-level tokens take the space before them along.
+        while let first = place.first, first < scalars.count, scalars[first].properties.isWhitespace {
+          place = first + 1..<place.upperBound
+        }
+        if place.isEmpty { continue }
+        let joins = place.lowerBound > 0 && !scalars[place.lowerBound - 1].properties.isWhitespace
+        if joins, let open = words.last {
+          words[words.count - 1] = open.lowerBound..<max(open.upperBound, place.upperBound)
+        } else {
+          ask(token)
+          words.append(place)
+        }
+      }
+      last = word
+    }
+    return Question(sample: sample, text: text, words: words)
+  }
+}

@@ -1,0 +1,153 @@
+import Formats
+import FoundationEssentials
+import Glibc
+import Tokenization
+
+/// Reads rows of labelled data one after another: JSON lines, CSV, TSV and CoNLL files, `-` for JSON lines from standard
+/// input.
+public final class LabelledRows {
+  private enum Source {
+    case lines(UnsafeMutablePointer<FILE>)
+    case table(DelimitedReader, columns: [String])
+    case sentences(CoNLLReader)
+    case array([LabelledRow])
+  }
+
+  private let file: String
+  private let columns: LabelledColumns
+  private let source: Source
+  private var line = 0
+  private var next = 0
+  private var text: UnsafeMutablePointer<CChar>?
+  private var capacity = 0
+
+  /// Whether a file is of a kind that only labelled data has.
+  public static func isTable(_ file: String) -> Bool {
+    let name = file.lowercased()
+    return [".csv", ".tsv", ".conll", ".bio", ".iob"].contains { name.hasSuffix($0) }
+  }
+
+  /// - Parameter file: a path, or `-`
+  public init(_ file: String, columns: LabelledColumns) throws {
+    self.file = file == "-" ? "standard input" : file
+    self.columns = columns
+    let name = file.lowercased()
+    if name.hasSuffix(".csv") || name.hasSuffix(".tsv") {
+      var format: DelimitedFormat = name.hasSuffix(".csv") ? .csv : .tsv
+      format.hasHeader = columns.names == nil
+      let reader = try DelimitedReader(path: file, format: format)
+      source = .table(reader, columns: columns.names ?? reader.header ?? [])
+    } else if [".conll", ".bio", ".iob", ".txt"].contains(where: { name.hasSuffix($0) }) {
+      source = .sentences(try CoNLLReader(path: file))
+    } else if name.hasSuffix(".json"), let rows = try Self.array(file, columns) {
+      source = .array(rows)
+    } else {
+      if file != "-", case .directory = try PathKind(file) { throw FileError.isDirectory(file: file) }
+      guard let stream = file == "-" ? fdopen(dup(0), "r") : fopen(file, "r") else {
+        throw FileError.cannotOpen(file: file, reason: String(cString: strerror(errno)))
+      }
+      source = .lines(stream)
+    }
+  }
+
+  deinit {
+    free(text)
+    if case .lines(let stream) = source { fclose(stream) }
+  }
+
+  private func failure(_ reason: String, line: Int? = nil) -> DataError {
+    .badLine(file: file, line: line ?? self.line, reason: reason)
+  }
+
+  /// The next row, or `nil` at the end.
+  public func nextRow() throws -> LabelledRow? {
+    switch source {
+    case .lines(let stream): return try nextLine(stream)
+    case .table(let reader, let names):
+      guard let row = try reader.next() else { return nil }
+      line = row.line
+      guard row.fields.count == names.count else {
+        throw failure("\(row.fields.count) fields, but \(names.count) names of columns")
+      }
+      return try fromTable(row.fields, names)
+    case .sentences(let reader):
+      guard let sentence = try reader.next() else { return nil }
+      let tags = sentence.rows.compactMap { $0.count > 1 ? RowLabel.word($0[$0.count - 1]) : nil }
+      return LabelledRow(
+        .words(sentence.rows.map { $0[0] }), label: tags.count == sentence.rows.count ? .list(tags) : nil, file: file,
+        line: sentence.line)
+    case .array(let rows):
+      defer { next += 1 }
+      return next < rows.count ? rows[next] : nil
+    }
+  }
+
+  private func nextLine(_ stream: UnsafeMutablePointer<FILE>) throws -> LabelledRow? {
+    while true {
+      let count = getline(&text, &capacity, stream)
+      if count < 0 { return nil }
+      line += 1
+      var bytes = UnsafeRawBufferPointer(start: text, count: count)
+      if line == 1, bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = UnsafeRawBufferPointer(rebasing: bytes[3...]) }
+      if bytes.allSatisfy({ $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }) { continue }
+      do {
+        return try Self.row(try JSONValue.parse(bytes, file: file), columns, file: file, line: line)
+      } catch let error as JSONError {
+        throw failure("not JSON: \(error.reason) (column \(error.column))")
+      }
+    }
+  }
+
+  private static func array(_ file: String, _ columns: LabelledColumns) throws -> [LabelledRow]? {
+    let mapped = try MappedFile(path: file)
+    return try withExtendedLifetime(mapped) {
+      guard JSONArrayText.isArray(mapped.bytes) else { return nil }
+      var rows: [LabelledRow] = []
+      try JSONArrayText.forEachElement(of: mapped.bytes, file: file) { element, line in
+        rows.append(try row(try JSONValue.parse(element, file: file), columns, file: file, line: line))
+      }
+      return rows
+    }
+  }
+
+  /// A row of JSON.
+  private static func row(_ json: JSONValue, _ columns: LabelledColumns, file: String, line: Int) throws -> LabelledRow
+  {
+    func failure(_ reason: String) -> DataError { .badLine(file: file, line: line, reason: reason) }
+    guard let object = json.objectValue else { throw failure("expected an object") }
+    let keys = Array(object.keys)
+    let labelKey = columns.find(columns.label, LabelledColumns.labels, in: keys)
+    var label: RowLabel?
+    if let labelKey, let value = json[labelKey], value != .null {
+      guard let found = RowLabel(value) else { throw failure("\(labelKey) is no text, number or list of them") }
+      label = found
+    }
+    if let key = columns.find(columns.text, LabelledColumns.words, in: keys), let list = json[key]?.arrayValue {
+      let words = list.compactMap(\.stringValue)
+      guard words.count == list.count, !words.isEmpty else { throw failure("\(key) is not a list of words") }
+      return LabelledRow(.words(words), label: label, file: file, line: line)
+    }
+    guard let key = columns.find(columns.text, LabelledColumns.texts, in: keys) else {
+      throw failure(missing(columns, keys))
+    }
+    guard let text = json[key]?.stringValue else { throw failure("\(key) is not a text") }
+    let pairKey = columns.find(columns.pair, LabelledColumns.pairs, in: keys)
+    let pair = pairKey.flatMap { json[$0]?.stringValue }
+    return LabelledRow(.text(text, pair: pair), label: label, file: file, line: line)
+  }
+
+  private static func missing(_ columns: LabelledColumns, _ keys: [String]) -> String {
+    let wanted = columns.text.map { "no column \($0)" } ?? "none of \(LabelledColumns.texts.joined(separator: ", "))"
+    return "\(wanted) among \(keys.prefix(8).joined(separator: ", ")); name it with --text-column"
+      + ", or the columns of a file without a header with --columns text,label"
+  }
+
+  private func fromTable(_ fields: [String], _ names: [String]) throws -> LabelledRow {
+    guard let key = columns.find(columns.text, LabelledColumns.texts, in: names), let text = names.firstIndex(of: key)
+    else { throw failure(Self.missing(columns, names), line: 1) }
+    func field(_ name: String?) -> String? { name.flatMap { names.firstIndex(of: $0) }.map { fields[$0] } }
+    let label = field(columns.find(columns.label, LabelledColumns.labels, in: names)).map { RowLabel(field: $0) }
+    let pair = field(columns.find(columns.pair, LabelledColumns.pairs, in: names))
+    return LabelledRow(.text(fields[text], pair: pair), label: label, file: file, line: line)
+  }
+}

@@ -1,0 +1,180 @@
+import Architectures
+import Tokenization
+
+/// Makes samples of labelled rows.
+///
+/// A text's label stands at the token that the model reads it from: the first one of an encoder, the last one otherwise. A
+/// word's label stands at its first piece; the other pieces carry none.
+public struct LabelledSamples {
+  let tokenizer: Tokenizer
+  let labelling: Labelling
+  let maximumLength: Int
+  let readsFirstToken: Bool
+  /// Rows of the model's table of types; 0 without one.
+  let typeCount: Int
+  private let ids: [String: Int]
+  private let indicatorWidth: Int?
+
+  /// - Parameter rows: of which lists of zeros and ones are told from lists of ids
+  public init(
+    tokenizer: Tokenizer, labelling: Labelling, description: ModelDescription, maximumLength: Int,
+    rows: [LabelledRow] = []
+  ) {
+    self.tokenizer = tokenizer
+    self.labelling = labelling
+    self.maximumLength = min(maximumLength, description.maximumPositions)
+    readsFirstToken = description.isEncoder
+    typeCount = description.embedding.tokenTypes?.shape[0] ?? 0
+    ids = Dictionary(labelling.labels.enumerated().map { ($1, $0) }) { first, _ in first }
+    indicatorWidth =
+      labelling.problem == .multiLabel ? LabellingFinder.indicatorWidth(rows.compactMap(\.label)) : nil
+  }
+
+  /// The tokens of a row within the maximum length, special tokens kept; of a pair the longer text is cut.
+  public func encoding(_ row: LabelledRow) -> (tokens: TextEncoding, isCut: Bool) {
+    let whole =
+      switch row.content {
+      case .text(let text, let pair): tokenizer.encoding(text, pair: pair)
+      case .words(let words): tokenizer.encoding(words: words)
+      }
+    guard whole.count > maximumLength else { return (whole, false) }
+    var counts = [0, 0]
+    for case let text? in whole.textIndices { counts[text] += 1 }
+    for _ in 0..<whole.count - maximumLength {
+      let longer = counts[1] > counts[0] ? 1 : 0
+      if counts[longer] > 0 { counts[longer] -= 1 }
+    }
+    return (whole.keeping(counts), true)
+  }
+
+  /// - Throws: `DataError` where a label is unknown or their number is wrong
+  public func sample(_ row: LabelledRow) throws -> (sample: Sample, isCut: Bool) {
+    let (tokens, isCut) = encoding(row)
+    guard tokens.count > 0 else { throw row.failure("no token") }
+    var sample = Sample(tokens: tokens.ids, labels: [Int32](repeating: Label.ignored, count: tokens.count))
+    sample.labelsFollow = false
+    if typeCount > 1, tokens.typeIDs.contains(where: { $0 != 0 }) {
+      sample.typeIDs = tokens.typeIDs.map { min($0, Int32(typeCount - 1)) }
+    }
+    guard let label = row.label else { throw row.failure("no label") }
+    if labelling.task == .tokenClassification {
+      try place(label, of: row, tokens, in: &sample)
+      return (sample, isCut)
+    }
+    let place = readsFirstToken ? 0 : tokens.count - 1
+    switch labelling.problem {
+    case .singleLabel: sample.labels[place] = Int32(try id(label, row))
+    case .multiLabel:
+      sample.labels[place] = 0
+      sample.targets = try indicators(label, row)
+    case .regression:
+      sample.labels[place] = 0
+      sample.targets = try label.parts.map { part in
+        guard case .number(let value) = part, value.isFinite else {
+          throw row.failure("label \(part.text) is no number")
+        }
+        return Float(value)
+      }
+      guard sample.targets.count == labelling.labels.count else {
+        throw row.failure("\(sample.targets.count) numbers, expected \(labelling.labels.count)")
+      }
+    }
+    return (sample, isCut)
+  }
+
+  private func place(_ label: RowLabel, of row: LabelledRow, _ tokens: TextEncoding, in sample: inout Sample) throws {
+    guard case .words(let words) = row.content, case .list(let tags) = label else {
+      throw row.failure("expected a list of words and a tag for each")
+    }
+    guard tags.count == words.count else { throw row.failure("\(tags.count) tags for \(words.count) words") }
+    let ids = try tags.map { try id($0, row) }
+    var last: Int?
+    for (token, word) in tokens.wordIndices.enumerated() {
+      if let word, word != last { sample.labels[token] = Int32(ids[word]) }
+      last = word
+    }
+  }
+
+  private func id(_ label: RowLabel, _ row: LabelledRow) throws -> Int {
+    if case .word(let word) = label, let id = ids[word] { return id }
+    if case .number = label {
+      // A number may be a name: "0" and "1" of a table.
+      if let id = ids[label.text] { return id }
+      if let id = label.id, id < labelling.labels.count { return id }
+    }
+    let known = labelling.labels.prefix(8).joined(separator: ", ") + (labelling.labels.count > 8 ? ", ..." : "")
+    throw row.failure("label \(label.text) is none of the \(labelling.labels.count) that the model knows: \(known)")
+  }
+
+  private func indicators(_ label: RowLabel, _ row: LabelledRow) throws -> [Float] {
+    if let indicatorWidth, indicatorWidth == labelling.labels.count, case .list(let parts) = label {
+      return parts.map { $0.id == 1 ? 1 : 0 }
+    }
+    var result = [Float](repeating: 0, count: labelling.labels.count)
+    for part in label.chosen { result[try id(part, row)] = 1 }
+    return result
+  }
+
+  /// All rows as samples.
+  ///
+  /// - Parameters:
+  ///   - skipBadLines: counts rows that cannot be used and goes on
+  ///   - skippedLines: lines that were skipped before
+  public func data(
+    _ rows: [LabelledRow], skipBadLines: Bool = false, skippedLines: Int = 0
+  ) throws -> TrainingData {
+    var data = TrainingData()
+    data.skippedLines = skippedLines
+    for row in rows {
+      do {
+        let (sample, isCut) = try sample(row)
+        if isCut { data.truncatedCount += 1 }
+        data.samples.append(sample)
+      } catch {
+        guard skipBadLines else { throw error }
+        data.skippedLines += 1
+      }
+    }
+    guard data.samples.contains(where: { $0.labels.contains { $0 != Label.ignored } }) else {
+      throw DataError.empty(files: rows.first.map { [$0.file] } ?? [], skippedLines: data.skippedLines)
+    }
+    return data
+  }
+}
+
+extension LabelledRows {
+  /// All rows of some files.
+  ///
+  /// - Parameter skipped: counts rows that cannot be used; they end the reading if `nil`
+  public static func read(
+    _ files: [String], columns: LabelledColumns, skipBadLines: Bool = false
+  ) throws -> (rows: [LabelledRow], skippedLines: Int) {
+    var rows: [LabelledRow] = []
+    var skipped = 0
+    for file in files {
+      let reader = try LabelledRows(file, columns: columns)
+      while true {
+        do {
+          guard let row = try reader.nextRow() else { break }
+          rows.append(row)
+        } catch let error as DataError {
+          guard skipBadLines else { throw error }
+          skipped += 1
+        }
+      }
+    }
+    guard !rows.isEmpty else { throw DataError.empty(files: files, skippedLines: skipped) }
+    return (rows, skipped)
+  }
+
+  /// The task that the first row of a file is for: `nil` where it is text to go on with, or cannot be told.
+  public static func task(of file: String, columns: LabelledColumns) -> ModelTask? {
+    if file == "-" { return nil }
+    guard isTable(file) || file.lowercased().hasSuffix(".jsonl") || file.lowercased().hasSuffix(".json") else {
+      return nil
+    }
+    guard let row = try? LabelledRows(file, columns: columns).nextRow(), row.label != nil else { return nil }
+    if case .words = row.content { return .tokenClassification }
+    return .sequenceClassification
+  }
+}

@@ -1,0 +1,58 @@
+/// A stretch of words that one tag names.
+public struct Entity: Hashable, Sendable {
+  public let type: String
+  public let words: Range<Int>
+
+  public init(type: String, words: Range<Int>) {
+    self.type = type
+    self.words = words
+  }
+
+  /// The entities of a sentence in the scheme IOB2, to the letter: `B-x` begins one, each `I-x` behind goes on with it, and
+  /// whatever else an `I-` follows is none.
+  public static func all(in tags: [String]) -> [Entity] {
+    var entities: [Entity] = []
+    var open: (type: String, start: Int)?
+    func close(at end: Int) {
+      if let open { entities.append(Entity(type: open.type, words: open.start..<end)) }
+      open = nil
+    }
+    for (index, tag) in tags.enumerated() {
+      let type = String(tag.dropFirst(2))
+      if tag.hasPrefix("I-"), open?.type == type { continue }
+      close(at: index)
+      if tag.hasPrefix("B-") { open = (type, index) }
+    }
+    close(at: tags.count)
+    return entities
+  }
+}
+
+/// How well entities are found: one counts if its words and its type are right, as seqeval counts in strict mode.
+///
+/// Source: Nakayama 2018, seqeval; Tjong Kim Sang & De Meulder 2003, arXiv cs/0306050.
+public struct EntityMetrics: Sendable {
+  public let table: ScoreTable
+  /// Share of the words whose tag is right.
+  public let accuracy: Double
+
+  /// - Parameters:
+  ///   - truth: tags, sentence by sentence
+  ///   - said: likewise
+  public init(truth: [[String]], said: [[String]]) {
+    precondition(truth.count == said.count, "an answer to each sentence")
+    var counts: [String: LabelCounts] = [:]
+    var (hits, words) = (0, 0)
+    for (wanted, given) in zip(truth, said) {
+      precondition(wanted.count == given.count, "a tag to each word")
+      let (expected, found) = (Set(Entity.all(in: wanted)), Set(Entity.all(in: given)))
+      for entity in expected { counts[entity.type, default: LabelCounts()].wanted += 1 }
+      for entity in found { counts[entity.type, default: LabelCounts()].said += 1 }
+      for entity in found.intersection(expected) { counts[entity.type, default: LabelCounts()].hits += 1 }
+      words += wanted.count
+      hits += zip(wanted, given).count { $0 == $1 }
+    }
+    table = ScoreTable(counts.keys.sorted().map { ($0, counts[$0] ?? LabelCounts()) })
+    accuracy = words > 0 ? Double(hits) / Double(words) : 0
+  }
+}

@@ -1,0 +1,64 @@
+import Data
+import Deployment
+import Formats
+import FoundationEssentials
+import Glibc
+import Training
+
+let predictCommand = Command(
+  name: "predict", summary: "say labels, numbers or entities of texts, as JSON lines", positional: [],
+  options: ModelOptions.declarations + [
+    .init("data", "FILE...", isList: true, "texts: JSON lines, CSV, TSV or CoNLL files, - for standard input"),
+    .init("text", "TEXT", "one text"),
+    .init("output", "FILE", aliases: ["o"], "file for the answers (default: standard output; also -o)"),
+    .init("max-length", "N", default: "512", "tokens of a text; what is longer is cut"),
+    .init("batch-size", "N", default: "32", "texts that are computed together; 1 answers each as it comes"),
+    .init("force", nil, "replace an output that exists"),
+  ] + TaskOptions.columnDeclarations
+) { arguments in
+  let files = arguments.values.list("data")
+  let text = arguments.text("text")
+  guard (text == nil) != files.isEmpty else { throw UsageError(description: "either --data or --text is needed") }
+  let predictor = try Predictor(
+    try ModelOptions.load(arguments), maximumLength: try arguments.number("max-length", in: 8...131_072))
+  let size = try arguments.number("batch-size", in: 1...65_536)
+  let output = try arguments.text("output").map { try AtomicOutput(path: $0, force: arguments.flag("force")) }
+  let file = try output.map { output in
+    guard let file = fopen(output.temporaryPath, "w") else {
+      throw FileError.cannotWrite(file: output.temporaryPath, reason: String(cString: strerror(errno)))
+    }
+    return file
+  }
+  func answer(_ rows: [LabelledRow]) throws {
+    for prediction in try predictor.predict(rows) {
+      let line = predictor.json(prediction).serialized()
+      guard let file else {
+        Console.print(line)
+        continue
+      }
+      guard fputs(line + "\n", file) >= 0 else {
+        throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+      }
+    }
+  }
+  if let text { try answer([LabelledRow(.text(text, pair: nil), file: "--text", line: 1)]) }
+  let columns = TaskOptions.columns(arguments.values)
+  for name in files {
+    let reader = try LabelledRows(name, columns: columns)
+    var rows: [LabelledRow] = []
+    while let row = try reader.nextRow() {
+      rows.append(row)
+      // Who asks line by line wants each answer at once.
+      if rows.count == (name == "-" && isatty(0) == 1 ? 1 : size) {
+        try answer(rows)
+        rows = []
+      }
+    }
+    if !rows.isEmpty { try answer(rows) }
+  }
+  if let file, fclose(file) != 0 {
+    throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+  }
+  try output?.commit()
+  return ExitCode.success
+}

@@ -1,0 +1,95 @@
+import Architectures
+import Foundation
+import Testing
+
+import Data
+
+struct LabelledDataTests {
+  private func write(_ text: String, _ name: String) throws -> String {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    let path = folder.appendingPathComponent(name).path
+    try text.write(toFile: path, atomically: true, encoding: .utf8)
+    return path
+  }
+
+  private func rows(_ text: String, _ name: String, _ columns: LabelledColumns = LabelledColumns()) throws
+    -> [LabelledRow]
+  {
+    try LabelledRows.read([try write(text, name)], columns: columns).rows
+  }
+
+  private func message(_ body: () throws -> Void) -> String {
+    do {
+      try body()
+      return "nothing"
+    } catch { return "\(error)" }
+  }
+
+  @Test func labelsOfATableAreFound() throws {
+    let found = try rows("good film\t1\nbad film\t0\n", "a.tsv", LabelledColumns(names: ["text", "label"]))
+    #expect(found.map(\.label) == [.number(1), .number(0)])
+    #expect(found.map(\.line) == [1, 2])
+    let labelling = try LabellingFinder().labelling(of: found)
+    #expect(labelling == Labelling(task: .sequenceClassification, labels: ["LABEL_0", "LABEL_1"]))
+  }
+
+  @Test func wordsBecomeLabelsInOrder() throws {
+    let found = try rows(
+      #"{"text": "a", "label": "light"}"# + "\n\n" + #"{"text": "b", "label": "heat"}"# + "\n", "a.jsonl")
+    #expect(try LabellingFinder().labelling(of: found).labels == ["heat", "light"])
+    #expect(found[1].line == 3)
+  }
+
+  @Test func listsMeanSeveralLabelsAndFractionsNumbers() throws {
+    let several = try rows(#"{"text": "a", "label": ["x", "y"]}"# + "\n" + #"{"text": "b", "label": []}"#, "a.jsonl")
+    #expect(try LabellingFinder().labelling(of: several).problem == .multiLabel)
+    let numbers = try rows("text,label\na,0.5\nb,1\n", "a.csv")
+    #expect(
+      try LabellingFinder().labelling(of: numbers)
+        == Labelling(task: .sequenceClassification, problem: .regression, labels: ["LABEL_0"]))
+  }
+
+  @Test func sentencesOfWordsHaveTags() throws {
+    let found = try rows("Anna B-PER\nsings O\n\nIn O\nBern B-LOC\n", "a.conll")
+    let labelling = try LabellingFinder().labelling(of: found)
+    #expect(labelling == Labelling(task: .tokenClassification, labels: ["O", "B-LOC", "B-PER"]))
+    #expect(LabelledRows.task(of: try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()) == .tokenClassification)
+  }
+
+  @Test func textToGoOnWithIsNotLabelled() throws {
+    let path = try write(#"{"text": "a"}"#, "a.jsonl")
+    #expect(LabelledRows.task(of: path, columns: LabelledColumns()) == nil)
+  }
+
+  @Test func whatIsWrongIsSaidWithItsPlace() throws {
+    let text = message { _ = try rows("text,label\na\n", "a.csv") }
+    #expect(text.contains("a.csv:2: 1 fields"))
+    let missing = message { _ = try rows(#"{"txt": "a"}"#, "a.jsonl") }
+    #expect(missing.contains("a.jsonl:1: none of text") && missing.contains("--text-column"))
+    let mixed = message {
+      _ = try LabellingFinder().labelling(of: try rows("text,label\na,1\nb,yes\n", "a.csv"))
+    }
+    #expect(mixed.contains("some labels are words and some numbers"))
+  }
+
+  @Test func stepsOfSamplesArePackedWithoutSeeingEachOther() {
+    let samples = [3, 5, 2, 4, 1].map { length in
+      var sample = Sample(
+        tokens: [Int32](repeating: Int32(length), count: length),
+        labels: [7] + [Int32](repeating: Label.ignored, count: length - 1))
+      sample.labelsFollow = false
+      return sample
+    }
+    let data = TrainingData(samples: samples)
+    let plan = BatchPlan(data, maximumLength: 512, seed: 1, shuffles: false, samplesPerStep: 4)
+    #expect(plan.stepsPerEpoch(rowsPerStep: 9) == 2)
+    #expect(plan.rowsPerStep(9) == 3)
+    let batches = plan.step(0, rows: 9, microBatchSize: 8)
+    #expect(batches.count == 1 && batches[0].rowLength == 5)
+    // 5 | 4 | 3 2, and a place of padding
+    #expect(batches[0].segments == [0, 5, 9, 10, 13, 15])
+    #expect(batches[0].labelledTokenCount == 4)
+    #expect(plan.all(microBatchSize: 2).reduce(0) { $0 + $1.labelledTokenCount } == 5)
+  }
+}

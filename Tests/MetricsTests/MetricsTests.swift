@@ -1,0 +1,82 @@
+import Architectures
+import Formats
+import Metrics
+import Testing
+
+struct MetricsTests {
+  /// Sums are in other orders.
+  private static let tolerance = 1e-9
+
+  private func cases(_ name: String) throws -> [JSONValue] {
+    let path = "\(#filePath.dropLast("MetricsTests.swift".count))Golden/figures.json"
+    return try #require(try JSONValue.parse(contentsOf: path)[name]?.arrayValue)
+  }
+
+  private func integers(_ json: JSONValue?) -> [Int] { json?.arrayValue?.compactMap(\.intValue) ?? [] }
+  private func numbers(_ json: JSONValue?) -> [Double] { json?.arrayValue?.compactMap(\.doubleValue) ?? [] }
+  private func texts(_ json: JSONValue?) -> [[String]] {
+    json?.arrayValue?.map { $0.arrayValue?.compactMap(\.stringValue) ?? [] } ?? []
+  }
+
+  private func expect(_ score: LabelScore, _ wanted: JSONValue?, _ about: Comment) {
+    let wanted = numbers(wanted)
+    #expect(wanted.count == 3, about)
+    for (ours, theirs) in zip([score.precision, score.recall, score.f1], wanted) {
+      #expect(abs(ours - theirs) <= Self.tolerance, about)
+    }
+  }
+
+  private func expect(_ table: ScoreTable, _ json: JSONValue) {
+    expect(table.micro, json["micro"], "micro")
+    expect(table.macro, json["macro"], "macro")
+    expect(table.weighted, json["weighted"], "weighted")
+  }
+
+  @Test func figuresOfOneLabelAreScikitLearns() throws {
+    for json in try cases("single") {
+      let names = (0..<(json["labels"]?.intValue ?? 0)).map(String.init)
+      let metrics = ClassificationMetrics(
+        truth: integers(json["truth"]), said: integers(json["said"]), names: names)
+      #expect(abs(metrics.accuracy - (json["accuracy"]?.doubleValue ?? -1)) <= Self.tolerance)
+      #expect(metrics.confusion == json["confusion"]?.arrayValue?.map { integers($0) })
+      expect(metrics.table, json)
+      #expect(metrics.table.names.count == json["each"]?.objectValue?.entries.count)
+      for (name, score) in zip(metrics.table.names, metrics.table.scores) {
+        expect(score, json["each"]?[name], "label \(name)")
+      }
+    }
+  }
+
+  @Test func figuresOfSeveralLabelsAreScikitLearns() throws {
+    for json in try cases("several") {
+      func rows(_ key: String) -> [[Bool]] { json[key]?.arrayValue?.map { integers($0).map { $0 == 1 } } ?? [] }
+      let names = (0..<(json["labels"]?.intValue ?? 0)).map(String.init)
+      let metrics = MultiLabelMetrics(truth: rows("truth"), said: rows("said"), names: names)
+      #expect(abs(metrics.accuracy - (json["accuracy"]?.doubleValue ?? -1)) <= Self.tolerance)
+      expect(metrics.table, json)
+    }
+  }
+
+  @Test func figuresOfEntitiesAreSeqevalsInStrictMode() throws {
+    for json in try cases("entities") {
+      expect(EntityMetrics(truth: texts(json["truth"]), said: texts(json["said"])).table, json)
+    }
+  }
+
+  @Test func figuresOfNumbersAreScipys() throws {
+    for json in try cases("numbers") {
+      let metrics = RegressionMetrics(truth: numbers(json["truth"]), said: numbers(json["said"]))
+      #expect(abs(metrics.meanSquaredError - (json["mse"]?.doubleValue ?? -1)) <= Self.tolerance)
+      #expect(abs(metrics.pearson - (json["pearson"]?.doubleValue ?? -9)) <= Self.tolerance)
+      #expect(abs(metrics.spearman - (json["spearman"]?.doubleValue ?? -9)) <= Self.tolerance)
+    }
+  }
+
+  @Test func whatFollowsNoBeginningIsNoEntity() {
+    let found = Entity.all(in: ["I-a", "B-a", "I-a", "I-b", "B-b", "B-b", "O", "I-b"])
+    #expect(
+      found == [
+        Entity(type: "a", words: 1..<3), Entity(type: "b", words: 4..<5), Entity(type: "b", words: 5..<6),
+      ])
+  }
+}
