@@ -101,10 +101,10 @@ struct Arguments {
   func threads() throws -> Int? { try values.threads() }
 
   /// `; did you mean --x?` for the nearest name, if one is near.
-  static func suggestion(_ name: String, _ names: [String]) -> String {
+  static func suggestion(_ name: String, _ names: [String], dashes: String = "--") -> String {
     let nearest = names.map { ($0, distance(name, $0)) }.min { $0.1 < $1.1 }
     guard let nearest, nearest.1 <= max(2, name.count / 3) else { return "" }
-    return "; did you mean --\(nearest.0)?"
+    return "; did you mean \(dashes)\(nearest.0)?"
   }
 
   private static func distance(_ a: String, _ b: String) -> Int {
