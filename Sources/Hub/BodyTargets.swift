@@ -82,26 +82,27 @@ final class FilePart: ResumableTarget {
 
   func take(_ piece: UnsafeRawBufferPointer, head: ResponseHead) -> Bool {
     do {
-      try place(piece, head)
-      return !isTooLong
+      return try place(piece, head)
     } catch {
       failure = error
       return false
     }
   }
 
-  private func place(_ piece: UnsafeRawBufferPointer, _ head: ResponseHead) throws {
+  /// - Returns: whether to go on
+  private func place(_ piece: UnsafeRawBufferPointer, _ head: ResponseHead) throws -> Bool {
     if head.isNewAnswer {
       // Whoever does not know ranges sends all again; whoever does says where it begins.
       let start = head.status == 206 ? head.rangeStart ?? -1 : 0
       if start != byteCount {
         try restart()
-        guard start == 0 else { throw HubError.transfer(what: file.path, reason: "the server sends another range") }
+        // Another range than was asked for: once more, from the start.
+        guard start == 0 else { return false }
       }
     }
     guard byteCount + piece.count <= file.byteCount else {
       isTooLong = true
-      return
+      return false
     }
     var rest = piece[...]
     while !rest.isEmpty {
@@ -116,6 +117,7 @@ final class FilePart: ResumableTarget {
     hash.update(piece)
     byteCount += piece.count
     progress(byteCount)
+    return true
   }
 
   /// Waits until the file is on the disk.

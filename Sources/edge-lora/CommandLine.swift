@@ -12,7 +12,7 @@ struct Command: Sendable {
   /// The text of `--help`.
   var help: String {
     var lines = [
-      "usage: edge-lora \(name) \(positional.joined(separator: " ")) [options]", "", summary, "", "options:",
+      "usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", summary, "", "options:",
     ]
     for option in options + [.init("help", nil, "print this")] {
       let dashes = option.name.count == 1 ? "-" : "--"

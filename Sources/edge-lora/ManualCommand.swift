@@ -52,7 +52,8 @@ enum ManualPage {
   private static func heading(_ option: OptionDeclaration) -> String {
     let names = ([option.name] + option.aliases.filter { $0.count == 1 }).sorted { $0.count < $1.count }
     let dashed = names.map { "\\fB\($0.count == 1 ? "\\-" : "\\-\\-")\(roff($0))\\fR" }.joined(separator: ", ")
-    let value = option.placeholder.map { " \\fI\(roff($0))\\fR\(option.isList ? " ..." : "")" } ?? ""
+    let value =
+      option.placeholder.map { " \\fI\(roff($0))\\fR\(option.isList && !$0.hasSuffix("...") ? " ..." : "")" } ?? ""
     return dashed + value
   }
 

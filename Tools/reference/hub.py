@@ -45,6 +45,7 @@ class Hub:
             handler = type(host, (Handler,), {"hub": self, "host": host})
             server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
             server.daemon_threads = True
+            server.handle_error = lambda *_: None  # a client that was killed
             threading.Thread(target=server.serve_forever, daemon=True).start()
             self.servers.append(server)
             self.addresses[host] = f"http://127.0.0.1:{server.server_port}"
