@@ -40,14 +40,14 @@ public struct DataReader {
       }
       let name = file.lowercased()
       guard name.hasSuffix(".txt") || name.hasSuffix(".jsonl") || name.hasSuffix(".json") else {
-        throw DataError.unknownKind(file: file)
+        throw try PathKind(file) == .directory ? DataError.folder(file) : DataError.unknownKind(file: file)
       }
       let mapped = try MappedFile(path: file)
       try withExtendedLifetime(mapped) {
         let bytes = Self.withoutMark(mapped.bytes)
         if name.hasSuffix(".txt") {
           try addText(bytes, file: file, to: &data)
-        } else if name.hasSuffix(".json"), JSONArrayText.isArray(bytes) {
+        } else if JSONArrayText.isArray(bytes) {
           try addArray(bytes, file: file, to: &data)
         } else {
           try addLines(bytes, file: file, to: &data)
@@ -131,6 +131,14 @@ public struct DataReader {
     }
   }
 
+  /// What to do with a line that is not JSON, where it shows what it is.
+  private static func advice(_ line: UnsafeRawBufferPointer, _ reason: String) -> String {
+    if reason.contains("UTF-16") { return "; iconv -f UTF-16 -t UTF-8 FILE makes UTF-8 of it" }
+    let text = line.filter { $0 > 0x20 }
+    return text.elementsEqual([UInt8(ascii: "{")])
+      ? "; the object goes on over several lines, but JSON lines are an object each: jq -c . FILE makes them" : ""
+  }
+
   private func add(_ line: UnsafeRawBufferPointer, number: Int, file: String, to data: inout TrainingData) throws {
     if line.allSatisfy({ $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }) { return }
     do {
@@ -138,7 +146,7 @@ public struct DataReader {
       do {
         json = try JSONValue.parse(line, file: file)
       } catch let error as JSONError {
-        throw LineError(reason: "not JSON: \(error.reason) (column \(error.column))")
+        throw LineError(reason: "not JSON: \(error.reason) (column \(error.column))" + Self.advice(line, error.reason))
       }
       if try !add(json, to: &data) { data.leaveOut("\(file):\(number)") }
     } catch let error as LineError {

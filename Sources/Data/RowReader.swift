@@ -12,7 +12,11 @@ extension DataReader {
     guard let object = json.objectValue else { throw LineError(reason: "expected an object") }
     let row = JSONObject(object.entries.filter { $0.value != .null })
     func text(_ key: String) throws -> String {
-      guard let value = row[key] else { throw LineError(reason: "\(key) is missing") }
+      guard let value = row[key] else {
+        throw LineError(
+          reason: "\(key) is missing among the keys \(row.keys.prefix(8).joined(separator: ", ")); "
+            + "prompt + completion, question + answer and instruction + output belong together")
+      }
       guard let text = value.stringValue else { throw LineError(reason: "\(key) is not a string") }
       return text
     }

@@ -33,6 +33,7 @@ public enum DataError: Error, CustomStringConvertible {
   case badLine(file: String, line: Int, reason: String)
   case empty(files: [String], skippedLines: Int = 0, uselessSamples: Int = 0)
   case unknownKind(file: String)
+  case folder(String)
 
   public var description: String {
     switch self {
@@ -41,7 +42,9 @@ public enum DataError: Error, CustomStringConvertible {
     case .empty(let files, let skipped, let useless):
       "\(files.joined(separator: ", ")): no sample with a token to learn"
         + (skipped > 0 ? " (\(skipped) bad lines skipped)" : "")
-        + (useless > 0 ? " (\(useless) have an empty answer, or one that --max-length cuts off)" : "")
+        + (useless > 0
+          ? " (\(useless) have an empty answer, or one that --max-length cuts off: give more --max-length)" : "")
+    case .folder(let path): "\(path) is a folder; name the files in it, such as \(path)/train.jsonl"
     case .unknownKind(let file): "\(file): expected a .txt, .jsonl or .json file"
     }
   }

@@ -64,7 +64,8 @@ public final class LoadedModel {
     }
     guard model.labelHead?.isReady ?? false else {
       throw WeightStore.Invalid(
-        directory: model.store.directory, reason: "the weights of the head are missing; name its adapter with --adapter")
+        directory: model.store.directory, reason: "the weights of the head are missing; name its adapter with --adapter"
+      )
     }
     return labelling
   }

@@ -39,33 +39,50 @@ public final class TextGenerator {
     self.cache = cache
   }
 
-  /// Continues `prompt` until a stop token or `maximumTokens`.
+  /// Why an answer ends.
+  public enum Ending: String, Sendable {
+    /// The model said so, or a text that ends it came.
+    case stop
+    /// It has as many tokens as it may have.
+    case length
+  }
+
+  /// Continues `prompt` until a stop token, one of `stops` or `maximumTokens`.
   ///
-  /// - Parameter stream: gets the text piece by piece; `false` ends early
-  /// - Returns: the whole continuation and the number of its tokens
+  /// - Parameters:
+  ///   - stops: texts before which the answer ends
+  ///   - stream: gets the text piece by piece; `false` ends early
+  /// - Returns: the whole continuation, the number of its tokens, and why it ends
   @discardableResult
   public func generate(
-    prompt: [Int32], maximumTokens: Int, sampling: SamplingOptions, stream: (String) -> Bool = { _ in true }
-  ) throws -> (text: String, tokens: Int) {
+    prompt: [Int32], maximumTokens: Int, sampling: SamplingOptions, stops: [String] = [],
+    stream: (String) -> Bool = { _ in true }
+  ) throws -> (text: String, tokens: Int, ending: Ending) {
     var logits = try read(prompt)
     var sampler = TokenSampler(sampling)
     var decoder = StreamingDecoder(loaded.tokenizer)
+    var scanner = StopScanner(stops)
     var text = ""
     var count = 0
+    func take(_ piece: (text: String, isEnd: Bool)) -> Bool {
+      text += piece.text
+      return (piece.text.isEmpty || stream(piece.text)) && !piece.isEnd
+    }
     while count < maximumTokens, let current = logits {
       let token = sampler.next(current)
-      if loaded.stopTokens.contains(token) { break }
+      if loaded.stopTokens.contains(token) {
+        _ = take(scanner.append(decoder.finish())) && take((scanner.finish(), false))
+        return (text, count, .stop)
+      }
       count += 1
-      let piece = decoder.append(token)
-      text += piece
-      if !piece.isEmpty, !stream(piece) { return (text, count) }
+      if !take(scanner.append(decoder.append(token))) { return (text, count, .stop) }
       logits =
         count < maximumTokens && cache.length < cache.capacity
         ? loaded.model.extend(cache, with: [token], workspace: workspace, pass: pass) : nil
     }
-    let rest = decoder.finish()
-    if !rest.isEmpty { _ = stream(rest) }
-    return (text + rest, count)
+    let isEnd = !take(scanner.append(decoder.finish()))
+    if !isEnd { _ = take((scanner.finish(), false)) }
+    return (text, count, isEnd ? .stop : .length)
   }
 
   /// Seconds that reading `prompt` takes, and writing `newTokens` tokens after it: the likeliest ones, also past the end

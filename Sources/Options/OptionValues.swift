@@ -75,6 +75,9 @@ public struct OptionValues: Sendable {
     guard let bytes = ByteCount.parse(text) else {
       throw OptionError("--\(name) \(text): expected a size such as 512M or 4G")
     }
+    if bytes < 1 << 20, text.allSatisfy(\.isNumber) {
+      throw OptionError("--\(name) \(text) means \(text) bytes; did you mean \(text)M?")
+    }
     return bytes
   }
 

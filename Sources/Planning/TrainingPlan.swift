@@ -43,6 +43,7 @@ public struct TrainingPlan: Sendable {
   public let rowsPerStep: Int
   public let rowLength: Int
   public let layerCount: Int
+  /// Logits of a token; 0 where the head says labels.
   public let vocabularySize: Int
   public let trainableParameters: Int
 
@@ -107,8 +108,11 @@ public struct TrainingPlan: Sendable {
         + "\(min(strategy.keptFeedForwardLayers, layerCount)) of \(layerCount) layers, the others are computed again; "
         + "layer inputs: \(inputs); optimiser moments: \(moments)",
       "weights of \(min(strategy.residentLayers, layerCount)) of \(layerCount) layers"
-        + (strategy.isHeadResident ? " and the vocabulary stay" : " stay, the vocabulary passes through")
-        + "; head in chunks of \(strategy.headRows) tokens x \(min(strategy.headColumns, vocabularySize)) logits",
+        + (vocabularySize == 0
+          ? " stay" : strategy.isHeadResident ? " and the vocabulary stay" : " stay, the vocabulary passes through")
+        + (vocabularySize == 0
+          ? ""
+          : "; head in chunks of \(strategy.headRows) tokens x \(min(strategy.headColumns, vocabularySize)) logits"),
     ]
     for (kind, byteCount) in memory.byteCountByKind {
       let name = kind.rawValue.padding(to: 16)

@@ -368,7 +368,7 @@ public struct TrainingPlanner {
     return TrainingPlan(
       strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
       rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.layers.count,
-      vocabularySize: model.description.vocabularySize,
+      vocabularySize: model.description.head.weight?.shape[0] ?? 0,
       trainableParameters: memory.method.trainables.parameters.count)
   }
 

@@ -36,6 +36,13 @@ struct RunPreparation {
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
+    // An adapter that does not fit is told before minutes go into the data.
+    if let adapter = options.method.initialAdapter { _ = try AdapterFolder.open(adapter, for: model) }
+    if let budget = options.plan.maximumMemory, let all = MachineMemory.totalBytes, budget > all {
+      note(
+        "warning: --max-mem \(ByteCount.text(budget)) is more than the \(ByteCount.text(all)) of this machine; without "
+          + "--max-mem a run plans for what is free")
+    }
     let tuning = try options.method.configuration()
     let length = min(options.data.maximumLength, model.description.maximumPositions - tuning.virtualTokenCount)
     guard length > 1 else {

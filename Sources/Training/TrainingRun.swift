@@ -41,6 +41,8 @@ public final class TrainingRun {
   private let files: [String]
 
   public var plan: TrainingPlan { prepared.plan }
+  /// Whether the model says labels, instead of going on with texts.
+  public var isLabelled: Bool { prepared.labelling != nil }
   /// Folder of the model.
   public var modelDirectory: String { prepared.model.store.directory }
   /// What the threads are doing, for profiles.

@@ -109,7 +109,8 @@ public final class ScalingMethod: MergeableMethod {
     try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     let targets = configuration.targetModules.modules(wrapped: adapters.map(\.location))
     let inner = configuration.feedforwardModules.modules(wrapped: adapters.filter(\.isInput).map(\.location))
-    var file = PEFTIA3(targetModules: targets, feedforwardModules: inner, common: trainables.common(baseModel: baseModel))
+    var file = PEFTIA3(
+      targetModules: targets, feedforwardModules: inner, common: trainables.common(baseModel: baseModel))
     // As names both lists have to agree.
     if case .familyDefault = configuration.targetModules {
       file.targetModules = .names(Self.names(adapters).sorted())

@@ -104,6 +104,12 @@ public struct ModelSource: Sendable {
   }
 
   private static func openCheckpoint(_ path: String) throws -> ModelSource {
+    if try PathKind(path) != .directory,
+      ![".safetensors", ".json"].contains(where: { path.lowercased().hasSuffix($0) })
+    {
+      throw Unsuitable(
+        path: path, reason: "is neither safetensors nor GGUF; name a model's folder, its .safetensors or a .gguf file")
+    }
     let checkpoint = try Checkpoint.open(path)
     let directory = checkpoint.directory
     let file = "\(directory)/config.json"

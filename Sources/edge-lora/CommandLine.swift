@@ -49,10 +49,11 @@ struct Arguments {
       }
       let body = word.drop { $0 == "-" }
       let equals = body.firstIndex(of: "=")
-      let name = String(body[..<(equals ?? body.endIndex)])
+      // Hugging Face's scripts write their options with underscores.
+      let name = String(body[..<(equals ?? body.endIndex)].map { $0 == "_" ? "-" : $0 })
       guard let option = command.options.first(where: { $0.isCalled(name) })
       else {
-        throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options.map(\.name)))
+        throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options))
       }
       guard option.placeholder != nil else {
         switch equals.map({ body[body.index(after: $0)...] }) {
@@ -101,10 +102,21 @@ struct Arguments {
   func threads() throws -> Int? { try values.threads() }
 
   /// `; did you mean --x?` for the nearest name, if one is near.
-  static func suggestion(_ name: String, _ names: [String], dashes: String = "--") -> String {
-    let nearest = names.map { ($0, distance(name, $0)) }.min { $0.1 < $1.1 }
-    guard let nearest, nearest.1 <= max(2, name.count / 3) else { return "" }
-    return "; did you mean \(dashes)\(nearest.0)?"
+  static func suggestion(_ name: String, _ options: [OptionDeclaration]) -> String {
+    let spellings = options.flatMap { option in ([option.name] + option.aliases).map { ($0, "--" + option.name) } }
+    return suggestion(name, spellings)
+  }
+
+  /// `; did you mean train?` for the nearest command, if one is near.
+  static func suggestion(_ name: String, _ commands: [Command]) -> String {
+    suggestion(name, commands.map { ($0.name, "edge-lora " + $0.name) })
+  }
+
+  private static func suggestion(_ name: String, _ spellings: [(spelling: String, meant: String)]) -> String {
+    guard let nearest = spellings.min(by: { distance(name, $0.spelling) < distance(name, $1.spelling) }),
+      distance(name, nearest.spelling) <= max(2, name.count / 3)
+    else { return "" }
+    return "; did you mean \(nearest.meant)?"
   }
 
   private static func distance(_ a: String, _ b: String) -> Int {

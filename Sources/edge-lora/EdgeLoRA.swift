@@ -32,7 +32,7 @@ struct EdgeLoRA {
       return ExitCode.success
     }
     guard let command = (commands + [manualCommand, completionsCommand]).first(where: { $0.name == name }) else {
-      let suggestion = Arguments.suggestion(name, commands.map(\.name), dashes: "edge-lora ")
+      let suggestion = Arguments.suggestion(name, commands)
       Console.error("error: unknown command \(name)\(suggestion)\n\n\(usage)")
       return ExitCode.usage
     }

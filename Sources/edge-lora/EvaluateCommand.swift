@@ -8,42 +8,6 @@ import Options
 import Training
 import Transformer
 
-/// Options of the commands that use a model without training it.
-enum ModelOptions {
-  static let declarations: [OptionDeclaration] = [
-    .init("model", "DIR", "store or model folder"),
-    .init("adapter", "DIR", "PEFT adapter folder"),
-    .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
-    .init("threads", "N", "worker threads (default: one per processor)"),
-  ]
-
-  static func load(_ arguments: Arguments) throws -> LoadedModel {
-    let name = try arguments.required("precision")
-    guard let precision = Precision(rawValue: name) else {
-      throw UsageError(description: "--precision \(name): expected int8 or f32")
-    }
-    return try LoadedModel(
-      directory: try arguments.required("model"), adapter: arguments.text("adapter"), precision: precision,
-      threads: try arguments.threads())
-  }
-
-  static func data(
-    _ files: [String], _ loaded: LoadedModel, maximumLength: Int, trainOnPrompt: Bool = false,
-    skipBadLines: Bool = false
-  ) throws -> TrainingData {
-    let length = min(maximumLength, loaded.maximumPositions)
-    let data = try DataReader(
-      tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt,
-      skipBadLines: skipBadLines,
-      vocabularySize: loaded.model.description.vocabularySize, keepsQuestions: true
-    ).read(files)
-    if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
-    if let useless = data.uselessNote { Console.error(useless) }
-    if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }
-    return data
-  }
-}
-
 let evaluateCommand = Command(
   name: "evaluate", summary: "measure loss, perplexity and exact matches", positional: [],
   options: ModelOptions.declarations + [
@@ -51,7 +15,7 @@ let evaluateCommand = Command(
     .init("max-length", "N", default: "512", "tokens of a row"),
     .init("exact-match", nil, "answer the questions of prompt/answer data and compare"),
     .init("max-new-tokens", "N", default: "128", "tokens of an answer at most"),
-    .init("show", nil, "print each question with its wanted and given answer"),
+    .init("show", nil, "the same, and print each question with its wanted and given answer"),
     .init("train-on-prompt", nil, "count the loss of prompts too"),
     .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
     .init("dump-logits", "FILE", "write the logits of every token, for comparisons"),
@@ -74,7 +38,7 @@ let evaluateCommand = Command(
   }
   if loaded.model.description.isEncoder { return ExitCode.success }
   var result = try evaluator.loss(data, maximumLength: length)
-  if arguments.flag("exact-match") {
+  if arguments.flag("exact-match") || arguments.flag("show") {
     guard !data.questions.isEmpty else {
       throw UsageError(description: "--exact-match needs prompts with answers in \(files.joined(separator: ", "))")
     }

@@ -35,7 +35,7 @@ enum ManualPage {
     lines += [
       ".SH EXAMPLES", ".nf", roff("edge-lora quantize model.safetensors -o base"),
       roff("edge-lora train --model base --data train.jsonl --max-mem 1G --output adapter"),
-      roff("edge-lora generate --model base --adapter adapter --chat --prompt \"lights off in the kitchen\""), ".fi",
+      roff("edge-lora generate --model base --adapter adapter --prompt \"lights off in the kitchen\""), ".fi",
     ]
     return lines.joined(separator: "\n")
   }

@@ -1,13 +1,14 @@
 import Deployment
 import Kernels
+import Options
 import Training
 import WeightStore
 
 let mergeCommand = Command(
   name: "merge", summary: "add an adapter to its base and store the sum", positional: [],
   options: [
-    .init("model", "DIR", "store or model folder"),
-    .init("adapter", "DIR", "PEFT adapter folder"),
+    .init("model", "DIR", "store or model folder (default: that of the adapter, or the only one here)"),
+    .init("adapter", "DIR", "adapter folder, or a GGUF LoRA (default without --model: adapter, if it is here)"),
     .init("output", "DIR", aliases: ["o"], "the merged model (also -o)"),
     .init("check", "FILE", "compare the loss on this data before and after"),
     .init("max-loss-increase", "PERCENT", default: "2", "fail if the loss on --check grows by more"),
@@ -15,8 +16,8 @@ let mergeCommand = Command(
     .init("force", nil, "replace an output that exists"),
   ] + StoreOptions.declarations(format: "int8")
 ) { arguments in
-  let model = try arguments.required("model")
-  let adapter = try arguments.required("adapter")
+  let (model, found) = try ModelFinder.find(model: arguments.text("model"), adapter: arguments.text("adapter"))
+  guard let adapter = found else { throw OptionError("--adapter is needed") }
   let output = try arguments.required("output")
   let format = try StoreOptions.format(arguments)
   let limit = try arguments.number("max-loss-increase", in: 0...1e6)

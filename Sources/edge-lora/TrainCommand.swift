@@ -33,7 +33,7 @@ enum TrainingSetup {
       guard let option = TrainingOptions.declarations.first(where: { $0.isCalled(name) }) else {
         throw UsageError(
           description: "\(settingsName): unknown option \(key)"
-            + Arguments.suggestion(name, TrainingOptions.declarations.map(\.name)))
+            + Arguments.suggestion(name, TrainingOptions.declarations))
       }
       guard let given = Self.values(of: value, for: option) else {
         throw UsageError(
@@ -65,21 +65,7 @@ enum TrainingSetup {
 
   /// The model that is named, or the only one here.
   static func model(_ options: TrainingOptions) throws -> String {
-    if let model = options.model { return model }
-    let here = FileManager.default
-    let names = ((try? here.contentsOfDirectory(atPath: ".")) ?? []).sorted()
-    let folders = (["."] + names).filter { name in
-      here.fileExists(atPath: "\(name)/config.json")
-        && (here.fileExists(atPath: "\(name)/model.safetensors")
-          || here.fileExists(atPath: "\(name)/model.safetensors.index.json"))
-    }
-    guard folders.count == 1 else {
-      throw UsageError(
-        description: folders.isEmpty
-          ? "no model here; name one with --model, or make one with edge-lora quantize"
-          : "several models here (\(folders.joined(separator: ", "))); name one with --model")
-    }
-    return folders[0]
+    try options.model.map(ModelFinder.checked) ?? ModelFinder.onlyModelHere()
   }
 
   /// The data that is named, or `train.jsonl` or `train.txt`.
@@ -96,7 +82,7 @@ enum TrainingSetup {
   }
 
   /// What was made, and the command that uses it.
-  static func tellNext(_ options: TrainingOptions, model: String) {
+  static func tellNext(_ options: TrainingOptions, model: String, isLabelled: Bool) {
     let folder = options.output.folder
     for name in ["adapter_model.safetensors", "adapter.safetensors"] {
       let path = "\(folder)/\(name)"
@@ -104,7 +90,8 @@ enum TrainingSetup {
       guard stat(path, &status) == 0 else { continue }
       Console.print("wrote \(path), \(ByteCount.text(Int(status.st_size)))")
     }
-    Console.print("try it: edge-lora generate --model \(model) --adapter \(folder) --prompt ...")
+    let command = isLabelled ? "predict --text" : "generate --prompt"
+    Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(folder)")
   }
 
   static func run(_ options: TrainingOptions) throws -> TrainingRun {
@@ -141,7 +128,9 @@ let trainCommand = Command(
       let mean = chart.lastMean
       Console.print("mean loss of the last \(mean.steps) steps: \(Console.decimal(mean.loss, 4))")
     }
-    if outcome.signalNumber == nil { TrainingSetup.tellNext(options, model: run.modelDirectory) }
+    if outcome.signalNumber == nil {
+      TrainingSetup.tellNext(options, model: run.modelDirectory, isLabelled: run.isLabelled)
+    }
   } else {
     Console.print(outcome.summary.serialized())
   }

@@ -6,7 +6,7 @@ import Testing
 struct ConfigurationTests {
   @Test func whatAConfigurationLeavesOutIsAsInTransformers() throws {
     let families = try #require(try JSONValue.parse(contentsOf: "\(golden)/defaults.json").objectValue)
-    #expect(families.keys.count == Family.allCases.count)
+    #expect(families.keys.count == Family.allCases.count { !$0.isEncoder })
     for (name, expected) in families.entries {
       let found = try ModelDescription(json: try #require(expected["config"]), file: name)
       #expect(found.vocabularySize == expected["vocabulary"]?.intValue, "\(name)")
@@ -67,14 +67,14 @@ struct ConfigurationTests {
   }
 
   @Test func anUnknownArchitectureIsAnsweredWithTheSupportedOnes() {
-    let text = message { _ = try description(#"{"architectures": ["BertForMaskedLM"]}"#) }
-    #expect(text.contains("BertForMaskedLM"))
+    let text = message { _ = try description(#"{"architectures": ["ElectraForMaskedLM"]}"#) }
+    #expect(text.contains("ElectraForMaskedLM"))
     for family in Family.allCases { #expect(text.contains(family.architecture)) }
   }
 
   @Test func aTypeStandsInForAnArchitectureThatIsMissing() throws {
     #expect(try description(#"{"architectures": null, "model_type": "qwen2"}"#).family == .qwen2)
-    #expect(message { _ = try description(#"{"architectures": null, "model_type": "bert"}"#) }.contains("bert"))
+    #expect(message { _ = try description(#"{"architectures": null, "model_type": "electra"}"#) }.contains("electra"))
     #expect(message { _ = try description(#"{"architectures": null}"#) }.contains("architecture none"))
   }
 

@@ -1,8 +1,7 @@
 import Architectures
+import Data
 import Foundation
 import Testing
-
-import Data
 
 struct LabelledDataTests {
   private func write(_ text: String, _ name: String) throws -> String {
@@ -54,7 +53,8 @@ struct LabelledDataTests {
     let found = try rows("Anna B-PER\nsings O\n\nIn O\nBern B-LOC\n", "a.conll")
     let labelling = try LabellingFinder().labelling(of: found)
     #expect(labelling == Labelling(task: .tokenClassification, labels: ["O", "B-LOC", "B-PER"]))
-    #expect(LabelledRows.task(of: try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()) == .tokenClassification)
+    #expect(
+      LabelledRows.task(of: try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()) == .tokenClassification)
   }
 
   @Test func textToGoOnWithIsNotLabelled() throws {

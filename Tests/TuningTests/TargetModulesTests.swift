@@ -8,14 +8,16 @@ struct TargetModulesTests {
   /// A small model of every family.
   static let models: [(family: Family, variant: String)] = [
     (.llama, "llama"), (.mistral, "mistral-window"), (.qwen2, "qwen2-window"), (.qwen3, "qwen3"), (.smollm3, "smollm3"),
-    (.phi3, "phi3"), (.gpt2, "gpt2"), (.opt, "opt"), (.gemma3, "gemma3"), (.gptNeoX, "neox"),
+    (.phi3, "phi3"), (.gpt2, "gpt2"), (.opt, "opt"), (.gemma3, "gemma3"), (.gptNeoX, "neox"), (.bert, "bert"),
+    (.distilBERT, "distilbert"), (.roberta, "roberta"), (.xlmRoberta, "xlm-roberta"),
   ]
 
-  /// PEFT 0.21's `TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, which lacks SmolLM3 and Phi-3.
+  /// PEFT 0.21's `TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING`, which lacks SmolLM3, Phi-3 and DistilBERT.
   private static let defaults: [Family: [String]] = [
     .llama: ["q_proj", "v_proj"], .mistral: ["q_proj", "v_proj"], .qwen2: ["q_proj", "v_proj"],
     .qwen3: ["q_proj", "v_proj"], .gpt2: ["c_attn"], .opt: ["q_proj", "v_proj"], .gemma3: ["q_proj", "v_proj"],
-    .gptNeoX: ["query_key_value"], .smollm3: ["q_proj", "v_proj"], .phi3: ["qkv_proj"],
+    .gptNeoX: ["query_key_value"], .smollm3: ["q_proj", "v_proj"], .phi3: ["qkv_proj"], .bert: ["query", "value"],
+    .distilBERT: ["q_lin", "v_lin"], .roberta: ["query", "value"], .xlmRoberta: ["query", "value"],
   ]
 
   @Test func everyFamilyHasAModelHere() { #expect(Set(Self.models.map(\.family)) == Set(Family.allCases)) }

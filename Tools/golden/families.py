@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes folders of Tests/TransformerTests/Golden for the model families: tiny random models with the options at which
 families differ, a PEFT adapter of rank 2 on all linear layers for each, and what PyTorch makes of both in float64:
-logits, loss and the gradient of every LoRA tensor. transformer.py writes samples.json, which holds the sequences.
+logits, loss and the gradient of every LoRA tensor. Models with labels also have a head that is trained whole. transformer.py writes samples.json, which holds the sequences.
 
 usage: families.py [NAME...]
 Needs torch, transformers, peft and safetensors.
@@ -15,7 +15,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Tools" / "reference"))
@@ -82,6 +82,19 @@ VARIANTS = {
     "neox-sequential": ("GPTNeoX", NEOX | {"use_parallel_residual": False, "attention_bias": False,
                                            "tie_word_embeddings": True, "rope_parameters": rope(
                                                "default", 100.0, partial_rotary_factor=0.5)}, None),
+}
+
+LABELS = {"id2label": {0: "down", 1: "level", 2: "up"}, "label2id": {"down": 0, "level": 1, "up": 2}}
+ENCODER = {"vocab_size": 67, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+           "max_position_embeddings": 24, "type_vocab_size": 1, "pad_token_id": 0} | LABELS
+# Name of the folder: family, configuration, task.
+CLASSIFIERS = {
+    "bert": ("Bert", ENCODER | {"layer_norm_eps": 1e-3}, "SEQ_CLS"),
+    "distilbert": ("DistilBert", {"vocab_size": 67, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64,
+                                  "max_position_embeddings": 24, "pad_token_id": 0} | LABELS, "TOKEN_CLS"),
+    "roberta": ("Roberta", ENCODER | {"pad_token_id": 1}, "SEQ_CLS"),
+    "xlm-roberta": ("XLMRoberta", ENCODER | {"pad_token_id": 1, "hidden_act": "gelu_new"}, "TOKEN_CLS"),
+    "qwen3-labels": ("Qwen3", SHORT | {"head_dim": 16, "pad_token_id": 0} | LABELS, "SEQ_CLS"),
 }
 
 
@@ -155,10 +168,61 @@ def write(name):
           f"{size} bytes")
 
 
+def write_classifier(name):
+    family, options, task = CLASSIFIERS[name]
+    torch.manual_seed(sum(name.encode()))
+    folder = GOLDEN / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    auto = AutoModelForTokenClassification if task == "TOKEN_CLS" else AutoModelForSequenceClassification
+    model = auto.from_config(config_of(family, options), dtype=torch.float32, attn_implementation="eager")
+    fill(model)
+    model.half().save_pretrained(folder)
+    model = auto.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    encoder = family != "Qwen3"
+    targets = ["q_lin", "lin2"] if family == "DistilBert" else ["query", "intermediate.dense"] if encoder else "all-linear"
+    model = get_peft_model(model, LoraConfig(r=2, lora_alpha=4, target_modules=targets, task_type=task,
+                                             base_model_name_or_path="tiny"))
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "lora_B" in key:
+                parameter.normal_(std=0.1)
+            if "modules_to_save" in key:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.peft_config["default"].base_model_name_or_path = "tiny"
+    model.save_pretrained(folder / "adapter")
+    (folder / "adapter" / "README.md").unlink(missing_ok=True)
+
+    model = model.double().eval()
+    samples = json.loads((GOLDEN / "samples.json").read_text())
+    # No token may be padding, which transformers would find the end by.
+    tokens = [torch.tensor(ids).clamp(min=2) for ids in samples["tokens"]]
+    logits, total, count = [], 0, 0
+    with DoublePrecision():
+        for index, ids in enumerate(tokens):
+            found = model(input_ids=ids[None]).logits[0]
+            if task == "TOKEN_CLS":
+                wanted = torch.where(ids % 4 == 3, -100, ids % 3)
+                logits.append(found[wanted != -100])
+                total = total + torch.nn.functional.cross_entropy(found, wanted, ignore_index=-100, reduction="sum")
+                count += int((wanted != -100).sum())
+            else:
+                logits.append(found[None])
+                total = total + torch.nn.functional.cross_entropy(found, torch.tensor(index % 3))
+                count += 1
+        loss = total / count
+        loss.backward()
+    expected = {key.replace(".default", "").replace(".modules_to_save", ""): parameter.grad.float()
+                for key, parameter in model.named_parameters() if parameter.grad is not None}
+    expected |= {"logits": torch.cat(logits).detach().float(), "loss": loss.detach().float().reshape(1)}
+    save_file(expected, folder / "expected")
+    print(f"{name}: loss {loss.item():.5f}, {len(expected) - 2} gradients")
+
+
 def main():
     transformers.logging.set_verbosity_error()
-    for name in sys.argv[1:] or VARIANTS:
-        write(name)
+    for name in sys.argv[1:] or [*VARIANTS, *CLASSIFIERS]:
+        (write if name in VARIANTS else write_classifier)(name)
 
 
 if __name__ == "__main__":

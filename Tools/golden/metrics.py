@@ -62,6 +62,8 @@ def entities(rng):
                            for score in (precision_score, recall_score, f1_score)]
         except ValueError:  # seqeval fails where there is no entity at all
             found[name] = [0.0, 0.0, 0.0]
+        # and says nan where it has nothing to take a mean of
+        found[name] = [0.0 if value != value else value for value in found[name]]
     return {"truth": truth, "said": said, **found}
 
 
@@ -81,7 +83,7 @@ def main():
             (("single", single), ("several", several), ("entities", entities), ("numbers", numbers))}
     folder = ROOT / "Tests/MetricsTests/Golden"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "figures.json").write_text(json.dumps(made, separators=(",", ":")) + "\n")
+    (folder / "figures.json").write_text(json.dumps(made, separators=(",", ":"), allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ public struct OutputOptions: Sendable {
       }
       return
     }
+    if try FileManager.default.fileExists(atPath: folder) && PathKind(folder) != .directory {
+      throw FileError.cannotWrite(file: folder, reason: "is a file; --output names a folder")
+    }
     try RunFolder.requireFree(folder)
     if force || resume { return }
     for file in RunFolder.weightsNames.map({ "\(folder)/\($0)" }) where FileManager.default.fileExists(atPath: file) {
