@@ -15,6 +15,8 @@ let package = Package(
     .target(name: "Tokenization", dependencies: ["Formats"]),
     .target(name: "Architectures", dependencies: ["Formats"]),
     .target(name: "Memory", dependencies: ["CGlibc"]),
+    .target(name: "Sensing"),
+    .target(name: "Reporting", dependencies: ["Formats", "Memory"]),
     .target(name: "Options", dependencies: ["Memory"]),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
@@ -33,7 +35,7 @@ let package = Package(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Deployment", "Options",
+        "Planning", "Training", "Deployment", "Options", "Reporting",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
@@ -74,6 +76,8 @@ let package = Package(
       ]),
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "SensingTests", dependencies: ["Sensing"]),
+    .testTarget(name: "ReportingTests", dependencies: ["Reporting", "Formats"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],
