@@ -35,7 +35,8 @@ public final class Sensors {
   ///   - root: where `sys` lies
   ///   - seconds: time by a clock that never jumps, for power that must be summed up over it
   public init(root: String = "/", seconds: @escaping () -> Double = Sensors.uptime) {
-    files = SensorFiles(root: root)
+    let files = SensorFiles(root: root)
+    self.files = files
     temperatures = Self.temperatures(files)
     policies = files.paths(in: "sys/devices/system/cpu/cpufreq", beginning: "policy").compactMap {
       FrequencyPolicy(files, folder: $0)
