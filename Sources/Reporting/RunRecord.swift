@@ -1,5 +1,6 @@
 import Formats
 import FoundationEssentials
+import Glibc
 
 /// What the folder of a run says: every file but the steps may be missing, as older runs lack some and one that goes on has
 /// no summary yet.
@@ -40,7 +41,7 @@ public struct RunRecord: Sendable {
   /// - Throws: `NotARun` where there are no steps to speak of
   public init(folder: String) throws {
     self.folder = folder.count > 1 && folder.hasSuffix("/") ? String(folder.dropLast()) : folder
-    name = self.folder.split(separator: "/").last.map(String.init) ?? folder
+    name = Self.name(of: self.folder)
     var warnings: [String] = []
     func json(_ name: String) -> JSONValue? {
       let path = "\(folder)/\(name)"
@@ -69,6 +70,14 @@ public struct RunRecord: Sendable {
       throw NotARun(folder: folder, reason: "\(Self.metricsName) has no step yet")
     }
     if damagedLines > 0 { self.warnings.append("\(path): \(damagedLines) damaged lines are passed over") }
+  }
+
+  private static func name(of folder: String) -> String {
+    let last = folder.split(separator: "/").last.map(String.init) ?? folder
+    guard [".", ".."].contains(last) else { return last }
+    guard let real = realpath(folder, nil) else { return "run" }
+    defer { free(real) }
+    return String(cString: real).split(separator: "/").last.map(String.init) ?? "run"
   }
 
   private mutating func read(_ path: String) throws {
@@ -115,6 +124,24 @@ public struct RunRecord: Sendable {
   public var options: [(name: String, value: String)] {
     (record?["options"]?.objectValue?.entries ?? []).map { name, value in
       (name, (value.arrayValue ?? []).compactMap(\.stringValue).joined(separator: " "))
+    }
+  }
+
+  /// Gives runs whose folders are called alike names that tell them apart: with the folder around each, or else a number.
+  public static func tellApart(_ runs: inout [RunRecord]) {
+    func isShared(_ name: String) -> Bool { runs.filter { $0.name == name }.count > 1 }
+    let longer = runs.map { run in
+      isShared(run.name) ? run.folder.split(separator: "/").suffix(2).joined(separator: "-") : run.name
+    }
+    for place in runs.indices { runs[place].name = longer[place] }
+    var used: Set<String> = []
+    for place in runs.indices {
+      let name = runs[place].name
+      var number = 1
+      while !used.insert(runs[place].name).inserted {
+        number += 1
+        runs[place].name = "\(name)-\(number)"
+      }
     }
   }
 

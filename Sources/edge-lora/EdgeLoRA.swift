@@ -8,7 +8,7 @@ struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, mergeCommand,
-    exportCommand, inspectCommand,
+    exportCommand, inspectCommand, reportCommand,
     benchCommand,
   ]
 

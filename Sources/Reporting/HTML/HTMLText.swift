@@ -63,6 +63,9 @@ enum HTMLText {
     }
   }
 
+  /// Whole bytes, however wrong a file's number is.
+  static func bytes(_ number: Double) -> Int { Int(min(max(number, 0), 1e18)) }
+
   static func duration(_ seconds: Double) -> String {
     let whole = Int(min(max(seconds, 0), 1e9).rounded())
     if whole >= 3600 { return "\(whole / 3600) h \(whole % 3600 / 60) min" }

@@ -20,7 +20,11 @@ struct ReportCharts {
 
   var charts: [Chart] {
     let all = [loss] + evaluations + [learningRate, gradientNorm, speed] + memory + [storage] + sensors + others
-    return all.filter { $0.lines.contains { !$0.points.isEmpty } }
+    return all.compactMap { chart in
+      var chart = chart
+      chart.lines.removeAll { $0.points.isEmpty }
+      return chart.lines.isEmpty ? nil : chart
+    }
   }
 
   private var isSingle: Bool { runs.count == 1 }
@@ -54,7 +58,6 @@ struct ReportCharts {
     if let most = windows.max() {
       chart.note = "Thin: each step. Thick: a mean that forgets after about \(most) steps. Dots: evaluations."
     }
-    chart.lines.removeAll { $0.points.isEmpty }
     return chart
   }
 

@@ -16,7 +16,7 @@ public enum EventExport {
       line["eval_loss"] == nil ? max(0, line["seconds"]?.doubleValue ?? 0) : 0
     }
     var time = modified("\(run.folder)/\(RunRecord.metricsName)") - durations.reduce(0, +)
-    let writer = try EventWriter(folder: folder, time: time)
+    let writer = try EventWriter(folder: folder, keepingSteps: 0, time: time, suffix: ".edge-lora-report")
     for (line, duration) in zip(lines, durations) {
       time += duration
       try writer.append(line: line, time: time)

@@ -13,20 +13,24 @@ public final class EventWriter {
   private var byteCount = 0
 
   private static let prefix = "events.out.tfevents."
-  private static let suffix = ".edge-lora"
 
   /// - Parameters:
   ///   - folder: gets the file, and is made if it is not there
   ///   - keepingSteps: what an earlier file says of later steps is dropped; 0 keeps nothing of it
   ///   - time: of the beginning, in seconds since 1970
-  public init(folder: String, keepingSteps: Int = 0, time: Double = EventWriter.now()) throws {
+  public convenience init(folder: String, keepingSteps: Int = 0, time: Double = EventWriter.now()) throws {
+    try self.init(folder: folder, keepingSteps: keepingSteps, time: time, suffix: ".edge-lora")
+  }
+
+  /// - Parameter suffix: of the file's name; only files with the same one are gone on with or removed
+  init(folder: String, keepingSteps: Int, time: Double, suffix: String) throws {
     try OutputFolder.create(folder)
-    let earlier = Self.files(in: folder)
+    let earlier = Self.files(in: folder, suffix: suffix)
     let newest = earlier.last.map(\.time) ?? 0
     // A name later than those before it: readers go through files in this order.
     let started = max(Int(min(max(time, 0), 9e9)), newest + 1)
     let digits = String(started)
-    path = "\(folder)/\(Self.prefix)\(String(repeating: "0", count: max(0, 10 - digits.count)))\(digits)\(Self.suffix)"
+    path = "\(folder)/\(Self.prefix)\(String(repeating: "0", count: max(0, 10 - digits.count)))\(digits)\(suffix)"
     let output = try AtomicOutput(path: path, force: true)
     let file = try OutputFile(path: output.temporaryPath)
     for content in [Event.Content.version("brain.Event:2"), .start] {
@@ -50,7 +54,7 @@ public final class EventWriter {
   deinit { close(descriptor) }
 
   /// Our files in a folder, by ascending time; those of other programs stay as they are.
-  private static func files(in folder: String) -> [(path: String, time: Int)] {
+  private static func files(in folder: String, suffix: String) -> [(path: String, time: Int)] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
     return names.compactMap { name -> (path: String, time: Int)? in
       guard name.hasPrefix(prefix), name.hasSuffix(suffix),
