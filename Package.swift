@@ -27,10 +27,14 @@ let package = Package(
     .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"]),
     .target(
       name: "Training",
-      dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "CZlib", "CGlibc"]),
+      dependencies: [
+        "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
+      ]),
     .target(
       name: "Deployment",
-      dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
+      dependencies: [
+        "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
+      ]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
