@@ -118,8 +118,8 @@ struct RunFacts {
     guard !read.isEmpty else { return nil }
     let written = run.series("storage_bytes_written").reduce(0) { $0 + $1.value }
     return Figure(
-      label: "Read from storage", value: ByteCount.text(HTMLText.bytes(read.reduce(0) { $0 + $1.value })),
-      beside: written > 0 ? "written \(ByteCount.text(HTMLText.bytes(written)))" : "without what was cached")
+      label: "Read in steps", value: ByteCount.text(HTMLText.bytes(read.reduce(0) { $0 + $1.value })),
+      beside: written > 0 ? "written \(ByteCount.text(HTMLText.bytes(written)))" : "from storage, not from the cache")
   }
 
   private var heat: Figure? {
