@@ -6,6 +6,7 @@ import Kernels
 import Memory
 import Options
 import Planning
+import Reporting
 import Tokenization
 import Training
 import Transformer
@@ -34,6 +35,7 @@ enum ExitCode {
       case .cannotWrite, .alreadyExists, .notReplaceable: cannotCreate
       case .cannotMap, .writingFailed: inputOutput
       }
+    case is RunRecord.NotARun: missingInput
     case is SpillError: inputOutput
     case is OutputInUse, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged
