@@ -35,11 +35,17 @@ let package = Package(
       dependencies: [
         "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
       ]),
+    .target(name: "CMicrohttpd"),
+    .target(
+      name: "Serving",
+      dependencies: [
+        "CMicrohttpd", "Deployment", "Data", "Transformer", "Tokenization", "Formats", "Kernels", "Memory",
+      ]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Deployment", "Options", "Reporting",
+        "Planning", "Training", "Deployment", "Serving", "Options", "Reporting",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),

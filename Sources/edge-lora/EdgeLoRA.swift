@@ -7,8 +7,8 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, mergeCommand,
-    exportCommand, inspectCommand, reportCommand,
+    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, serveCommand,
+    mergeCommand, exportCommand, inspectCommand, reportCommand,
     benchCommand,
   ]
 
