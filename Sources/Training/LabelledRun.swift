@@ -101,15 +101,14 @@ extension TrainingSession {
     _ batches: [Batch], labelling: Labelling, progress: (Int) -> Void = { _ in }
   ) throws -> (loss: Double, report: LabelReport) {
     var report = LabelReport(labelling)
-    var (sum, count) = (0.0, 0)
+    var sum = 0.0
     parametersChanged()
     for (index, batch) in batches.enumerated() {
       var logits: [[Float]] = []
       sum += try loss(batch) { rows in for row in 0..<rows.rows { logits.append(rows.row(row).values) } }
-      count += batch.labelledTokenCount
       report.add(batch, logits: logits)
       progress(index + 1)
     }
-    return (sum / Double(max(count, 1)), report)
+    return (sum / divisor(batches), report)
   }
 }
