@@ -133,7 +133,7 @@ public final class ScalingMethod: MergeableMethod {
     var names: [String] = []
     for adapter in adapters {
       let parts = adapter.location.name.split(separator: ".")
-      let name = parts.suffix(parts.last == "c_proj" ? 2 : 1).joined(separator: ".")
+      let name = parts.suffix(["c_proj", "dense"].contains(parts.last) ? 2 : 1).joined(separator: ".")
       if !names.contains(name) { names.append(name) }
     }
     return names

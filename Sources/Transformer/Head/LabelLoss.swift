@@ -35,7 +35,7 @@ public struct LabelLoss: Sendable {
   ///   - logits: `[rows, labels]`
   ///   - labels: id of each row's label, `[rows]`; for one of several
   ///   - targets: number of each label, `[rows * labels]`; for the other problems
-  func sum(_ logits: Matrix, labels: [Int32], targets: ArraySlice<Float>, gradientScale: Float?) -> Double {
+  public func sum(_ logits: Matrix, labels: [Int32], targets: ArraySlice<Float>, gradientScale: Float?) -> Double {
     var sum = 0.0
     let count = logits.columns
     for row in 0..<logits.rows {
