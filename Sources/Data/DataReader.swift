@@ -30,9 +30,16 @@ public struct DataReader {
     self.keepsQuestions = keepsQuestions
   }
 
-  /// - Parameter files: paths, or `-` for JSON lines from standard input
-  public func read(_ files: [String]) throws -> TrainingData {
-    var data = TrainingData()
+  /// Gets bytes that are read, and all that are known of, now and then.
+  public var progress: ((_ done: Int, _ all: Int) -> Void)?
+
+  /// - Parameters:
+  ///   - files: paths, or `-` for JSON lines from standard input
+  ///   - place: for samples that memory does not take
+  public func read(
+    _ files: [String], into place: SamplePlace = .unnamed(directory: TrainingData.temporary)
+  ) throws -> TrainingData {
+    var data = TrainingData(place)
     for file in files {
       if file == "-" {
         try addStandardInput(to: &data)
@@ -42,42 +49,88 @@ public struct DataReader {
       guard name.hasSuffix(".txt") || name.hasSuffix(".jsonl") || name.hasSuffix(".json") else {
         throw try PathKind(file) == .directory ? DataError.folder(file) : DataError.unknownKind(file: file)
       }
-      let mapped = try MappedFile(path: file)
-      try withExtendedLifetime(mapped) {
-        let bytes = Self.withoutMark(mapped.bytes)
+      let text = MappedText(try MappedFile(path: file))
+      try withExtendedLifetime(text) {
         if name.hasSuffix(".txt") {
-          try addText(bytes, file: file, to: &data)
-        } else if JSONArrayText.isArray(bytes) {
-          try addArray(bytes, file: file, to: &data)
+          try addText(text, to: &data)
+        } else if JSONArrayText.isArray(text.bytes) {
+          try addArray(text, to: &data)
         } else {
-          try addLines(bytes, file: file, to: &data)
+          try addLines(text, to: &data)
         }
       }
     }
-    guard data.samples.contains(where: { $0.labels.dropFirst().contains { $0 >= 0 } }) else {
+    try data.samples.seal()
+    guard data.hasLabel else {
       throw DataError.empty(files: files, skippedLines: data.skippedLines, uselessSamples: data.uselessCount)
     }
     return data
   }
 
+  /// A file that is read from its beginning to its end.
+  private struct MappedText {
+    let file: MappedFile
+    let bytes: UnsafeRawBufferPointer
+
+    init(_ file: MappedFile) {
+      self.file = file
+      bytes = DataReader.withoutMark(file.bytes)
+    }
+  }
+
   /// Without the mark that some editors put before UTF-8.
-  private static func withoutMark(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+  fileprivate static func withoutMark(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? UnsafeRawBufferPointer(rebasing: bytes[3...]) : bytes
+  }
+
+  /// Bytes between two times that pages are given back.
+  private static let step = 1 << 20
+
+  /// Gives back the pages of a file that have been read.
+  private func leave(_ place: Int, of text: MappedText) {
+    progress?(place, text.bytes.count)
+    text.file.dropPages(offset: 0, count: place)
   }
 
   // MARK: text
 
-  private func addText(_ bytes: UnsafeRawBufferPointer, file: String, to data: inout TrainingData) throws {
-    let text = try String(validating: bytes, as: UTF8.self) ?? validLines(of: bytes, file: file, &data)
-    let tokens = try tokenizerSource.tokenizer().encode(text)
-    guard tokens.allSatisfy({ Int($0) < vocabularySize }) else {
-      throw DataError.badLine(file: file, line: 1, reason: "the tokenizer gives ids beyond the model's vocabulary")
+  private func addText(_ text: MappedText, to data: inout TrainingData) throws {
+    let (bytes, file) = (text.bytes, text.file.path)
+    var tokens: [Int32] = []
+    func cut(_ count: Int) throws {
+      let part = Array(tokens.prefix(count))
+      tokens.removeFirst(part.count)
+      guard part.count > 1 else { return }
+      data.hasLabel = true
+      try data.samples.append(Sample(tokens: part, labels: part))
     }
-    for start in stride(from: 0, to: tokens.count, by: maximumLength) {
-      let part = Array(tokens[start..<min(start + maximumLength, tokens.count)])
-      if part.count > 1 { data.samples.append(Sample(tokens: part, labels: part)) }
+    for part in Self.parts(of: bytes) {
+      let piece = UnsafeRawBufferPointer(rebasing: bytes[part])
+      let valid = try String(validating: piece, as: UTF8.self) ?? validLines(of: piece, file: file, &data)
+      let found = try tokenizerSource.tokenizer().encode(valid)
+      guard found.allSatisfy({ Int($0) < vocabularySize }) else {
+        throw DataError.badLine(file: file, line: 1, reason: "the tokenizer gives ids beyond the model's vocabulary")
+      }
+      tokens += found
+      while tokens.count > maximumLength { try cut(maximumLength) }
+      leave(part.upperBound, of: text)
     }
+    try cut(maximumLength)
   }
+
+  /// A long text in parts that end with a line: only they are in memory as tokens.
+  private static func parts(of bytes: UnsafeRawBufferPointer) -> [Range<Int>] {
+    var parts: [Range<Int>] = []
+    var start = 0
+    while bytes.count - start > textPart {
+      let end = bytes[start..<start + textPart].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? start + textPart
+      parts.append(start..<end)
+      start = end
+    }
+    return parts + [start..<bytes.count]
+  }
+
+  private static let textPart = 8 << 20
 
   private func validLines(of bytes: UnsafeRawBufferPointer, file: String, _ data: inout TrainingData) throws -> String {
     var text = ""
@@ -95,13 +148,15 @@ public struct DataReader {
 
   // MARK: JSON
 
-  private func addLines(_ bytes: UnsafeRawBufferPointer, file: String, to data: inout TrainingData) throws {
+  private func addLines(_ text: MappedText, to data: inout TrainingData) throws {
+    let (bytes, file) = (text.bytes, text.file.path)
     var start = 0
     var number = 0
     while start < bytes.count {
       let end = bytes[start...].firstIndex(of: UInt8(ascii: "\n")) ?? bytes.count
       number += 1
       try add(UnsafeRawBufferPointer(rebasing: bytes[start..<end]), number: number, file: file, to: &data)
+      if (end + 1) / Self.step != start / Self.step { leave(end, of: text) }
       start = end + 1
     }
   }
@@ -125,9 +180,16 @@ public struct DataReader {
     }
   }
 
-  private func addArray(_ bytes: UnsafeRawBufferPointer, file: String, to data: inout TrainingData) throws {
+  private func addArray(_ text: MappedText, to data: inout TrainingData) throws {
+    let (bytes, file) = (text.bytes, text.file.path)
+    var left = 0
     try JSONArrayText.forEachElement(of: bytes, file: file) { element, line in
       try add(element, number: line, file: file, to: &data)
+      guard let place = element.baseAddress.flatMap({ bytes.baseAddress?.distance(to: $0) }) else { return }
+      if place - left >= Self.step {
+        left = place
+        leave(place, of: text)
+      }
     }
   }
 

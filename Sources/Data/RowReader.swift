@@ -67,7 +67,8 @@ extension DataReader {
       sample.labels = Array(sample.labels.prefix(maximumLength))
     }
     guard sample.labels.dropFirst().contains(where: { $0 != Label.ignored }) else { return false }
-    data.samples.append(sample)
+    data.hasLabel = true
+    try data.samples.append(sample)
     return true
   }
 

@@ -1,5 +1,5 @@
 import Architectures
-import CZlib
+import FoundationEssentials
 import Randomness
 
 /// One tokenised sample.
@@ -52,9 +52,11 @@ public enum DataError: Error, CustomStringConvertible {
 
 /// Tokenised data, read once.
 public struct TrainingData: Sendable {
-  public internal(set) var samples: [Sample] = []
+  public internal(set) var samples: SampleList
   /// The questions among them, for exact-match evaluation; only if the reader was asked to keep them.
   public internal(set) var questions: [PromptAnswer] = []
+  /// Whether any sample has something to learn.
+  var hasLabel = false
   /// Samples that were cut at the maximum length.
   public internal(set) var truncatedCount = 0
   public internal(set) var skippedLines = 0
@@ -63,7 +65,46 @@ public struct TrainingData: Sendable {
   /// Where the first of them stand, as `file:line`.
   public private(set) var uselessPlaces: [String] = []
 
-  public init(samples: [Sample] = []) { self.samples = samples }
+  /// Where files without names go.
+  let directory: String
+  /// The folder that the samples are kept in, if it has a name.
+  let folder: String?
+
+  /// - Parameter place: for what memory does not take
+  init(_ place: SamplePlace) {
+    samples = SampleList(place)
+    (directory, folder) =
+      switch place {
+      case .unnamed(let directory): (directory, nil)
+      case .folder(let path): (Self.above(path), path)
+      }
+  }
+
+  /// Data that is kept in a folder.
+  init(_ storage: SampleStorage, in folder: String) {
+    samples = SampleList(storage)
+    (directory, self.folder) = (Self.above(folder), folder)
+  }
+
+  private static func above(_ path: String) -> String { URL(fileURLWithPath: path).deletingLastPathComponent().path }
+
+  /// Data of some samples.
+  public init(samples: [Sample], in place: SamplePlace = .unnamed(directory: temporary)) throws {
+    self.init(place)
+    for sample in samples { try self.samples.append(sample) }
+    try self.samples.seal()
+  }
+
+  /// The folder for large files that need not last.
+  public static var temporary: String {
+    ProcessInfo.processInfo.environment["TMPDIR"].flatMap { $0.isEmpty ? nil : $0 } ?? "/var/tmp"
+  }
+
+  /// Takes over what was counted when the data was read.
+  mutating func restore(uselessCount: Int, places: [String]) {
+    self.uselessCount = uselessCount
+    uselessPlaces = places
+  }
 
   mutating func leaveOut(_ place: String) {
     uselessCount += 1
@@ -81,24 +122,18 @@ public struct TrainingData: Sendable {
   public internal(set) var isOnePerRow = false
 
   /// Number and checksum of all tokens.
-  public var fingerprint: String {
-    var tokens = samples.flatMap(\.tokens)
-    for sample in samples where !sample.labelsFollow {
-      tokens += sample.labels + sample.targets.map { Int32(bitPattern: $0.bitPattern) }
-    }
-    let sum = tokens.withUnsafeBytes { crc32_z(0, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count) }
-    return "\(tokens.count):\(UInt32(truncatingIfNeeded: sum))"
-  }
+  public var fingerprint: String { samples.fingerprint }
 
   /// The data split deterministically.
   /// - Parameter share: of the samples that go to the second part, between 0 and 1
-  public func split(_ share: Double, seed: UInt64) -> (train: TrainingData, evaluation: TrainingData) {
-    let order = Shuffle.permutation(samples.count, seed: seed ^ 0x5EED)
+  public func split(_ share: Double, seed: UInt64) throws -> (train: TrainingData, evaluation: TrainingData) {
     let count = min(max(Int((Double(samples.count) * share).rounded()), 1), max(samples.count - 1, 0))
     var train = self
     var evaluation = self
-    evaluation.samples = order.prefix(count).sorted().map { samples[$0] }
-    train.samples = order.dropFirst(count).sorted().map { samples[$0] }
+    var isHeld = [Bool](repeating: false, count: samples.count)
+    for index in Shuffle.permutation(samples.count, seed: seed ^ 0x5EED).prefix(count) { isHeld[Int(index)] = true }
+    evaluation.samples = try samples.selecting(isHeld.indices.lazy.filter { isHeld[$0] }, directory: directory)
+    train.samples = try samples.selecting(isHeld.indices.lazy.filter { !isHeld[$0] }, directory: directory)
     evaluation.questions = []
     return (train, evaluation)
   }

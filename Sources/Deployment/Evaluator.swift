@@ -42,7 +42,7 @@ public struct Evaluator {
 
   /// Mean loss over the labelled tokens of `data`.
   public func loss(_ data: TrainingData, maximumLength: Int) throws -> EvaluationResult {
-    let plan = BatchPlan(data, maximumLength: maximumLength, seed: 0, shuffles: false)
+    let plan = try BatchPlan(data, maximumLength: maximumLength, seed: 0, shuffles: false)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0

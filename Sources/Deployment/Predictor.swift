@@ -198,7 +198,7 @@ extension Evaluator {
 
   /// Mean loss per label, and the figures of what the model says of labelled data.
   public func report(_ data: TrainingData, labelling: Labelling) throws -> (loss: Double, report: LabelReport) {
-    let plan = BatchPlan(data, maximumLength: 0, seed: 0, shuffles: false, samplesPerStep: 1)
+    let plan = try BatchPlan(data, maximumLength: 0, seed: 0, shuffles: false, samplesPerStep: 1)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var report = LabelReport(labelling)

@@ -24,8 +24,10 @@ public struct SplitMix64: Sendable {
 /// Reproducible orders.
 public enum Shuffle {
   /// Fisher-Yates with SplitMix64.
-  public static func permutation(_ count: Int, seed: UInt64) -> [Int] {
-    var order = Array(0..<count)
+  ///
+  /// - Parameter count: below 2^32
+  public static func permutation(_ count: Int, seed: UInt64) -> [UInt32] {
+    var order = Array(0..<UInt32(count))
     var generator = SplitMix64(seed: seed)
     for index in stride(from: count - 1, to: 0, by: -1) {
       order.swapAt(index, Int(generator.next() % UInt64(index + 1)))

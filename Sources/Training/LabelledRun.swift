@@ -53,7 +53,7 @@ struct LabelledRun {
         options.data.evaluationFiles, columns: columns, skipBadLines: options.data.skipBadLines)
       (train, held) = (all, try data(other.rows))
     } else if options.data.evaluationShare > 0, all.samples.count > 1 {
-      let parts = all.split(options.data.evaluationShare, seed: options.optimization.seed)
+      let parts = try all.split(options.data.evaluationShare, seed: options.optimization.seed)
       (train, held) = (parts.train, parts.evaluation)
     } else {
       (train, held) = (all, nil)
@@ -98,7 +98,7 @@ extension TrainingSession {
   ///
   /// - Parameter progress: gets the number of batches that are done
   public func report(
-    _ batches: [Batch], labelling: Labelling, progress: (Int) -> Void = { _ in }
+    _ batches: some RandomAccessCollection<Batch>, labelling: Labelling, progress: (Int) -> Void = { _ in }
   ) throws -> (loss: Double, report: LabelReport) {
     var report = LabelReport(labelling)
     var sum = 0.0

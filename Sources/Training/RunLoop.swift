@@ -167,7 +167,7 @@ final class RunLoop {
   }
 
   /// `eval_loss` and what else there is to say, with `eval_` before its name.
-  private func figures(of batches: [Batch]) throws -> JSONObject {
+  private func figures(of batches: BatchList) throws -> JSONObject {
     let progress = { [observer] in observer.evaluating($0, of: batches.count) }
     guard let labelling = prepared.labelling else {
       let loss = try session.evaluate(batches, progress: progress).loss

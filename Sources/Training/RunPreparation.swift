@@ -27,8 +27,15 @@ struct RunPreparation {
 
   /// Reads the data, measures the machine and plans.
   ///
-  /// - Parameter note: gets lines for people
-  init(options: TrainingOptions, modelDirectory: String, files: [String], note: (String) -> Void) throws {
+  /// - Parameters:
+  ///   - keepsData: whether large data may be kept beside the output, tokenised
+  ///   - note: gets lines for people
+  ///   - progress: gets bytes of the data that are read, and all
+  init(
+    options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool,
+    note: @escaping (String) -> Void,
+    progress: @escaping (Int, Int) -> Void
+  ) throws {
     let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
@@ -52,12 +59,9 @@ struct RunPreparation {
     }
     let (train, held) =
       try labelled.map { ($0.train, $0.held) }
-      ?? Self.read(
-        files, options: options,
-        DataReader(
-          tokenizer: TokenizerSource(directory: modelDirectory), maximumLength: length,
-          trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
-          vocabularySize: model.description.vocabularySize))
+      ?? RunData(
+        options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
+      ).read(files)
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
     if train.skippedLines > 0 { note("\(train.skippedLines) bad lines skipped") }
     if let useless = train.uselessNote { note(useless) }
@@ -65,10 +69,10 @@ struct RunPreparation {
     let seed = options.optimization.seed
     // Steps of labelled data are made of samples, which are packed into rows.
     let samplesPerStep = labelled.map { _ in options.optimization.rowsPerStep }
-    let data = BatchPlan(
+    let data = try BatchPlan(
       train, maximumLength: length, seed: seed, shuffles: options.data.shuffles, samplesPerStep: samplesPerStep)
-    let evaluation = held.map {
-      BatchPlan($0, maximumLength: length, seed: seed, shuffles: false, samplesPerStep: samplesPerStep)
+    let evaluation = try held.map {
+      try BatchPlan($0, maximumLength: length, seed: seed, shuffles: false, samplesPerStep: samplesPerStep)
     }
     note("training on " + data.summary + (evaluation.map { "; evaluating on " + $0.summary } ?? ""))
     self.data = data
@@ -82,17 +86,6 @@ struct RunPreparation {
       rowLength: max(data.rowLength, evaluation?.rowLength ?? 0))
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
-  }
-
-  /// Data to train on and, perhaps, to evaluate on.
-  private static func read(
-    _ files: [String], options: TrainingOptions, _ reader: DataReader
-  ) throws -> (train: TrainingData, held: TrainingData?) {
-    let all = try reader.read(files)
-    if !options.data.evaluationFiles.isEmpty { return (all, try reader.read(options.data.evaluationFiles)) }
-    guard options.data.evaluationShare > 0, all.samples.count > 1 else { return (all, nil) }
-    let parts = all.split(options.data.evaluationShare, seed: options.optimization.seed)
-    return (parts.train, parts.evaluation)
   }
 }
 

@@ -12,6 +12,8 @@ import Tuning
 public protocol TrainingObserver: AnyObject {
   /// A line for people.
   func note(_ line: String)
+  /// So many bytes of the data are read.
+  func reading(_ done: Int, of all: Int)
   /// A step was done.
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?)
   /// So many batches of an evaluation are done.
@@ -48,14 +50,20 @@ public final class TrainingRun {
   /// What the threads are doing, for profiles.
   public var meter: WorkMeter { prepared.memory.engine.pool.meter }
 
-  /// Reads the data, measures the machine and plans; nothing that has a name is written, and no weight stays in memory.
-  public init(options: TrainingOptions, modelDirectory: String, files: [String], observer: any TrainingObserver) throws
-  {
+  /// Reads the data, measures the machine and plans. Nothing that has a name is written, except large data that is kept
+  /// beside the output, tokenised; and no weight stays in memory.
+  ///
+  /// - Parameter keepsData: whether large data may be kept
+  public init(
+    options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool = true,
+    observer: any TrainingObserver
+  ) throws {
     self.options = options
     self.observer = observer
     self.files = files
     prepared = try RunPreparation(
-      options: options, modelDirectory: modelDirectory, files: files, note: { observer.note($0) })
+      options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData,
+      note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
   }
 
   /// Optimiser steps of the whole run.

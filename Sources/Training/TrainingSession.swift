@@ -109,7 +109,7 @@ public final class TrainingSession {
   ///
   /// - Parameter progress: gets the number of batches that are done
   public func evaluate(
-    _ batches: [Batch], progress: (Int) -> Void = { _ in }
+    _ batches: some RandomAccessCollection<Batch>, progress: (Int) -> Void = { _ in }
   ) throws -> (loss: Double, tokens: Int) {
     var sum = 0.0
     var count = 0
@@ -141,9 +141,9 @@ public final class TrainingSession {
   }
 
   /// Micro-batches that go through a layer before the next one.
-  private func groups(_ batches: [Batch]) -> [[Batch]] {
+  private func groups(_ batches: some RandomAccessCollection<Batch>) -> some Sequence<[Batch]> {
     let size = memory.strategy.groupRows / memory.strategy.microBatchSize
-    return stride(from: 0, to: batches.count, by: size).map { Array(batches[$0..<min($0 + size, batches.count)]) }
+    return stride(from: 0, to: batches.count, by: size).lazy.map { Array(batches.dropFirst($0).prefix(size)) }
   }
 }
 

@@ -94,12 +94,13 @@ enum TrainingSetup {
     Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(folder)")
   }
 
-  static func run(_ options: TrainingOptions) throws -> TrainingRun {
+  /// - Parameter keepsData: whether large data is kept beside the output, tokenised
+  static func run(_ options: TrainingOptions, keepsData: Bool) throws -> TrainingRun {
     let model = try model(options)
     // Until there is something to save.
     StopRequest.endAtOnce()
     return try TrainingRun(
-      options: options, modelDirectory: model, files: try data(options),
+      options: options, modelDirectory: model, files: try data(options), keepsData: keepsData,
       observer: TrainingConsole(logSteps: options.output.logSteps))
   }
 }
@@ -110,7 +111,7 @@ let trainCommand = Command(
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
   try options.output.check()
-  let run = try TrainingSetup.run(options)
+  let run = try TrainingSetup.run(options, keepsData: true)
   Console.error(run.plan.table)
   let outcome = try run.run()
   Console.finishLine()
@@ -142,7 +143,7 @@ let planCommand = Command(
   options: TrainingOptions.declarations
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
-  let run = try TrainingSetup.run(options)
+  let run = try TrainingSetup.run(options, keepsData: false)
   let others = try run.plansByBudget()
   let seconds = Double(run.stepCount * run.plan.rowsPerStep * run.plan.rowLength) / run.plan.predictedTokensPerSecond
   if options.output.json {

@@ -119,6 +119,7 @@ private final class BenchObserver: TrainingObserver {
   init(_ sampler: WorkSampler) { self.sampler = sampler }
 
   func note(_ line: String) { Console.error(line) }
+  func reading(_ done: Int, of all: Int) {}
   func evaluating(_ done: Int, of all: Int) {}
   func evaluated(step: Int, figures: JSONObject, isBest: Bool) {}
 

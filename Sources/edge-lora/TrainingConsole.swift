@@ -19,6 +19,10 @@ final class TrainingConsole: TrainingObserver {
     Console.error(Console.isTerminal ? line : "\(Console.timeStamp)  \(line)")
   }
 
+  func reading(_ done: Int, of all: Int) {
+    Console.progress(done: done >> 20, of: max(1, all >> 20), "MiB of the data read")
+  }
+
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
     let now = Console.uptime
     let first = self.first ?? (report.step, now)

@@ -57,7 +57,7 @@ private func ids(_ json: JSONValue?) -> [Int32] { json?.arrayValue?.compactMap {
     let line = testCase["line"]?.stringValue ?? ""
     let data = try read(line, reader(tokenizer, trainOnPrompt: testCase["train_on_prompt"]?.boolValue ?? false))
     let expected = Sample(tokens: ids(testCase["tokens"]), labels: ids(testCase["labels"]))
-    #expect(data.samples == [expected], "\(folder): \(line)")
+    #expect(Array(data.samples) == [expected], "\(folder): \(line)")
     for question in data.questions { #expect(expected.tokens.starts(with: question.promptTokens), "\(line)") }
   }
 }

@@ -80,7 +80,7 @@ struct LabelledDataTests {
     #expect(mixed.contains("some labels are words and some numbers"))
   }
 
-  @Test func stepsOfSamplesArePackedWithoutSeeingEachOther() {
+  @Test func stepsOfSamplesArePackedWithoutSeeingEachOther() throws {
     let samples = [3, 5, 2, 4, 1].map { length in
       var sample = Sample(
         tokens: [Int32](repeating: Int32(length), count: length),
@@ -88,8 +88,8 @@ struct LabelledDataTests {
       sample.labelsFollow = false
       return sample
     }
-    let data = TrainingData(samples: samples)
-    let plan = BatchPlan(data, maximumLength: 512, seed: 1, shuffles: false, samplesPerStep: 4)
+    let data = try TrainingData(samples: samples)
+    let plan = try BatchPlan(data, maximumLength: 512, seed: 1, shuffles: false, samplesPerStep: 4)
     #expect(plan.stepsPerEpoch(rowsPerStep: 9) == 2)
     #expect(plan.rowsPerStep(9) == 3)
     let batches = plan.step(0, rows: 9, microBatchSize: 8)

@@ -16,6 +16,7 @@ final class Listener: TrainingObserver {
   func note(_ line: String) { notes.append(line) }
   func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) { self.steps += 1 }
   private(set) var evaluations: [(step: Int, isBest: Bool)] = []
+  func reading(_ done: Int, of all: Int) {}
   func evaluating(_ done: Int, of all: Int) {}
   func evaluated(step: Int, figures: JSONObject, isBest: Bool) { evaluations.append((step, isBest)) }
 }

@@ -123,19 +123,21 @@ public struct LabelledSamples {
   public func data(
     _ rows: [LabelledRow], skipBadLines: Bool = false, skippedLines: Int = 0
   ) throws -> TrainingData {
-    var data = TrainingData()
+    var data = TrainingData(.unnamed(directory: TrainingData.temporary))
     data.skippedLines = skippedLines
     for row in rows {
       do {
         let (sample, isCut) = try sample(row)
         if isCut { data.truncatedCount += 1 }
-        data.samples.append(sample)
+        if sample.labels.contains(where: { $0 != Label.ignored }) { data.hasLabel = true }
+        try data.samples.append(sample)
       } catch {
         guard skipBadLines else { throw error }
         data.skippedLines += 1
       }
     }
-    guard data.samples.contains(where: { $0.labels.contains { $0 != Label.ignored } }) else {
+    try data.samples.seal()
+    guard data.hasLabel else {
       throw DataError.empty(files: rows.first.map { [$0.file] } ?? [], skippedLines: data.skippedLines)
     }
     return data

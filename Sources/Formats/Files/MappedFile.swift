@@ -25,12 +25,19 @@ public final class MappedFile: @unchecked Sendable {
   public let bytes: UnsafeRawBufferPointer
   public var byteCount: Int { bytes.count }
 
-  public init(path: String) throws {
-    self.path = path
+  public convenience init(path: String) throws {
     // O_NONBLOCK: opening a pipe would wait for a writer.
     let descriptor = System.retrying { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
     guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
     defer { close(descriptor) }
+    try self.init(descriptor: descriptor, path: path)
+  }
+
+  /// - Parameters:
+  ///   - descriptor: of an open file; the mapping does without it afterwards
+  ///   - path: what errors call it
+  init(descriptor: Int32, path: String) throws {
+    self.path = path
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
       throw FileError.cannotOpen(file: path, reason: System.reason)

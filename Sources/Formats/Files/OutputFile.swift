@@ -13,9 +13,25 @@ public final class OutputFile {
 
   public init(path: String) throws {
     self.path = path
-    descriptor = System.retrying { open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
+    descriptor = System.retrying { open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
     guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: System.reason) }
     buffer.reserveCapacity(1 << 20)
+  }
+
+  /// A file without a name in `directory`, which the system removes with the process, however that ends.
+  public init(unnamedIn directory: String) throws {
+    path = "\(directory)/edge-lora-XXXXXX"
+    var name = Array(path.utf8CString)
+    descriptor = mkstemp(&name)
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: directory, reason: System.reason) }
+    unlink(name)
+    buffer.reserveCapacity(1 << 16)
+  }
+
+  /// What was written so far, mapped.
+  public func mapped() throws -> MappedFile {
+    try flush()
+    return try MappedFile(descriptor: descriptor, path: path)
   }
 
   deinit { close(descriptor) }

@@ -16,10 +16,10 @@ public struct DataOptions: Sendable {
       ".txt, .jsonl or .json files, - for standard input (default: train.jsonl or train.txt)"),
     .init("max-length", "N", default: "512", aliases: ["max-seq-length"], identifies: true, "tokens of a row"),
     .init("no-shuffle", nil, identifies: true, "keep the order of the data"),
-    .init("train-on-prompt", nil, "learn the prompts too, not only the answers"),
+    .init("train-on-prompt", nil, identifies: true, "learn the prompts too, not only the answers"),
     .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
     .init("eval-data", "FILE...", isList: true, "data to evaluate on"),
-    .init("eval-split", "X", default: "0", "share of the data that is kept for evaluation"),
+    .init("eval-split", "X", default: "0", identifies: true, "share of the data that is kept for evaluation"),
   ]
 
   init(_ values: OptionValues) throws {

@@ -82,7 +82,7 @@ public struct TaskOptions: Sendable {
   }
 
   /// What is minimised.
-  func loss(_ labelling: Labelling, samples: [Sample]) throws -> LabelLoss {
+  func loss(_ labelling: Labelling, samples: SampleList) throws -> LabelLoss {
     var loss = LabelLoss(problem: labelling.problem, smoothing: smoothing)
     switch classWeights {
     case .even: break

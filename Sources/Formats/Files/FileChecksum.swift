@@ -1,14 +1,18 @@
 import CZlib
-import Formats
-import Glibc
+
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
 
 /// Size and CRC-32 of a file's bytes.
-struct FileChecksum: Equatable {
-  let byteCount: Int
-  let crc32: UInt32
+public struct FileChecksum: Equatable, Sendable {
+  public let byteCount: Int
+  public let crc32: UInt32
 
   /// Read in pieces, which leave the page cache again: a mapping would make the whole file resident.
-  init(of path: String) throws {
+  public init(of path: String) throws {
     var crc = crc32_z(0, nil, 0)
     var count = 0
     try FilePieces.forEach(of: path) { piece in
@@ -20,18 +24,25 @@ struct FileChecksum: Equatable {
   }
 
   /// Of a short text.
-  static func crc32(of text: String) -> Int {
+  public static func crc32(of text: String) -> Int {
     var text = text
     return text.withUTF8 { Int(UInt32(truncatingIfNeeded: crc32_z(0, $0.baseAddress, $0.count))) }
   }
 }
 
 /// A file's bytes, read rather than mapped.
-enum FilePieces {
+public enum FilePieces {
+  /// Bytes of a file.
+  public static func byteCount(of path: String) throws -> Int {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
+    return Int(status.st_size)
+  }
+
   private static let most = 1 << 20
 
   /// - Parameter parts: of the file; the whole of it if `nil`
-  static func forEach(
+  public static func forEach(
     of path: String, parts: ((_ byteCount: Int) -> [Range<Int>])? = nil, _ body: (UnsafeRawBufferPointer) throws -> Void
   ) throws {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
