@@ -76,11 +76,13 @@ public final class TrainingSession {
 
   /// What the sum of the losses of `batches` is divided by: the number of labels, or the sum of their classes' weights.
   public func divisor(_ batches: [Batch]) -> Double {
-    guard let loss = model.labelHead?.loss else {
-      return Double(max(batches.reduce(0) { $0 + $1.labelledTokenCount }, 1))
-    }
-    let sum = batches.reduce(0) { $0 + loss.divisor($1.labels) }
+    let sum = batches.reduce(0) { $0 + weight($1) }
     return sum > 0 ? sum : 1
+  }
+
+  /// Its share in that, for one batch.
+  func weight(_ batch: Batch) -> Double {
+    model.labelHead?.loss.divisor(batch.labels) ?? Double(batch.labelledTokenCount)
   }
 
   /// Adds the gradient of the sum of the losses over `divisor` to the gradients.
