@@ -53,9 +53,8 @@ struct MethodsTests {
   private func expectRoundTrip(_ configuration: any TuningConfiguration, for directory: String) throws {
     let model = try LanguageModel(store: try WeightStore.open(directory))
     let (arena, method) = try reserve(configuration, for: model)
-    let hasHead = model.labelHead != nil
-    #expect(
-      hasHead == method.trainables.entries.contains { $0.name.contains("classifier") || $0.name.contains("score") })
+    let hasHead = method.trainables.entries.contains { $0.name.contains("classifier") || $0.name.contains("score") }
+    #expect(hasHead == (model.labelHead != nil))
     try withExtendedLifetime(arena) {
       method.initialize(seed: 5)
       try withTemporaryFolder { folder in
