@@ -29,11 +29,17 @@ let package = Package(
     .target(
       name: "Deployment",
       dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
+    .target(name: "CMicrohttpd"),
+    .target(
+      name: "Serving",
+      dependencies: [
+        "CMicrohttpd", "Deployment", "Data", "Transformer", "Tokenization", "Formats", "Kernels", "Memory",
+      ]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Deployment", "Options",
+        "Planning", "Training", "Deployment", "Serving", "Options",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),

@@ -7,7 +7,8 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, mergeCommand,
+    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, serveCommand,
+    mergeCommand,
     exportCommand, inspectCommand,
     benchCommand,
   ]
