@@ -3,6 +3,8 @@ import Formats
 import Glibc
 import Memory
 import Planning
+import Reporting
+import Sensing
 import Transformer
 
 /// The steps of a run from where it stands to its end, with evaluations, checkpoints and records on the way.
@@ -23,6 +25,7 @@ final class RunLoop {
   private var health: RunHealth
   private var best: BestModel
   private var lastSave = ContinuousClock.now
+  private let sensors = Sensors()
   /// The line that could not be written.
   private var unwritten: (() throws -> Void)?
   /// Of the steps that this process did, in tokens per second.
@@ -52,6 +55,9 @@ final class RunLoop {
       needed: folder.missingByteCount(saves: saves, memory: prepared.memory) + prepared.spilledByteCount)
     metrics = try MetricsWriter(path: "\(folder.path)/metrics.jsonl", keepingSteps: first)
     for evaluation in metrics.evaluations { try best.take(step: evaluation.step, figures: evaluation.figures) }
+    if options.output.reportsToTensorBoard {
+      metrics.events = try EventWriter(folder: folder.path, keepingSteps: first)
+    }
     if metrics.lostSteps > 0 {
       observer.note("warning: metrics.jsonl lacks \(metrics.lostSteps) of the first \(first) steps")
     }
@@ -106,6 +112,7 @@ final class RunLoop {
     if step == 0 ? options.evaluation.onStart : isEvaluationDue { try evaluate() }
     while step < steps, !best.isExhausted {
       try session.interruption?()
+      try coolDown()
       let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let readBefore = ProcessMemory.storageBytesRead
       let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
@@ -113,11 +120,18 @@ final class RunLoop {
       let resident = ProcessMemory.residentBytes
       let kinds = residentBytesByKind(all: resident, program: programBytes)
       let bytesRead = readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } }
+      let reading = sensors.reading()
+      let further = [("seconds", JSONValue.number(report.seconds))] + reading.entries
       try record { [metrics] in
-        try metrics.append(report, residentBytes: resident, byKind: kinds, storageBytesRead: bytesRead)
+        try metrics.append(
+          report, residentBytes: resident, byKind: kinds, storageBytesRead: bytesRead, further: further)
       }
       speeds.append(report.tokensPerSecond)
-      observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
+      observer.stepped(
+        report, of: steps,
+        machine: MachineState(
+          residentBytes: resident, budget: options.plan.maximumMemory, celsius: reading.celsius,
+          isThrottled: reading.throttled ?? false))
       try health.check(report, labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
       if isEvaluationDue { try evaluate() }
       if isSaveDue { try withRoom { try save() } }
@@ -138,6 +152,20 @@ final class RunLoop {
     if best.isExhausted, step < steps {
       observer.note(
         "no better evaluation since step \(best.step ?? 0): ended after step \(step) of \(steps)")
+    }
+  }
+
+  /// Waits while the processor is too hot.
+  private func coolDown() throws {
+    guard let limit = options.output.maximumTemperature else { return }
+    var hasTold = false
+    while let celsius = sensors.reading().celsius, celsius > limit {
+      if !hasTold { observer.note("pausing: \(Int(celsius.rounded())) °C is more than --max-temp \(Int(limit))") }
+      hasTold = true
+      for _ in 0..<20 {
+        usleep(100_000)
+        try session.interruption?()
+      }
     }
   }
 
@@ -242,6 +270,16 @@ final class RunLoop {
       ]))
     try withRoom { try folder.write(summary: summary) }
     return summary
+  }
+}
+
+extension SensorReading {
+  /// What can be read here, as the records of a run have it.
+  fileprivate var entries: [(String, JSONValue)] {
+    [
+      celsius.map { ("temperature_celsius", .number($0)) }, throttled.map { ("throttled", .bool($0)) },
+      frequencyShare.map { ("frequency_share", .number($0)) }, joules.map { ("energy_joules", .number($0)) },
+    ].compactMap { $0 }
   }
 }
 

@@ -8,6 +8,18 @@ import Planning
 import Transformer
 import Tuning
 
+/// How the machine does after a step.
+public struct MachineState: Sendable {
+  /// Of the process.
+  public let residentBytes: Int
+  /// `--max-mem`, if there is one.
+  public let budget: Int?
+  /// Heat of the processor, where it is measured.
+  public let celsius: Double?
+  /// Whether it is held back by heat or a weak supply.
+  public let isThrottled: Bool
+}
+
 /// What a run says while it goes on.
 public protocol TrainingObserver: AnyObject {
   /// A line for people.
@@ -15,7 +27,7 @@ public protocol TrainingObserver: AnyObject {
   /// So many bytes of the data are read.
   func reading(_ done: Int, of all: Int)
   /// A step was done.
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?)
+  func stepped(_ report: StepReport, of steps: Int, machine: MachineState)
   /// So many batches of an evaluation are done.
   func evaluating(_ done: Int, of all: Int)
   /// An evaluation was done.
