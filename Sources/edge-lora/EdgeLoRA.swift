@@ -7,7 +7,8 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, serveCommand,
+    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, chatCommand,
+    serveCommand,
     mergeCommand, exportCommand, inspectCommand, reportCommand, fetchCommand, benchCommand,
   ]
 
