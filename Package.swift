@@ -26,6 +26,7 @@ let package = Package(
     .target(
       name: "Training",
       dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "CZlib", "CGlibc"]),
+    .target(name: "Search", dependencies: ["Training", "Planning", "Options", "Formats", "Randomness"]),
     .target(
       name: "Deployment",
       dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
@@ -33,7 +34,7 @@ let package = Package(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Deployment", "Options",
+        "Planning", "Training", "Search", "Deployment", "Options",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
@@ -74,6 +75,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
+    .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],

@@ -7,8 +7,8 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, mergeCommand,
-    exportCommand, inspectCommand,
+    quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
+    mergeCommand, exportCommand, inspectCommand,
     benchCommand,
   ]
 

@@ -6,6 +6,7 @@ import Kernels
 import Memory
 import Options
 import Planning
+import Search
 import Tokenization
 import Training
 import Transformer
@@ -35,7 +36,7 @@ enum ExitCode {
       case .cannotMap, .writingFailed: inputOutput
       }
     case is SpillError: inputOutput
-    case is OutputInUse, is FolderLock.Held: cannotCreate
+    case is OutputInUse, is SearchMismatch, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged
     case let stop as StopRequest.Stopped: 128 + stop.signal
     case is PlanError, is BudgetExceeded: outOfBudget
