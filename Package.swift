@@ -8,10 +8,12 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CZlib"),
     .systemLibrary(name: "CGlibc"),
+    .systemLibrary(name: "CCurl"),
     .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3", "-ffp-contract=off", "-fno-math-errno"])]),
     .target(name: "Kernels", dependencies: ["CKernels", "CGlibc"]),
     .target(name: "Randomness"),
     .target(name: "Formats", dependencies: ["CZlib"]),
+    .target(name: "Hub", dependencies: ["Formats", "CCurl"]),
     .target(name: "Tokenization", dependencies: ["Formats"]),
     .target(name: "Architectures", dependencies: ["Formats"]),
     .target(name: "Memory", dependencies: ["CGlibc"]),
@@ -30,14 +32,21 @@ let package = Package(
     .target(
       name: "Deployment",
       dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
+    .target(name: "CMicrohttpd"),
+    .target(
+      name: "Serving",
+      dependencies: [
+        "CMicrohttpd", "Deployment", "Data", "Transformer", "Tokenization", "Formats", "Kernels", "Memory",
+      ]),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Search", "Deployment", "Options",
+        "Planning", "Training", "Search", "Deployment", "Serving", "Options", "Hub",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
+    .testTarget(name: "HubTests", dependencies: ["Hub", "Formats"]),
     .testTarget(name: "TokenizationTests", dependencies: ["Tokenization", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "ArchitecturesTests", dependencies: ["Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"]),

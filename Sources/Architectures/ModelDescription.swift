@@ -53,9 +53,10 @@ public struct ModelDescription: Sendable, Equatable {
     let first =
       [embedding.tokens] + [embedding.positions?.table, embedding.tokenTypes].compactMap { $0 } + norm(embedding.norm)
       + (embedding.projection.map { [$0.weight] } ?? [])
-    let last =
-      norm(head.norm) + (head.projection.map { [$0.weight] + ($0.bias.map { [$0] } ?? []) } ?? [])
-      + (head.isTied ? [] : head.weight.map { [$0] } ?? []) + (head.labels?.tensors ?? [])
+    var last = norm(head.norm)
+    if let projection = head.projection { last += [projection.weight, projection.bias].compactMap { $0 } }
+    if !head.isTied, let weight = head.weight { last.append(weight) }
+    last += head.labels?.tensors ?? []
     return first + layers.flatMap(\.tensors) + last
   }
 

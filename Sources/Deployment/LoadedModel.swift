@@ -8,7 +8,7 @@ import Transformer
 import Tuning
 import WeightStore
 
-/// A model with its tokenizer and, perhaps, an adapter, ready to be used but not trained.
+/// A model with its tokenizer and, perhaps, adapters of which one is chosen, ready to be used but not trained.
 public final class LoadedModel {
   public let model: LanguageModel
   public let tokenizer: Tokenizer
@@ -16,34 +16,53 @@ public final class LoadedModel {
   public let precision: Precision
   /// Tokens after which generation ends.
   public let stopTokens: Set<Int32>
-  /// Owns the memory of `method`.
-  private let arena: Arena?
-  private let method: (any TuningMethod)?
+  /// The adapters, each with the arena that owns its memory.
+  private let adapters: [(name: String, arena: Arena, method: any TuningMethod)]
+  private var method: (any TuningMethod)?
 
   /// - Parameters:
   ///   - directory: store or model folder
   ///   - adapter: PEFT folder, or a GGUF LoRA
-  public init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
+  public convenience init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
+    try self.init(
+      directory: directory, adapters: adapter.map { [("", $0)] } ?? [], precision: precision, threads: threads)
+    if adapter != nil { select("") }
+  }
+
+  /// A model without an adapter at first.
+  ///
+  /// - Parameter adapters: names and folders
+  public init(
+    directory: String, adapters paths: [(name: String, path: String)], precision: Precision, threads: Int?
+  ) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
-    model = try LanguageModel(store: try Self.open(directory, adapter: adapter))
+    model = try LanguageModel(store: try Self.open(directory, adapter: paths.first?.path))
     tokenizer = try Tokenizer.load(directory: directory)
     stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
-    guard let adapter else {
-      (arena, method) = (nil, nil)
-      return
+    adapters = try paths.map { [model, pool] name, path in
+      let (arena, method) = try AdapterImporter.withFolder(path, for: model.description) {
+        try AdapterFolder.open($0, for: model)
+      }
+      method.parametersChanged(pool: pool)
+      return (name, arena, method)
     }
-    let (arena, method) = try AdapterImporter.withFolder(adapter, for: model.description) { [model] in
-      try AdapterFolder.open($0, for: model)
-    }
-    method.parametersChanged(pool: pool)
-    method.attach(to: model)
-    (self.arena, self.method) = (arena, method)
+  }
+
+  /// Makes the model compute with an adapter from now on; without one if `nil`. Nothing is read again.
+  public func select(_ name: String?) {
+    let chosen = name.flatMap { name in adapters.first { $0.name == name }?.method }
+    guard chosen !== method else { return }
+    method = chosen
+    if let chosen { chosen.attach(to: model) } else { model.removeHooks() }
   }
 
   /// Tokens of the longest text.
-  public var maximumPositions: Int { model.description.maximumPositions - (method?.prefixCount ?? 0) }
+  public var maximumPositions: Int { model.description.maximumPositions - prefixCount }
+
+  /// Keys and values that any adapter puts in front of a text, at most.
+  private var prefixCount: Int { adapters.map { $0.method.prefixCount }.max() ?? 0 }
 
   /// A store as the model that an adapter was made for: with the adapter's head, if it has one.
   static func open(_ directory: String, adapter: String?) throws -> WeightStore {
@@ -90,20 +109,59 @@ public final class LoadedModel {
     tokens: Int, positions: Int, headRows: Int, purpose: Workspace.Purpose, cacheCapacity: Int? = nil
   ) throws -> (workspace: Workspace, pass: Pass, cache: KeyValueCache?, arena: Arena) {
     let (arena, made) = try Arena.filled { arena in
-      let engine = ComputeEngine(
-        precision: precision, pool: pool,
-        demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
-      let workspace = Workspace(
-        model: model, keptColumns: { [method] in method?.keptColumns(at: $0) ?? 0 },
-        keptBlockColumns: { [method] in method?.keptBlockColumns(at: $0) ?? 0 },
-        prefixCount: method?.prefixCount ?? 0, tokenCapacity: tokens,
-        positionCount: positions, headRows: headRows, purpose: purpose, precision: precision,
-        threadCount: pool.threadCount, arena: arena)
-      let cache = cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) }
-      return (engine, workspace, cache)
+      let (workspace, engine) = reserve(
+        tokens: tokens, positions: positions, headRows: headRows, purpose: purpose, arena: arena)
+      return (workspace, engine, cacheCapacity.map { KeyValueCache(model: model, capacity: $0, arena: arena) })
     }
-    let (engine, workspace, cache) = made
+    let (workspace, engine, cache) = made
     workspace.prepare()
     return (workspace, Pass(engine: engine), cache, arena)
+  }
+
+  private func reserve(
+    tokens: Int, positions: Int, headRows: Int, purpose: Workspace.Purpose, arena: Arena
+  ) -> (Workspace, ComputeEngine) {
+    let engine = ComputeEngine(
+      precision: precision, pool: pool,
+      demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
+    let workspace = Workspace(
+      model: model, keptColumns: { [adapters] place in adapters.map { $0.method.keptColumns(at: place) }.max() ?? 0 },
+      keptBlockColumns: { [adapters] place in adapters.map { $0.method.keptBlockColumns(at: place) }.max() ?? 0 },
+      prefixCount: prefixCount, tokenCapacity: tokens, positionCount: positions, headRows: headRows, purpose: purpose,
+      precision: precision, threadCount: pool.threadCount, arena: arena)
+    return (workspace, engine)
+  }
+
+  /// Working memory for several texts at once, each with a cache.
+  ///
+  /// - Parameters:
+  ///   - contextLength: tokens of a text
+  ///   - chunk: tokens of a prompt that are read together
+  ///   - make: makes of each cache what is kept of it
+  public func makeServing<Slot>(
+    slots: Int, contextLength: Int, chunk: Int, _ make: (KeyValueCache) -> Slot
+  ) throws -> (workspace: Workspace, pass: Pass, arena: Arena, slots: [Slot]) {
+    let (arena, made) = try Arena.filled {
+      serving(slots: slots, contextLength: contextLength, chunk: chunk, arena: $0)
+    }
+    made.workspace.prepare()
+    return (made.workspace, Pass(engine: made.engine), arena, made.caches.map(make))
+  }
+
+  /// Bytes that `makeServing` takes.
+  public func servingByteCount(slots: Int, contextLength: Int, chunk: Int) throws -> Int {
+    let arena = Arena.counting
+    _ = serving(slots: slots, contextLength: contextLength, chunk: chunk, arena: arena)
+    return arena.byteCount
+  }
+
+  private func serving(
+    slots: Int, contextLength: Int, chunk: Int, arena: Arena
+  ) -> (workspace: Workspace, engine: ComputeEngine, caches: [KeyValueCache]) {
+    let (workspace, engine) = reserve(
+      tokens: max(chunk, slots), positions: contextLength, headRows: slots,
+      purpose: .generation(capacity: contextLength), arena: arena)
+    let caches = (0..<slots).map { _ in KeyValueCache(model: model, capacity: contextLength, arena: arena) }
+    return (workspace, engine, caches)
   }
 }

@@ -31,6 +31,9 @@ public struct TokenSampler {
     generator = SplitMix64(seed: options.seed)
   }
 
+  /// A token by its logits.
+  public mutating func draw(_ logits: Vector) -> Int32 { next(logits) }
+
   mutating func next(_ logits: Vector) -> Int32 {
     options.temperature <= 0 ? Int32(logits.indexOfLargest()) : next(logits.values)
   }

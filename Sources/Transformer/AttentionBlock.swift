@@ -291,9 +291,19 @@ struct AttentionBlock {
       cache.append(key: key, value: value, pool: pool)
       return
     }
+    extend(
+      x, into: y, keeping: kept, caches: [KeyValueCache.Layer](repeating: cache, count: x.rows), in: context)
+  }
+
+  /// The same for rows that belong to texts of their own, each with its cache.
+  func extend(
+    _ x: Matrix, into y: Matrix, keeping kept: Activations, caches: [KeyValueCache.Layer],
+    in context: BlockContext<Working>
+  ) {
+    let pool = context.pass.engine.pool
     project(x, keeping: kept, in: context)
     let (query, key, value) = heads(kept.projected)
-    for row in 0..<x.rows {
+    for (row, cache) in caches.enumerated() {
       cache.append(key: key.rows(row..<row + 1), value: value.rows(row..<row + 1), pool: pool)
       Attention.decode(
         query: query.rows(row..<row + 1), keys: cache.keys, values: cache.values, shape: shape,

@@ -40,6 +40,13 @@ public final class KeyValueCache {
     }
 
     func removeAll() { length = 0 }
+
+    /// Forgets the tokens from `count` on; `false` where older ones have lost their places to them.
+    func truncate(to count: Int) -> Bool {
+      guard count <= length, count == length || length <= keyStorage.rows else { return false }
+      length = count
+      return true
+    }
   }
 
   public let capacity: Int
@@ -59,5 +66,14 @@ public final class KeyValueCache {
   /// Forgets everything; the memory stays.
   public func removeAll() {
     for layer in layers { layer.removeAll() }
+  }
+
+  /// Forgets the tokens from `count` on.
+  ///
+  /// - Returns: `false`, with everything forgotten, where a window has let go of tokens that would be seen again
+  public func truncate(to count: Int) -> Bool {
+    if layers.allSatisfy({ $0.truncate(to: count) }) { return true }
+    removeAll()
+    return false
   }
 }

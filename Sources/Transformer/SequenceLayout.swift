@@ -63,6 +63,14 @@ public struct SequenceLayout: Sendable {
     }
   }
 
+  /// A token each of several texts of at most `length` tokens, by its position.
+  init(continuingAt positions: [Int], of length: Int) {
+    sampleLengths = [Int32](repeating: Int32(length), count: positions.count)
+    rowLength = 1
+    self.positions = positions.map { Int32($0) }
+    segments = Array(0...positions.count)
+  }
+
   /// One run of `count` tokens from position `start`: generation of a text of at most `length` tokens.
   init(continuingAt start: Int, count: Int, of length: Int) {
     sampleLengths = [Int32](repeating: Int32(length), count: count)

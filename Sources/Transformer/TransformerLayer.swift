@@ -97,13 +97,25 @@ public struct TransformerLayer {
   /// The forward pass of generation, with a cache.
   func extend(_ x: Matrix, cache: KeyValueCache.Layer, in context: Context) {
     let attended = context.memory.attention(context.tokens)
+    extend(x, in: context) { y in
+      attention.extend(x, into: y, keeping: attended, cache: cache, in: context.attention)
+    }
+  }
+
+  /// The same for a token each of several texts, whose caches stand in the order of the rows.
+  func extend(_ x: Matrix, caches: [KeyValueCache.Layer], in context: Context) {
+    let attended = context.memory.attention(context.tokens)
+    extend(x, in: context) { y in
+      attention.extend(x, into: y, keeping: attended, caches: caches, in: context.attention)
+    }
+  }
+
+  private func extend(_ x: Matrix, in context: Context, attending: (Matrix) -> Void) {
     if isParallel {
-      sideBySide(x, in: context) {
-        attention.extend(x, into: $0, keeping: attended, cache: cache, in: context.attention)
-      }
+      sideBySide(x, in: context, attend: attending)
       return
     }
-    attention.extend(x, into: x, keeping: attended, cache: cache, in: context.attention)
+    attending(x)
     feedForward(x, into: x, in: context)
   }
 

@@ -12,7 +12,7 @@ struct Command: Sendable {
   /// The text of `--help`.
   var help: String {
     var lines = [
-      "usage: edge-lora \(name) \(positional.joined(separator: " ")) [options]", "", summary, "", "options:",
+      "usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", summary, "", "options:",
     ]
     for option in options + [.init("help", nil, "print this")] {
       let dashes = option.name.count == 1 ? "-" : "--"
@@ -103,11 +103,20 @@ struct Arguments {
 
   /// `; did you mean --x?` for the nearest name, if one is near.
   static func suggestion(_ name: String, _ options: [OptionDeclaration]) -> String {
-    let spellings = options.flatMap { option in ([option.name] + option.aliases).map { ($0, option.name) } }
-    guard let nearest = spellings.min(by: { distance(name, $0.0) < distance(name, $1.0) }),
-      distance(name, nearest.0) <= max(2, name.count / 3)
+    let spellings = options.flatMap { option in ([option.name] + option.aliases).map { ($0, "--" + option.name) } }
+    return suggestion(name, spellings)
+  }
+
+  /// `; did you mean train?` for the nearest command, if one is near.
+  static func suggestion(_ name: String, _ commands: [Command]) -> String {
+    suggestion(name, commands.map { ($0.name, "edge-lora " + $0.name) })
+  }
+
+  private static func suggestion(_ name: String, _ spellings: [(spelling: String, meant: String)]) -> String {
+    guard let nearest = spellings.min(by: { distance(name, $0.spelling) < distance(name, $1.spelling) }),
+      distance(name, nearest.spelling) <= max(2, name.count / 3)
     else { return "" }
-    return "; did you mean --\(nearest.1)?"
+    return "; did you mean \(nearest.meant)?"
   }
 
   private static func distance(_ a: String, _ b: String) -> Int {

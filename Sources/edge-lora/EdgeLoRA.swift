@@ -8,8 +8,7 @@ struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
-    mergeCommand, exportCommand, inspectCommand,
-    benchCommand,
+    serveCommand, mergeCommand, exportCommand, inspectCommand, fetchCommand, benchCommand,
   ]
 
   static func main() {
@@ -27,12 +26,14 @@ struct EdgeLoRA {
       Console.print("edge-lora \(version)")
       return ExitCode.success
     }
+    if name == "help", words.count > 1, !words[1].hasPrefix("-") { return run([words[1], "--help"]) }
     if name == "--help" || name == "-h" || name == "help" {
       Console.print(usage)
       return ExitCode.success
     }
-    guard let command = commands.first(where: { $0.name == name }) else {
-      Console.error("error: unknown command \(name)\n\n\(usage)")
+    guard let command = (commands + [manualCommand, completionsCommand]).first(where: { $0.name == name }) else {
+      let suggestion = Arguments.suggestion(name, commands)
+      Console.error("error: unknown command \(name)\(suggestion)\n\n\(usage)")
       return ExitCode.usage
     }
     if words.contains("--help") || words.contains("-h") {
@@ -41,7 +42,9 @@ struct EdgeLoRA {
     }
     do {
       try InstructionSet.checkEnvironment()
-      return try command.run(try Arguments(Array(words.dropFirst()), for: command))
+      let arguments = try Arguments(Array(words.dropFirst()), for: command)
+      try MissingPath.check(arguments, of: command)
+      return try command.run(arguments)
     } catch {
       Console.finishLine()
       Console.error("error: \(error)")
@@ -60,9 +63,17 @@ struct EdgeLoRA {
       \(lines.joined(separator: "\n"))
 
       edge-lora COMMAND --help lists the options of a command.
-      Exit codes: 0 done, 1 failed, 2 wrong usage, 65 bad data or model, 66 missing input, 69 the training has died
-      (a checkpoint is left), 73 cannot create the output, 74 read or write error, 77 the memory budget cannot be met, 129,
-      130 and 143 stopped by a signal (training leaves a checkpoint; a second signal ends at once).
+      \(exitCodes)
       """
+  }
+  /// The exit codes in lines of a terminal.
+  private static var exitCodes: String {
+    let words = "Exit codes: \(ExitCode.meanings.map { "\($0.codes) \($0.meaning)" }.joined(separator: ", "))."
+    var lines = [""]
+    for word in words.split(separator: " ") {
+      if lines[lines.count - 1].count + word.count >= 80 { lines.append("") }
+      lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
+    }
+    return lines.joined(separator: "\n")
   }
 }

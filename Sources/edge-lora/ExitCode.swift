@@ -2,6 +2,7 @@ import Architectures
 import Data
 import Deployment
 import Formats
+import Hub
 import Kernels
 import Memory
 import Options
@@ -26,6 +27,17 @@ enum ExitCode {
   static let inputOutput: Int32 = 74
   static let outOfBudget: Int32 = 77
 
+  /// What the help and the manual say of them.
+  static let meanings: [(codes: String, meaning: String)] = [
+    ("0", "done"), ("1", "failed"), ("2", "wrong usage"), ("65", "bad data or model"), ("66", "missing input"),
+    ("69", "the training has died (a checkpoint is left)"), ("73", "cannot create the output"),
+    ("74", "read or write error"), ("77", "the memory budget cannot be met"),
+    (
+      "129, 130 and 143",
+      "stopped by a signal (training leaves a checkpoint; a second signal ends at once)"
+    ),
+  ]
+
   static func of(_ error: any Error) -> Int32 {
     switch error {
     case is UsageError, is OptionError, is InstructionSet.Unavailable: usage
@@ -35,6 +47,16 @@ enum ExitCode {
       case .cannotWrite, .alreadyExists, .notReplaceable: cannotCreate
       case .cannotMap, .writingFailed: inputOutput
       }
+    case let error as HubError:
+      switch error {
+      case .notFound, .noAccess, .nothingToFetch: missingInput
+      case .unusableList, .unsafePath, .wrongContent: badData
+      case .noRoom: cannotCreate
+      case .transfer: inputOutput
+      case .stopped: StopRequest.signalNumber.map { 128 + $0 } ?? failure
+      }
+    case is MissingPath: missingInput
+    case is RepositoryName.Invalid, is HubAddress.Invalid: usage
     case is SpillError: inputOutput
     case is OutputInUse, is SearchMismatch, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged

@@ -7,7 +7,7 @@ private let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
 private let data = root.appendingPathComponent("Models/home-control/held-out.jsonl").path
 
 struct CommandLineTests {
-  static let commands = ["quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "bench"]
+  static let commands = ["quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "fetch", "bench"]
 
   @Test func usageNamesEveryCommand() throws {
     let help = try Program.run(["--help"])
@@ -16,8 +16,15 @@ struct CommandLineTests {
     let none = try Program.run([])
     #expect(none.code == 2 && none.error.contains("usage: edge-lora COMMAND"))
     let unknown = try Program.run(["trian"])
-    #expect(unknown.code == 2 && unknown.error.contains("unknown command trian"))
+    #expect(unknown.code == 2 && unknown.error.contains("unknown command trian; did you mean edge-lora train?"))
     #expect(try Program.run(["--version"]).output.hasPrefix("edge-lora "))
+  }
+
+  @Test func helpOfACommandIsItsOwn() throws {
+    let help = try Program.run(["help", "train"])
+    let same = try Program.run(["train", "--help"])
+    #expect(help.code == 0 && help.output == same.output)
+    #expect(try Program.run(["help", "trian"]).code == 2)
   }
 
   @Test(arguments: commands) func helpListsTheOptions(command: String) throws {

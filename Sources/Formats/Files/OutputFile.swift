@@ -132,6 +132,12 @@ public enum OutputFolder {
     }
   }
 
+  /// The folder that holds a path: `.` for a plain name.
+  public static func above(_ path: String) -> String { PathText.folder(path) }
+
+  /// Names in a folder, sorted; none where it cannot be read.
+  public static func names(in folder: String) -> [String] { System.names(in: folder) ?? [] }
+
   /// Waits until the names in a folder are on the disk, for callers that rename or remove files in it themselves.
   public static func synchronize(_ path: String) throws { try System.synchronize(path) }
 }

@@ -1,0 +1,39 @@
+import Data
+import Deployment
+import Formats
+import Synchronization
+
+/// Answers `/v1/classify`: texts, one request after the other.
+final class Classifier: @unchecked Sendable {
+  // @unchecked: the predictor is used by who holds the mutex.
+
+  private let predictor: Predictor
+  private let turn = Mutex(())
+  let counters = ServerCounters()
+  private static let most = 1024
+
+  init(_ loaded: LoadedModel) throws { predictor = try Predictor(loaded) }
+
+  /// `input`, a text or a list of texts, to `data` with what `predict` says of each.
+  func answer(_ reader: RequestReader, name: String) throws(APIError) -> JSONValue {
+    guard let texts = try reader.texts("input", most: Self.most), !texts.isEmpty else {
+      throw APIError("input is missing: a text, or a list of texts")
+    }
+    let rows = texts.enumerated().map { LabelledRow(.text($1, pair: nil), file: "input", line: $0 + 1) }
+    let found: Result<[JSONValue], any Error> = turn.withLock { _ in
+      Result { try predictor.predict(rows).map { predictor.json($0) } }
+    }
+    counters.add(requests: 1)
+    switch found {
+    case .success(let answers):
+      let data = answers.enumerated().map { index, answer -> JSONValue in
+        var object = JSONObject([("index", .integer(index))])
+        for (key, value) in answer.objectValue?.entries ?? [] { object[key] = value }
+        return .object(object)
+      }
+      return .object(
+        JSONObject([("object", .string("list")), ("model", .string(name)), ("data", .array(data))]))
+    case .failure(let error): throw APIError("\(error)")
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import Deployment
+import FoundationEssentials
+import Glibc
+import Memory
+import Options
+import Serving
+import Training
+import Transformer
+
+let serveCommand = Command(
+  name: "serve", summary: "answer over HTTP, as OpenAI's API has it", positional: [],
+  options: [
+    .init("model", "DIR", "store or model folder (default: the only one here)"),
+    .init("adapter", "NAME=DIR...", isList: true, "adapters, each a model of its own by its name"),
+    .init("host", "ADDRESS", default: "127.0.0.1", "address to listen on; 0.0.0.0 for every network"),
+    .init("port", "N", default: "8080", "port; 0 for any that is free"),
+    .init("parallel", "N", default: "4", "requests that are answered at once"),
+    .init("ctx-size", "N", "tokens of prompt and answer together (default: 4096, or what fits)"),
+    .init("queue", "N", default: "64", "requests that may wait; more are refused with 429"),
+    .init("api-key-file", "FILE", "keys, one a line; requests need one of them"),
+    .init("max-mem", "SIZE", "memory of the whole process, weights included"),
+    .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
+    .init("threads", "N", "worker threads (default: one per processor)"),
+  ]
+) { arguments in
+  var options = ModelServer.Options()
+  options.address = try arguments.required("host")
+  options.port = try arguments.number("port", in: 0...65_535)
+  options.parallel = try arguments.number("parallel", in: 1...64)
+  options.queueLimit = try arguments.number("queue", in: 0...100_000)
+  options.contextLength = try arguments.values.optionalNumber("ctx-size", in: 64...1_048_576)
+  options.maximumMemory = try arguments.values.size("max-mem")
+  if let file = arguments.text("api-key-file") { options.keys = try ServeSetup.keys(file) }
+  let adapters = try ServeSetup.adapters(arguments.values.list("adapter"))
+  let model = try ModelFinder.find(model: arguments.text("model") ?? ModelFinder.onlyModelHere(), adapter: nil).model
+  let loaded = try LoadedModel(
+    directory: model, adapters: adapters, precision: try arguments.values.choice("precision", Precision.self),
+    threads: try arguments.threads())
+  if loaded.model.description.labelling != nil, let first = adapters.first { loaded.select(first.name) }
+  let name = URL(fileURLWithPath: model).standardizedFileURL.lastPathComponent
+  let server = try ModelServer(loaded, name: name, adapters: adapters, options: options)
+  Console.error(
+    "serving \(([name] + adapters.map(\.name)).joined(separator: ", ")) on http://\(options.address):\(server.port)"
+      + (server.contextLength.map { ", \(options.parallel) x \($0) tokens" } ?? ""))
+  StopRequest.install()
+  while StopRequest.signalNumber == nil { usleep(50_000) }
+  Console.error("stopping: what has begun is answered")
+  server.stop()
+  return ExitCode.success
+}
+
+private enum ServeSetup {
+  static func keys(_ file: String) throws -> Set<String> {
+    let text = try String(contentsOfFile: file, encoding: .utf8)
+    let keys = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
+    guard !keys.isEmpty else { throw OptionError("--api-key-file \(file): there is no key in it") }
+    return Set(keys)
+  }
+
+  static func adapters(_ words: [String]) throws -> [(name: String, path: String)] {
+    var found: [(name: String, path: String)] = []
+    for word in words {
+      let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
+      let path = parts.count == 2 ? parts[1] : word
+      let name = parts.count == 2 ? parts[0] : URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
+      guard !found.contains(where: { $0.name == name }) else {
+        throw OptionError("--adapter \(word): another adapter is called \(name); name it as in --adapter other=\(path)")
+      }
+      found.append((name, path))
+    }
+    return found
+  }
+}
