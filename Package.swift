@@ -84,7 +84,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
-    .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"]),
+    .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"], exclude: ["Golden"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],

@@ -15,6 +15,8 @@ public enum Strategy: String, Sendable, CaseIterable {
   ///
   /// Source: Li et al. 2020, "A system for massively parallel hyperparameter tuning" (ASHA).
   case asha
+  /// Settings that are drawn where good ones were denser than bad ones, whole.
+  case tpe
 }
 
 /// What is to be done next: a trial as far as a rung.
@@ -41,12 +43,19 @@ public struct Measurement: Sendable, Equatable {
 
 /// Says what comes next from what is known, and from nothing else: a search that was killed goes on by asking again.
 public struct Scheduler: Sendable {
-  /// What is tried, by number of the trial.
-  public let candidates: [Settings]
+  /// What is tried, by number of the trial; with `tpe` those that are known so far.
+  public private(set) var candidates: [Settings]
+  /// Trials at most.
+  public let trialCount: Int
   public let rungCount: Int
   /// Of those at a rung, one of so many goes on to the next one, with so many times the steps.
   public let factor: Int
   private let waits: Bool
+  private let space: Space
+  private let base: [String: [String]]
+  private let seed: UInt64
+  /// What `tpe` has drawn.
+  private var drawn: [[String]]?
 
   /// - Parameters:
   ///   - trials: how many settings are drawn; `nil` for the whole grid
@@ -57,8 +66,17 @@ public struct Scheduler: Sendable {
     factor: Int = 3
   ) throws {
     self.factor = factor
+    self.space = space
+    self.base = base
+    self.seed = seed
     waits = strategy == .halving
     rungCount = strategy == .halving || strategy == .asha ? rungs : 1
+    if strategy == .tpe {
+      guard let trials else { throw OptionError("--strategy tpe has no end: say how many with --trials") }
+      (candidates, trialCount, drawn) = ([], trials, [])
+      return
+    }
+    drawn = nil
     var words: [[String]] = []
     if let grid = space.grid() {
       if strategy == .grid {
@@ -76,6 +94,7 @@ public struct Scheduler: Sendable {
     var seen: Set<Settings> = []
     let distinct = try words.map { try Settings($0, of: space, base: base) }.filter { seen.insert($0).inserted }
     candidates = Array(distinct.prefix(trials ?? distinct.count))
+    trialCount = candidates.count
   }
 
   /// Share of the steps after which a trial has reached a rung.
@@ -86,8 +105,27 @@ public struct Scheduler: Sendable {
   }
 
   /// - Returns: `nil` where the search is at its end
-  public func next(_ known: [Measurement]) -> Job? {
-    waits || rungCount == 1 ? nextOfAll(known) : nextAtOnce(known)
+  public mutating func next(_ known: [Measurement]) throws -> Job? {
+    if drawn != nil {
+      guard known.count < trialCount else { return nil }
+      try draw(known)
+      return Job(trial: known.count, rung: 0)
+    }
+    return waits || rungCount == 1 ? nextOfAll(known) : nextAtOnce(known)
+  }
+
+  /// Draws as many settings as are known, and one more: each from those before it, so that they come out alike again.
+  private mutating func draw(_ known: [Measurement]) throws {
+    var words = drawn ?? []
+    while words.count <= known.count, words.count < trialCount {
+      let history = words.indices.map { trial in
+        (words: words[trial], taken: Set(candidates[trial].entries.map(\.option)), cost: known[trial].cost)
+      }
+      var generator = SplitMix64(seed: seed &+ UInt64(words.count) &* 0x9E37_79B9)
+      words.append(TreeParzenSampler.words(space, history: history, generator: &generator))
+      candidates.append(try Settings(words[words.count - 1], of: space, base: base))
+    }
+    drawn = words
   }
 
   /// Those that go from a rung to the next one, the best first; a failed trial never does.

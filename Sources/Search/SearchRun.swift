@@ -24,7 +24,7 @@ public final class SearchRun {
   private let training: TrainingOptions
   private let base: [String: [String]]
   private let space: Space
-  private let scheduler: Scheduler
+  private var scheduler: Scheduler
   private let ledger: Ledger
   private let lock: FolderLock
   private let folder: String
@@ -47,9 +47,10 @@ public final class SearchRun {
     self.files = files
     self.observer = observer
     (space, base) = try Space.split(SearchOptions.trialOptions(given), file: options.spaceFile)
-    scheduler = try Scheduler(
+    var scheduler = try Scheduler(
       options.strategy, space: space, base: base, trials: options.trials, seed: Self.seed(base),
       rungs: options.rungs, factor: options.factor)
+    _ = try scheduler.next([])
     guard let first = scheduler.candidates.first else { throw OptionError("there are no settings to try") }
     training = try TrainingOptions(first.options(over: base))
     // A setting that no run would take is told before hours go into those before it.
@@ -63,12 +64,14 @@ public final class SearchRun {
       folder: folder,
       identity: [
         ("space", space.text), ("strategy", options.strategy.rawValue),
-        ("trials", options.trials.map { "\($0)" } ?? "all"),
+        ("seed", "\(Self.seed(base))"), ("trials", options.trials.map { "\($0)" } ?? "all"),
         ("stages", scheduler.rungCount > 1 ? "\(options.rungs) by \(options.factor)" : "1"), ("options", fixed),
         ("data", try files.map { "\($0) \(try Self.byteCount($0))" }.joined(separator: ", ")),
         ("model", modelDirectory),
       ])
-    for record in ledger.records where scheduler.candidates[safe: record.trial] != record.settings {
+    self.scheduler = scheduler
+    _ = try self.scheduler.next(measurements)
+    for record in ledger.records where self.scheduler.candidates[safe: record.trial] != record.settings {
       throw SearchMismatch(path: "\(folder)/\(Ledger.name)", reason: "has other settings for trial \(record.trial)")
     }
   }
@@ -94,7 +97,7 @@ public final class SearchRun {
   }
 
   /// Settings that are tried at most.
-  public var trialCount: Int { scheduler.candidates.count }
+  public var trialCount: Int { scheduler.trialCount }
   /// In a line, what is searched.
   public var spaceText: String { space.text }
 
@@ -103,7 +106,7 @@ public final class SearchRun {
   /// - Returns: what was found; `nil` in its place where a signal stopped the search, with the signal
   public func run() throws -> (table: SearchTable, signalNumber: Int32?) {
     if !ledger.records.isEmpty { observer.note("\(ledger.records.count) results are known already; going on") }
-    while let job = scheduler.next(measurements), !isOutOfTime {
+    while let job = try scheduler.next(measurements), !isOutOfTime {
       if let signal = try work(on: job) { return (table, signal) }
     }
     if isOutOfTime { observer.note("the time is up") }
@@ -149,7 +152,7 @@ public final class SearchRun {
     given["force"] = nil
     let start = ContinuousClock.now
     StopRequest.endAtOnce()
-    let listener = observer.began(job, of: scheduler.candidates.count, settings: settings)
+    let listener = observer.began(job, of: scheduler.trialCount, settings: settings)
     func record(
       steps: Int, of all: Int, metric: Double?, failure: String?, plan: TrainingPlan?
     ) throws {
