@@ -59,8 +59,8 @@ import Testing
         #"{"lora_r": [4, 8], "use_rslora": [true, false], "lr": {"low": 1e-5, "high": 1e-3, "log": true}}"#)
       #expect(
         all.dimensions == [
-          Dimension("rank", .choices(["4", "8"])), Dimension("use-rslora", .choices(["true", "false"])),
-          Dimension("learning-rate", .range(low: 1e-5, high: 1e-3, isLogarithmic: true, isWhole: false)),
+          Search.Dimension("rank", .choices(["4", "8"])), Search.Dimension("use-rslora", .choices(["true", "false"])),
+          Search.Dimension("learning-rate", .range(low: 1e-5, high: 1e-3, isLogarithmic: true, isWhole: false)),
         ])
       for text in [
         "[]", #"{"rnak": [1]}"#, #"{"rank": []}"#, #"{"rank": {"low": 3, "high": 1}}"#, #"{"rank": [{}]}"#,

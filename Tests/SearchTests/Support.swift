@@ -8,6 +8,7 @@ let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingL
   .deletingLastPathComponent()
 let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
 let homeControl = root.appendingPathComponent("Models/home-control/held-out.jsonl").path
+let goldenSamples = root.appendingPathComponent("Tests/SearchTests/Golden/tpe.json").path
 
 /// A folder that is gone afterwards.
 func withFolder(_ body: (String) throws -> Void) throws {

@@ -1,5 +1,5 @@
 import Formats
-import Foundation
+import Glibc
 import Testing
 
 @testable import Search
@@ -43,7 +43,7 @@ import Testing
   }
 
   private static func cases() throws -> [Case] {
-    let path = root.appendingPathComponent("Tests/SearchTests/Golden/tpe.json").path
+    let path = goldenSamples
     return try #require(JSONValue.parse(contentsOf: path)["cases"]?.arrayValue).map { try Case($0) }
   }
 
