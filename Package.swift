@@ -17,6 +17,8 @@ let package = Package(
     .target(name: "Tokenization", dependencies: ["Formats"]),
     .target(name: "Architectures", dependencies: ["Formats"]),
     .target(name: "Memory", dependencies: ["CGlibc"]),
+    .target(name: "Sensing"),
+    .target(name: "Reporting", dependencies: ["Formats", "Memory"]),
     .target(name: "Options", dependencies: ["Memory"]),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
@@ -27,11 +29,15 @@ let package = Package(
     .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"]),
     .target(
       name: "Training",
-      dependencies: ["Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "CZlib", "CGlibc"]),
+      dependencies: [
+        "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
+      ]),
     .target(name: "Search", dependencies: ["Training", "Planning", "Options", "Formats", "Randomness"]),
     .target(
       name: "Deployment",
-      dependencies: ["Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics"]),
+      dependencies: [
+        "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
+      ]),
     .target(name: "CMicrohttpd"),
     .target(
       name: "Serving",
@@ -42,7 +48,7 @@ let package = Package(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Search", "Deployment", "Serving", "Options", "Hub",
+        "Planning", "Training", "Search", "Deployment", "Serving", "Reporting", "Options", "Hub",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
@@ -85,6 +91,8 @@ let package = Package(
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"], exclude: ["Golden"]),
+    .testTarget(name: "SensingTests", dependencies: ["Sensing"]),
+    .testTarget(name: "ReportingTests", dependencies: ["Reporting", "Formats"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
     .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
   ],

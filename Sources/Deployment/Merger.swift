@@ -1,4 +1,6 @@
 import Formats
+import Options
+import Reporting
 import Transformer
 import WeightStore
 
@@ -24,8 +26,14 @@ public struct Merger {
     let store = try LoadedModel.open(modelDirectory, adapter: directory)
     let model = try LanguageModel(store: store)
     let sum = try AdapterSum(adapter: directory, of: model)
+    let card = try ModelCard(
+      .merged(format: quantizer.format.name), adapter: directory, baseDirectory: modelDirectory, runFolder: directory,
+      program: Program.version)
     return try quantizer.write(
-      sum.withHead(try ModelSource.open(store: store)), to: output,
-      transform: { sum.apply(to: $0) }, check: check, progress: progress)
+      sum.withHead(try ModelSource.open(store: store)), to: output, transform: { sum.apply(to: $0) },
+      check: { folder in
+        try card.write(to: folder, unlessForeignIn: output)
+        try check(folder)
+      }, progress: progress)
   }
 }

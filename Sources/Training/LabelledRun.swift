@@ -101,15 +101,15 @@ extension TrainingSession {
     _ batches: some RandomAccessCollection<Batch>, labelling: Labelling, progress: (Int) -> Void = { _ in }
   ) throws -> (loss: Double, report: LabelReport) {
     var report = LabelReport(labelling)
-    var (sum, count) = (0.0, 0)
+    var (sum, weight) = (0.0, 0.0)
     parametersChanged()
     for (index, batch) in batches.enumerated() {
       var logits: [[Float]] = []
       sum += try loss(batch) { rows in for row in 0..<rows.rows { logits.append(rows.row(row).values) } }
-      count += batch.labelledTokenCount
+      weight += self.weight(batch)
       report.add(batch, logits: logits)
       progress(index + 1)
     }
-    return (sum / Double(max(count, 1)), report)
+    return (weight > 0 ? sum / weight : sum, report)
   }
 }

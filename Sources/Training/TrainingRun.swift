@@ -152,8 +152,8 @@ public final class TrainingRun {
 
   private func dumpGradients(to path: String, session: TrainingSession) throws -> Outcome {
     let batches = prepared.data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
-    let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
-    let loss = try session.accumulateGradients(batches, labelledTokens: labelled, step: 0) / Double(max(labelled, 1))
+    let divisor = session.divisor(batches)
+    let loss = try session.accumulateGradients(batches, divisor: divisor, step: 0) / divisor
     let output = try AtomicOutput(path: path, force: options.output.force)
     try session.trainables.writeGradients(to: output.temporaryPath)
     try output.commit()

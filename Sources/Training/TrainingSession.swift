@@ -57,8 +57,8 @@ public final class TrainingSession {
     let start = ContinuousClock.now
     let trainables = trainables
     VectorOperations.fill(trainables.gradients, with: 0)
-    let labelled = batches.reduce(0) { $0 + $1.labelledTokenCount }
-    let loss = try accumulateGradients(batches, labelledTokens: labelled, step: step)
+    let divisor = divisor(batches)
+    let loss = try accumulateGradients(batches, divisor: divisor, step: step)
     let norm = trainables.gradients.sumOfSquares().squareRoot()
     guard loss.isFinite, norm.isFinite else {
       throw RunFailed(step: step + 1, reason: "the \(loss.isFinite ? "gradient" : "loss") is not finite")
@@ -70,14 +70,25 @@ public final class TrainingSession {
       parameters: trainables.parameters, gradients: trainables.gradients, moments: memory.moments,
       step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)
     return StepReport(
-      step: step + 1, loss: loss / Double(max(labelled, 1)), learningRate: learningRate, gradientNorm: norm,
+      step: step + 1, loss: loss / divisor, learningRate: learningRate, gradientNorm: norm,
       tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now) / .seconds(1))
   }
 
-  /// Adds the gradient of the mean loss over `labelledTokens` to the gradients.
+  /// What the sum of the losses of `batches` is divided by: the number of labels, or the sum of their classes' weights.
+  public func divisor(_ batches: [Batch]) -> Double {
+    let sum = batches.reduce(0) { $0 + weight($1) }
+    return sum > 0 ? sum : 1
+  }
+
+  /// Its share in that, for one batch.
+  func weight(_ batch: Batch) -> Double {
+    model.labelHead?.loss.divisor(batch.labels) ?? Double(batch.labelledTokenCount)
+  }
+
+  /// Adds the gradient of the sum of the losses over `divisor` to the gradients.
   /// - Returns: sum of the losses.
-  public func accumulateGradients(_ batches: [Batch], labelledTokens: Int, step: Int) throws -> Double {
-    let scale = 1 / Float(max(labelledTokens, 1))
+  public func accumulateGradients(_ batches: [Batch], divisor: Double, step: Int) throws -> Double {
+    let scale = 1 / Float(divisor)
     memory.method.parametersChanged(pool: memory.engine.pool)
     var generator = SplitMix64(seed: seed &+ UInt64(step) &* 0x1_0000_0001)
     let dropoutSeed = generator.next()

@@ -218,10 +218,12 @@ struct AttentionBlock {
 
   /// The output product of what attention mixed, and what follows it.
   private func finish(into y: Matrix, kept: Activations, in context: BlockContext<Working>) {
-    let mixed = context.pass.engine.prepare(
-      mixed(kept, rows: y.rows, context), for: output.weight, rowsPerSequence: context.layout.rowLength)
+    let mixed = mixed(kept, rows: y.rows, context)
+    output.scaleInput(mixed, keeping: kept.adapters[inputs.count], pass: context.pass)
+    let prepared = context.pass.engine.prepare(
+      mixed, for: output.weight, rowsPerSequence: context.layout.rowLength)
     residual.output(
-      mixed, through: output, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
+      prepared, through: output, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)
   }
 

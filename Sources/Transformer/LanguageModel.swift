@@ -51,6 +51,9 @@ public final class LanguageModel {
   /// The last layers of all feed-forward blocks: those whose inputs an adapter may scale.
   public var lastFeedForwardLocations: Set<LinearLocation> { Set(layers.map { $0.feedForward.down.location }) }
 
+  /// The last layers of all attention blocks, whose inputs an adapter may scale if it keeps them.
+  public var lastAttentionLocations: Set<LinearLocation> { Set(layers.map { $0.attention.output.location }) }
+
   /// Takes away whatever a method has hooked in.
   public func removeHooks() {
     for linear in linears { linear.adapter = nil }

@@ -34,6 +34,9 @@ public protocol LinearAdapter: AnyObject {
   var keptColumns: Int { get }
   /// Factors of the inputs, `[in]`; only of layers that are the last of their block.
   var inputScale: Vector? { get }
+
+  /// Whether what it keeps is the input before its scale: where the block does not have that any more on the way back.
+  var keepsInput: Bool { get }
   /// Valid after `forward`.
   var outputScale: OutputScale? { get }
 
@@ -64,6 +67,7 @@ public protocol LinearAdapter: AnyObject {
 
 extension LinearAdapter {
   public var inputScale: Vector? { nil }
+  public var keepsInput: Bool { false }
   public var outputScale: OutputScale? { nil }
   public func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass) {}
 }
@@ -159,8 +163,11 @@ public final class Linear {
   }
 
   /// Scales an input that is about to be prepared, if the adapter wants it.
-  func scaleInput(_ x: Matrix, pass: Pass) {
+  ///
+  /// - Parameter kept: gets the input as it was, if the adapter keeps it
+  func scaleInput(_ x: Matrix, keeping kept: Matrix? = nil, pass: Pass) {
     guard let scale = adapter?.inputScale else { return }
+    if let kept, adapter?.keepsInput == true { VectorOperations.copy(x, into: kept, pool: pass.engine.pool) }
     ColumnFactors.scale(x, by: scale, into: x, pool: pass.engine.pool)
   }
 
@@ -188,7 +195,7 @@ public final class Linear {
     }
     let (dy, share) = adapter.backward(dy, isFree: false, x: x, kept: kept, pass: pass)
     pass.engine.inputGradient(dy, weight, into: dx, accumulate: false, adding: share)
-    adapter.scaleInputGradient(dx, x: x, pass: pass)
+    adapter.scaleInputGradient(dx, x: adapter.keepsInput ? kept : x, pass: pass)
   }
 
   /// The sum of the input gradients of several layers with the same input.

@@ -38,7 +38,7 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
     let family = model.description.family
     let targets = targetModules == .familyDefault ? .names(family.scalingTargets) : targetModules
     let inner = feedforwardModules == .familyDefault ? .names([family.scalingFeedForward]) : feedforwardModules
-    let last = model.lastFeedForwardLocations
+    let last = model.lastFeedForwardLocations.union(model.lastAttentionLocations)
     let isInput: (LinearLocation) throws -> Bool =
       if case .names(let names) = inner {
         { location in names.contains { location.name.hasSuffix($0) } }
@@ -50,7 +50,7 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
       if isInput, !last.contains(location) {
         throw AdapterError.badPattern(
           inner.description,
-          reason: "\(location.name) is not the last layer of a feed-forward block; only inputs of such "
+          reason: "\(location.name) is not the last layer of a block; only inputs of such "
             + "(\(family.scalingFeedForward)) are scaled")
       }
       return (location, isInput)

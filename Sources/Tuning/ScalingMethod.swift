@@ -3,18 +3,21 @@ import Kernels
 import Memory
 import Transformer
 
-/// (IA)³ at one linear layer: `y = l * (x Wᵀ + b)`, or at the last layer of a feed-forward block `y = (l * x) Wᵀ + b`.
+/// (IA)³ at one linear layer: `y = l * (x Wᵀ + b)`, or at the last layer of a block `y = (l * x) Wᵀ + b`.
 ///
 /// Source: Liu et al. 2022, arXiv 2205.05638.
 public final class ScalingAdapter: LinearAdapter {
   let location: LinearLocation
   let isInput: Bool
+  public let keepsInput: Bool
   private let trainable: Trainable
   private let buffers: LowRankBuffers
 
-  init(location: LinearLocation, isInput: Bool, trainable: Trainable, buffers: LowRankBuffers) {
+  /// - Parameter keepsInput: whether the block overwrites the input
+  init(location: LinearLocation, isInput: Bool, keepsInput: Bool, trainable: Trainable, buffers: LowRankBuffers) {
     self.location = location
     self.isInput = isInput
+    self.keepsInput = keepsInput
     self.trainable = trainable
     self.buffers = buffers
   }
@@ -22,7 +25,7 @@ public final class ScalingAdapter: LinearAdapter {
   /// `[out]`, or `[in]`.
   private var factor: Vector { trainable.matrix.row(0) }
 
-  public var keptColumns: Int { isInput ? 0 : location.shape.out }
+  public var keptColumns: Int { isInput ? keepsInput ? location.shape.in : 0 : location.shape.out }
   public var inputScale: Vector? { isInput ? factor : nil }
   public var outputScale: OutputScale? { isInput ? nil : OutputScale(factor: factor, coversBias: true) }
 
@@ -83,8 +86,11 @@ public final class ScalingMethod: MergeableMethod {
     let buffers = LowRankBuffers(
       tokens: trainingTokens, rank: 0, places: 0, widestInput: 0,
       widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false, arena: arena)
+    let overwritten = model.lastAttentionLocations
     adapters = zip(places, trainables.entries).map {
-      ScalingAdapter(location: $0.location, isInput: $0.isInput, trainable: $1, buffers: buffers)
+      ScalingAdapter(
+        location: $0.location, isInput: $0.isInput, keepsInput: $0.isInput && overwritten.contains($0.location),
+        trainable: $1, buffers: buffers)
     }
     self.trainables = trainables
   }
@@ -127,7 +133,7 @@ public final class ScalingMethod: MergeableMethod {
     var names: [String] = []
     for adapter in adapters {
       let parts = adapter.location.name.split(separator: ".")
-      let name = parts.suffix(parts.last == "c_proj" ? 2 : 1).joined(separator: ".")
+      let name = parts.suffix(["c_proj", "dense"].contains(parts.last) ? 2 : 1).joined(separator: ".")
       if !names.contains(name) { names.append(name) }
     }
     return names

@@ -65,6 +65,19 @@ public struct CompanionFile: Sendable {
     self.content = content
   }
 
+  /// Writes what an adapter's folder has of its base's files, as trainers leave it there: generation settings and the chat
+  /// template, which older models keep inside `tokenizer_config.json`.
+  public static func writeForAdapter(of model: String, to directory: String) throws {
+    let wanted: Set = ["generation_config.json", "chat_template.jinja", "chat_template.json"]
+    let files = try all(in: model).filter { wanted.contains($0.name) }
+    for file in files { try file.write(to: directory) }
+    guard !files.contains(where: { $0.name == "chat_template.jinja" }),
+      let configuration = try? JSONValue.parse(contentsOf: "\(model)/tokenizer_config.json"),
+      let template = configuration["chat_template"]?.stringValue
+    else { return }
+    try CompanionFile(name: "chat_template.jinja", text: template).write(to: directory)
+  }
+
   /// Writes the file into `directory`, which exists.
   func write(to directory: String) throws {
     let path = "\(directory)/\(name)"

@@ -81,7 +81,8 @@ struct Arguments {
       }
     }
     self.values = OptionValues(values, command.options)
-    guard positional.count <= command.positional.count else {
+    let takesMore = command.positional.last?.hasSuffix("...") ?? false
+    guard takesMore || positional.count <= command.positional.count else {
       throw UsageError(description: "unexpected word \(positional[command.positional.count])")
     }
   }

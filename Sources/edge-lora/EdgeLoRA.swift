@@ -8,7 +8,7 @@ struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
-    serveCommand, mergeCommand, exportCommand, inspectCommand, fetchCommand, benchCommand,
+    serveCommand, mergeCommand, exportCommand, inspectCommand, reportCommand, fetchCommand, benchCommand,
   ]
 
   static func main() {

@@ -7,6 +7,7 @@ import Kernels
 import Memory
 import Options
 import Planning
+import Reporting
 import Search
 import Tokenization
 import Training
@@ -57,6 +58,7 @@ enum ExitCode {
       }
     case is MissingPath: missingInput
     case is RepositoryName.Invalid, is HubAddress.Invalid: usage
+    case is RunRecord.NotARun: missingInput
     case is SpillError: inputOutput
     case is OutputInUse, is SearchMismatch, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged

@@ -13,6 +13,7 @@ let predictCommand = Command(
     .init("output", "FILE", aliases: ["o"], "file for the answers (default: standard output; also -o)"),
     .init("max-length", "N", default: "512", "tokens of a text; what is longer is cut"),
     .init("batch-size", "N", default: "32", "texts that are computed together; 1 answers each as it comes"),
+    .init("skip-bad-lines", nil, "count lines that cannot be used and go on: they have no answer"),
     .init("force", nil, "replace an output that exists"),
   ] + TaskOptions.columnDeclarations
 ) { arguments in
@@ -43,11 +44,19 @@ let predictCommand = Command(
   }
   if let text { try answer([LabelledRow(.text(text, pair: nil), file: "--text", line: 1)]) }
   let columns = TaskOptions.columns(arguments.values)
+  var skipped = 0
   for name in files {
     let reader = try LabelledRows(name, columns: columns)
     var rows: [LabelledRow] = []
-    while let row = try reader.nextRow() {
-      rows.append(row)
+    while true {
+      do {
+        guard let row = try reader.nextRow() else { break }
+        rows.append(row)
+      } catch let error as DataError {
+        guard arguments.flag("skip-bad-lines") else { throw error }
+        skipped += 1
+        continue
+      }
       // Who asks line by line wants each answer at once.
       if rows.count == (name == "-" && isatty(0) == 1 ? 1 : size) {
         try answer(rows)
@@ -56,6 +65,7 @@ let predictCommand = Command(
     }
     if !rows.isEmpty { try answer(rows) }
   }
+  if skipped > 0 { Console.error("\(skipped) bad lines skipped") }
   if let file, fclose(file) != 0 {
     throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
   }

@@ -33,6 +33,13 @@ struct LabelledDataTests {
     #expect(labelling == Labelling(task: .sequenceClassification, labels: ["LABEL_0", "LABEL_1"]))
   }
 
+  @Test func aColumnThatIsNamedAndMissingIsTold() {
+    let text = message {
+      _ = try rows("text,label\na,b\n", "a.csv", LabelledColumns(names: nil, label: "kind"))
+    }
+    #expect(text.contains("no column kind among text, label"), "\(text)")
+  }
+
   @Test func wordsBecomeLabelsInOrder() throws {
     let found = try rows(
       #"{"text": "a", "label": "light"}"# + "\n\n" + #"{"text": "b", "label": "heat"}"# + "\n", "a.jsonl")

@@ -31,9 +31,30 @@ struct MethodsTests {
   }
 
   @Test(arguments: configurations.indices) func whatAMethodWritesIsReadAgain(index: Int) throws {
-    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
-    let configuration = Self.configurations[index]
+    try expectRoundTrip(Self.configurations[index], for: tinyLlama)
+  }
+
+  @Test(arguments: ["bert", "distilbert", "roberta", "xlm-roberta", "qwen3-labels"])
+  func aHeadIsReadAgainWithEveryMethod(name: String) throws {
+    var dora = LowRankConfiguration(rank: 4)
+    dora.useDoRA = true
+    let configurations: [any TuningConfiguration] = [
+      LowRankConfiguration(rank: 4, targetModules: .allLinear), dora, ScalingConfiguration(),
+      PrefixConfiguration(count: 3),
+    ]
+    for configuration in configurations { try expectRoundTrip(configuration, for: golden(name)) }
+    guard name == "qwen3-labels" else {
+      #expect(throws: AdapterError.self) { try expectRoundTrip(BottleneckConfiguration(), for: golden(name)) }
+      return
+    }
+    try expectRoundTrip(BottleneckConfiguration(), for: golden(name))
+  }
+
+  private func expectRoundTrip(_ configuration: any TuningConfiguration, for directory: String) throws {
+    let model = try LanguageModel(store: try WeightStore.open(directory))
     let (arena, method) = try reserve(configuration, for: model)
+    let hasHead = method.trainables.entries.contains { $0.name.contains("classifier") || $0.name.contains("score") }
+    #expect(hasHead == (model.labelHead != nil))
     try withExtendedLifetime(arena) {
       method.initialize(seed: 5)
       try withTemporaryFolder { folder in

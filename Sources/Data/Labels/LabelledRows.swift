@@ -145,6 +145,9 @@ public final class LabelledRows {
   private func fromTable(_ fields: [String], _ names: [String]) throws -> LabelledRow {
     guard let key = columns.find(columns.text, LabelledColumns.texts, in: names), let text = names.firstIndex(of: key)
     else { throw failure(Self.missing(columns, names), line: 1) }
+    if let label = columns.label, !names.contains(label) {
+      throw failure("no column \(label) among \(names.prefix(8).joined(separator: ", "))", line: 1)
+    }
     func field(_ name: String?) -> String? { name.flatMap { names.firstIndex(of: $0) }.map { fields[$0] } }
     let label = field(columns.find(columns.label, LabelledColumns.labels, in: names)).map { RowLabel(field: $0) }
     let pair = field(columns.find(columns.pair, LabelledColumns.pairs, in: names))

@@ -66,7 +66,12 @@ public struct ModelExporter {
     modelDirectory directory: String, adapter: String?, to output: String, format: ExportFormat, force: Bool,
     progress: (_ done: Int, _ all: Int) throws -> Void
   ) throws -> Report {
-    let store = try WeightStore.open(directory)
+    let store = try LoadedModel.open(directory, adapter: adapter)
+    guard store.description.labelling == nil else {
+      throw ExportError(
+        description: "\(adapter ?? directory): says labels, which a GGUF model cannot; "
+          + "`edge-lora merge --format f16` makes a folder for transformers")
+    }
     let model = try LanguageModel(store: store)
     let sum = try adapter.map { try AdapterSum(adapter: $0, of: model) }
     let source = try ModelSource.open(store: store)

@@ -1,8 +1,11 @@
 import Formats
 import FoundationEssentials
 import Glibc
+import Options
 import Planning
+import Reporting
 import Tuning
+import WeightStore
 
 /// An output that holds what a new run would bury.
 public struct OutputInUse: Error, CustomStringConvertible {
@@ -231,6 +234,12 @@ final class RunFolder {
     let staging = try AtomicOutput(path: "\(path)/.adapter", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: baseModel)
+    try CompanionFile.writeForAdapter(of: baseModel, to: staging.temporaryPath)
+    if !ModelCard.isForeign(in: path) {
+      let card = try ModelCard(
+        .adapter, adapter: staging.temporaryPath, baseDirectory: baseModel, runFolder: path, program: Program.version)
+      try card.write(to: staging.temporaryPath)
+    }
     // The weights are named last: where they are, the rest is.
     let names = try FileManager.default.contentsOfDirectory(atPath: staging.temporaryPath).sorted()
     let weights = names.filter(Self.weightsNames.contains)

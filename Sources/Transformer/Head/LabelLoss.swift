@@ -6,7 +6,7 @@ import Kernels
 ///
 /// One of several labels: cross-entropy, each text weighted by its label's class and smoothed as torch does (Szegedy et al.
 /// 2015, arXiv 1512.00567). Labels that hold or not: the mean of the binary cross-entropies. Numbers: the mean of the squared
-/// errors. Sums are over rows; callers divide by their number.
+/// errors. Sums are over rows; callers divide by `divisor`.
 public struct LabelLoss: Sendable {
   public var problem: ProblemType
   /// Of each label, or none.
@@ -20,13 +20,22 @@ public struct LabelLoss: Sendable {
     self.smoothing = smoothing
   }
 
+  /// What a sum is divided by to be a mean, as torch does: the weights of the labels' classes, or the number of rows.
+  ///
+  /// - Parameter labels: of tokens, those without one among them
+  public func divisor(_ labels: [Int32]) -> Double {
+    let labelled = labels.lazy.filter { $0 != Label.ignored }
+    guard problem == .singleLabel, !classWeights.isEmpty else { return Double(labelled.count) }
+    return labelled.reduce(0.0) { $0 + Double(classWeights[Int($1)]) }
+  }
+
   /// Sum of the losses of all rows; with a scale `logits` become the gradient of `scale` times it.
   ///
   /// - Parameters:
   ///   - logits: `[rows, labels]`
   ///   - labels: id of each row's label, `[rows]`; for one of several
   ///   - targets: number of each label, `[rows * labels]`; for the other problems
-  func sum(_ logits: Matrix, labels: [Int32], targets: ArraySlice<Float>, gradientScale: Float?) -> Double {
+  public func sum(_ logits: Matrix, labels: [Int32], targets: ArraySlice<Float>, gradientScale: Float?) -> Double {
     var sum = 0.0
     let count = logits.columns
     for row in 0..<logits.rows {
