@@ -58,7 +58,7 @@ public final class SearchRun {
     try OutputFolder.create(folder)
     lock = try FolderLock(folder: folder, purpose: "search")
     if given["force"] != nil { try Self.clear(folder) }
-    let fixed = base.filter { !["force", "json", "threads", "log-every", "max-mem"].contains($0.key) }
+    let fixed = base.filter { !["force", "json", "threads", "log-every"].contains($0.key) }
       .sorted { $0.key < $1.key }.map { ([$0.key] + $0.value).joined(separator: " ") }.joined(separator: "; ")
     ledger = try Ledger(
       folder: folder,

@@ -27,7 +27,7 @@ final class Silence: TrainingObserver {
   func evaluated(step: Int, figures: JSONObject, isBest: Bool) {}
 }
 
-/// Ends a search by an error after so many results, as a kill would.
+/// Keeps what a search found.
 final class Watcher: SearchObserver {
   private(set) var records: [TrialRecord] = []
   func note(_ line: String) {}
