@@ -39,6 +39,7 @@ import Training
       let best = try #require(table.best)
       #expect(table.rows.count == 9)
       #expect(best.steps == best.allSteps && best.rung == 2)
+      #expect(table.rows.filter { $0.steps < $0.allSteps }.count == 8)
       try trainAlone(best, values.filter { $0.key != "strategy" }, in: "\(folder)/alone")
       let name = "adapter_model.safetensors"
       #expect(try bytes("\(folder)/s/trial-00\(best.trial)/\(name)") == bytes("\(folder)/alone/\(name)"))
