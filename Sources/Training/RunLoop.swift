@@ -20,6 +20,8 @@ final class RunLoop {
 
   /// Optimiser steps of the whole run.
   private let steps: Int
+  /// Where this process ends, with the rest of the run still to do; at most `steps`.
+  private let end: Int
   /// Steps that are done.
   private var step: Int
   private var health: RunHealth
@@ -31,10 +33,13 @@ final class RunLoop {
   /// Of the steps that this process did, in tokens per second.
   private var speeds: [Double] = []
 
-  /// - Parameter first: steps that are done already
+  /// - Parameters:
+  ///   - first: steps that are done already
+  ///   - pause: where this process ends, if before `steps`
   init(
     options: TrainingOptions, prepared: RunPreparation, session: TrainingSession, folder: RunFolder,
-    observer: any TrainingObserver, steps: Int, first: Int, stopSignal: @escaping () -> Int32?
+    observer: any TrainingObserver, steps: Int, first: Int, pause: Int? = nil,
+    stopSignal: @escaping () -> Int32?
   ) throws {
     self.options = options
     self.prepared = prepared
@@ -42,6 +47,7 @@ final class RunLoop {
     self.folder = folder
     self.observer = observer
     self.steps = steps
+    end = max(first, min(steps, pause ?? steps))
     self.stopSignal = stopSignal
     step = first
     health = RunHealth(vocabularySize: prepared.model.description.vocabularySize)
@@ -94,9 +100,14 @@ final class RunLoop {
     }
     room.release()
     try withRoom { try save() }
+    if step < steps, !best.isExhausted {
+      return TrainingRun.Outcome(
+        summary: try writeSummary(completed: false), signalNumber: nil, figures: metrics.evaluations.last?.figures)
+    }
     try loadBest()
     try withRoom { try folder.finish(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory) }
-    return TrainingRun.Outcome(summary: try writeSummary(completed: true), signalNumber: nil)
+    return TrainingRun.Outcome(
+      summary: try writeSummary(completed: true), signalNumber: nil, figures: metrics.evaluations.last?.figures)
   }
 
   private func train() throws {
@@ -110,7 +121,7 @@ final class RunLoop {
     defer { watch.stop() }
     // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
     if step == 0 ? options.evaluation.onStart : isEvaluationDue { try evaluate() }
-    while step < steps, !best.isExhausted {
+    while step < end, !best.isExhausted {
       try session.interruption?()
       try coolDown()
       let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
@@ -181,7 +192,7 @@ final class RunLoop {
   private var isEvaluationDue: Bool {
     guard prepared.evaluation != nil, metrics.evaluations.last?.step != step else { return false }
     return options.evaluation.isDue(
-      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: steps)
+      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: end)
   }
 
   private func evaluate() throws {

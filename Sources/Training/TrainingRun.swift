@@ -46,6 +46,8 @@ public final class TrainingRun {
     public let summary: JSONValue
     /// The signal that stopped the run early, if one did.
     public let signalNumber: Int32?
+    /// The figures of the last evaluation, with `eval_` before their names.
+    public var figures: JSONObject?
   }
 
   private let options: TrainingOptions
@@ -65,16 +67,18 @@ public final class TrainingRun {
   /// Reads the data, measures the machine and plans. Nothing that has a name is written, except large data that is kept
   /// beside the output, tokenised; and no weight stays in memory.
   ///
-  /// - Parameter keepsData: whether large data may be kept
+  /// - Parameters:
+  ///   - keepsData: whether large data may be kept
+  ///   - speed: of the machine, where it is known; else it is measured
   public init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool = true,
-    observer: any TrainingObserver
+    speed: MachineSpeed? = nil, observer: any TrainingObserver
   ) throws {
     self.options = options
     self.observer = observer
     self.files = files
     prepared = try RunPreparation(
-      options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData,
+      options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData, speed: speed,
       note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
   }
 
@@ -101,9 +105,14 @@ public final class TrainingRun {
 
   /// Trains. The output folder gets the adapter only at the end.
   ///
-  /// - Parameter stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
+  /// - Parameters:
+  ///   - pause: steps after which the run rests: evaluated, with a checkpoint, and no adapter yet. It goes on with
+  ///     `--resume` as if it had not rested
+  ///   - stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
   /// - Throws: `RunFailed` when the run has died, among much else
-  public func run(stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
+  public func run(
+    pausingAfter pause: Int? = nil, stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
+  ) throws -> Outcome {
     try options.output.check()
     let memory = prepared.memory
     try memory.begin(with: prepared.model)
@@ -128,7 +137,7 @@ public final class TrainingRun {
     let first = try restore(from: folder, totalSteps: steps)
     let loop = try RunLoop(
       options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
-      first: first, stopSignal: stopSignal)
+      first: first, pause: pause, stopSignal: stopSignal)
     StopRequest.install()
     return try loop.finish()
   }
