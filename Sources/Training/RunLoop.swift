@@ -118,7 +118,9 @@ final class RunLoop {
       }
       speeds.append(report.tokensPerSecond)
       observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
-      try health.check(report, labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
+      try health.check(
+        step: report.step, loss: report.loss, gradientNorm: report.gradientNorm,
+        labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
       if isEvaluationDue { try evaluate() }
       if isSaveDue { try withRoom { try save() } }
       if watch.takeWarning() {

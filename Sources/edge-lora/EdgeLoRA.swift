@@ -8,7 +8,7 @@ struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, serveCommand,
-    mergeCommand, exportCommand, inspectCommand, reportCommand, fetchCommand, benchCommand,
+    mergeCommand, exportCommand, inspectCommand, verifyCommand, reportCommand, fetchCommand, benchCommand,
   ]
 
   static func main() {
