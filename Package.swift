@@ -94,7 +94,7 @@ let package = Package(
     .testTarget(name: "SensingTests", dependencies: ["Sensing"]),
     .testTarget(name: "ReportingTests", dependencies: ["Reporting", "Formats"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),
-    .testTarget(name: "CommandTests", dependencies: ["edge-lora"]),
+    .testTarget(name: "CommandTests", dependencies: ["edge-lora", "Formats"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .c11

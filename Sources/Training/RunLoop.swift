@@ -143,7 +143,9 @@ final class RunLoop {
         machine: MachineState(
           residentBytes: resident, budget: options.plan.maximumMemory, celsius: reading.celsius,
           isThrottled: reading.throttled ?? false))
-      try health.check(report, labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
+      try health.check(
+        step: report.step, loss: report.loss, gradientNorm: report.gradientNorm,
+        labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
       if isEvaluationDue { try evaluate() }
       if isSaveDue { try withRoom { try save() } }
       if watch.takeWarning() {

@@ -82,7 +82,8 @@ struct RunPreparation {
     self.evaluation = evaluation
     identity = RunIdentity(
       options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
-      model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint)
+      model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint,
+      evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),

@@ -69,7 +69,7 @@ enum ExitCode {
       is DataError,
       is TokenizerError, is TemplateError, is ModelDescription.Invalid, is WeightStore.Invalid,
       is ModelSource.Unsuitable,
-      is CheckpointError, is GenerationError:
+      is CheckpointError, is GenerationError, is VerificationFailed:
       badData
     default: failure
     }
