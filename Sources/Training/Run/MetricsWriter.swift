@@ -84,13 +84,14 @@ final class MetricsWriter {
     _ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)], storageBytesRead: Int?,
     further: [(String, JSONValue)] = []
   ) throws {
-    try append([
-      ("step", .integer(report.step)), ("loss", .number(report.loss)),
-      ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
-      ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
-      ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
-      ("storage_bytes_read", storageBytesRead.map { .integer($0) } ?? .null),
-    ] + further)
+    try append(
+      [
+        ("step", .integer(report.step)), ("loss", .number(report.loss)),
+        ("learning_rate", .number(report.learningRate)), ("grad_norm", .number(report.gradientNorm)),
+        ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
+        ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
+        ("storage_bytes_read", storageBytesRead.map { .integer($0) } ?? .null),
+      ] + further)
     if report.step == 1 { firstLoss = report.loss }
     lastLoss = report.loss
   }
