@@ -1,7 +1,11 @@
+// usleep is none of C11
+#define _DEFAULT_SOURCE
+
 #include "http_server.h"
 
 #include <arpa/inet.h>
 #include <dlfcn.h>
+#include <stdatomic.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -81,6 +85,7 @@ struct http_server {
   struct MHD_Daemon *daemon;
   http_options options;
   uint16_t port;
+  atomic_int open; // requests that have no answer yet, or not all of it
 };
 
 struct http_request {
@@ -101,6 +106,7 @@ static int on_access(
   http_request *request = *state;
   if (!request) {
     *state = calloc(1, sizeof(http_request));
+    if (*state) atomic_fetch_add(&server->open, 1);
     return *state != NULL;
   }
   if (*upload_size) {
@@ -130,11 +136,12 @@ static int on_access(
 }
 
 static void on_completed(void *context, struct MHD_Connection *connection, void **state, int reason) {
-  (void)context;
   (void)connection;
   (void)reason;
+  http_server *server = context;
   http_request *request = *state;
   if (!request) return;
+  atomic_fetch_sub(&server->open, 1);
   free(request->body);
   free(request);
   *state = NULL;
@@ -166,7 +173,7 @@ http_server *http_start(const http_options *options, char *reason, size_t reason
   server->daemon = mhd.start_daemon(
     USE_THREAD_PER_CONNECTION | USE_INTERNAL_POLLING_THREAD | USE_POLL | USE_ITC, options->port, NULL, NULL, on_access,
     server, OPTION_SOCK_ADDR, &address, OPTION_CONNECTION_LIMIT, options->connections, OPTION_CONNECTION_TIMEOUT,
-    options->timeout_seconds, OPTION_NOTIFY_COMPLETED, (completed_callback)on_completed, NULL, OPTION_THREAD_STACK_SIZE,
+    options->timeout_seconds, OPTION_NOTIFY_COMPLETED, (completed_callback)on_completed, server, OPTION_THREAD_STACK_SIZE,
     (size_t)1 << 20, OPTION_END);
   if (!server->daemon) {
     snprintf(reason, reason_size, "%s:%u: the server cannot be started", options->address, options->port);
@@ -183,6 +190,8 @@ uint16_t http_port(const http_server *server) { return server->port; }
 void http_stop(http_server *server) {
   int listening = mhd.quiesce_daemon(server->daemon);
   if (listening >= 0) close(listening);
+  // What is answered still has to reach its reader; one that does not read is not waited for.
+  for (int i = 0; i < 100 && atomic_load(&server->open) > 0; i++) usleep(50000);
   mhd.stop_daemon(server->daemon);
   free(server);
 }

@@ -61,7 +61,10 @@ final class Engine: @unchecked Sendable {
   private var thread = pthread_t()
 
   /// Prompt tokens that are read before other texts get their next token.
-  private static let chunk = 256
+  private static let chunk = 512
+  /// A shorter common beginning is read again: that takes no time worth speaking of, and keeps the answer to the bit what it is
+  /// alone, because reading a prompt in one go rounds otherwise than continuing one.
+  private static let leastKept = 256
 
   /// - Parameters:
   ///   - slots: texts at once
@@ -165,7 +168,8 @@ final class Engine: @unchecked Sendable {
   private func place(_ request: AnswerRequest, _ stream: AnswerStream) {
     func common(_ slot: Slot) -> Int {
       guard slot.adapter == request.adapter else { return 0 }
-      return min(zip(slot.tokens, request.prompt).prefix { $0 == $1 }.count, request.prompt.count - 1)
+      let count = min(zip(slot.tokens, request.prompt).prefix { $0 == $1 }.count, request.prompt.count - 1)
+      return count >= Self.leastKept ? count : 0
     }
     let free = slots.filter { $0.work == nil }
     guard let slot = free.max(by: { (common($0), -$0.tokens.count) < (common($1), -$1.tokens.count) }) else { return }

@@ -100,6 +100,17 @@ package struct TrainingCheckpoint {
   /// Whether `checkpoint-STEP` is whole.
   package static func isWhole(step: Int, in directory: String) -> Bool { (try? open(step: step, in: directory)) != nil }
 
+  /// Checks all of a folder of a checkpoint.
+  /// - Throws: what is wrong with it
+  package static func check(_ path: String) throws {
+    let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+    guard let name = parts.last, let step = Int(name.dropFirst(prefix.count)), self.name(step) == name else {
+      throw CheckpointError(path: path, reason: "is not called \(prefix)STEP, as checkpoints are")
+    }
+    let folder = parts.count == 1 ? "." : parts.dropLast().joined(separator: "/")
+    _ = try open(step: step, in: folder)
+  }
+
   /// Opens `checkpoint-STEP` and checks all of it.
   /// - Throws: what is wrong with it
   static func open(step: Int, in directory: String) throws -> TrainingCheckpoint {

@@ -74,6 +74,8 @@ public struct Quantizer {
       try companion.write(to: target.temporaryPath)
     }
     try check(target.temporaryPath)
+    // They are read again, from the disk: what it has kept is what counts.
+    try FolderChecksums.write(into: target.temporaryPath) { _ in try progress(all, all) }
     try target.commit()
     return writer.report
   }

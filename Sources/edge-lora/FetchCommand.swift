@@ -79,7 +79,7 @@ struct MissingPath: Error, CustomStringConvertible {
 
   /// Whether somebody has given a repository for a model or for data.
   static func check(_ arguments: Arguments, of command: Command) throws {
-    let models = ["quantize", "inspect"].contains(command.name) ? arguments.positional : []
+    let models = ["quantize", "inspect", "verify"].contains(command.name) ? arguments.positional : []
     for (paths, kind) in [(models, RepositoryName.Kind.model), (arguments.values.given["data"] ?? [], .dataset)] {
       for path in paths {
         guard (try? PathKind(path)) == nil, !fileEnds.contains(where: { path.lowercased().hasSuffix($0) }),

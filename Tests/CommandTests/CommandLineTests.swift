@@ -1,3 +1,4 @@
+import Formats
 import Foundation
 import Testing
 
@@ -7,7 +8,9 @@ private let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
 private let data = root.appendingPathComponent("Models/home-control/held-out.jsonl").path
 
 struct CommandLineTests {
-  static let commands = ["quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "fetch", "bench"]
+  static let commands = [
+    "quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "verify", "fetch", "bench",
+  ]
 
   @Test func usageNamesEveryCommand() throws {
     let help = try Program.run(["--help"])
@@ -47,7 +50,8 @@ struct CommandLineTests {
     (["train", "--max-mem", "lots"], "--max-mem lots: expected a size"),
     (["train", "--layer-inputs", "f8"], "--layer-inputs f8: expected f32, spilled, bf16, int8"),
     (["generate", "--prompt", "a", "--top-p", "2"], "--top-p 2: expected a number from 0.0 to 1.0"),
-    (["generate", "--prompt", "a"], "--model is needed"), (["generate"], "--prompt is needed"),
+    (["generate", "--prompt", "a"], "no model here; name one with --model"),
+    (["generate"], "standard input: there is no prompt"),
     (["evaluate", "--model", "x", "--precision", "f64"], "--precision f64: expected int8 or f32"),
   ])
   func aWrongWordIsAnsweredWithWhatIsRight(arguments: [String], expected: String) throws {
@@ -122,5 +126,19 @@ struct CommandLineTests {
     #expect(try code(["train", "--model", tinyLlama, "--data", data, "--max-mem", "1M"]) == 77)
     #expect(
       try code(["evaluate", "--model", tinyLlama, "--data", root.appendingPathComponent("LICENSE").path]) == 65)
+  }
+
+  @Test func anOutputInUseIsRefusedWithItsHolder() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("held-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let lock = try FolderLock(folder: folder, purpose: "train")
+    let train = [
+      "train", "--model", tinyLlama, "--data", data, "--output", folder, "--max-steps", "1", "--max-length", "32",
+      "--threads", "1",
+    ]
+    let refused = try Program.run(train)
+    #expect(refused.code == 73 && refused.error.contains("in use by process"), "\(refused.error)")
+    withExtendedLifetime(lock) {}
   }
 }

@@ -1,8 +1,7 @@
 import Formats
 import Foundation
+import Reporting
 import Testing
-
-@testable import Reporting
 
 @Suite struct ReportTests {
   private static let step =

@@ -61,6 +61,29 @@ struct RunFolderTests {
     }
   }
 
+  /// What decides which state is the best, and what is learnt of a row, belong to a run as its data does.
+  @Test func otherDataToEvaluateOnAndPromptsAreNoticed() throws {
+    try withFolder { folder in
+      for name in ["a", "b"] {
+        try (0..<4).map { "{\"text\": \"\(name) light \($0)\"}\n" }.joined()
+          .write(toFile: "\(folder)/\(name).jsonl", atomically: true, encoding: .utf8)
+      }
+      let output = "\(folder)/adapter"
+      let values = Self.short.merging(["eval-data": ["\(folder)/a.jsonl"]]) { $1 }
+      try train(output, values)
+      for (changed, expected) in [
+        (["eval-data": ["\(folder)/b.jsonl"]], "other data to evaluate on"),
+        (["train-on-prompt": []], "--train-on-prompt"),
+      ] {
+        do {
+          try train(output, values.merging(changed) { $1 }.merging(["resume": [], "max-steps": ["6"]]) { $1 })
+          Issue.record("\(expected) is not noticed")
+        } catch let error as CheckpointError { #expect("\(error)".contains(expected), "\(error)") }
+      }
+      try train(output, values.merging(["resume": [], "max-steps": ["6"]]) { $1 })
+    }
+  }
+
   @Test func everyChangedByteOfACheckpointIsNoticed() throws {
     try withFolder { folder in
       try train(folder, ["max-steps": ["1"], "rank": ["1"]])

@@ -43,4 +43,47 @@ struct RunHealthTests {
       #expect(!FileManager.default.fileExists(atPath: "\(output)/adapter_model.safetensors"))
     }
   }
+
+  /// - Returns: the step at which a run with these losses is ended, from 1; `nil` where it goes on
+  private func end(of losses: [Double], gradientNorm: Double = 1, labelledTokens: Int = 9) -> Int? {
+    var health = RunHealth(vocabularySize: 1000)  // ln 1000 = 6.9
+    for (index, loss) in losses.enumerated() {
+      do {
+        try health.check(step: index + 1, loss: loss, gradientNorm: gradientNorm, labelledTokens: labelledTokens)
+      } catch { return (error as? RunFailed)?.step }
+    }
+    return nil
+  }
+
+  private func repeated(_ loss: Double, _ count: Int) -> [Double] { [Double](repeating: loss, count: count) }
+
+  @Test func tenLossesFarAboveTheFirstOnesAreADeath() {
+    #expect(end(of: repeated(2, 10) + repeated(7.1, 10)) == 20)
+    #expect(end(of: repeated(2, 10) + repeated(6.5, 50)) == nil)
+    #expect(end(of: repeated(2, 10) + repeated(7.1, 9) + [2] + repeated(7.1, 9)) == nil)
+    #expect(end(of: repeated(2, 10) + repeated(7.1, 9) + [2] + repeated(7.1, 10)) == 30)
+    // The first ten are what the others are measured by.
+    #expect(end(of: repeated(90, 9)) == nil)
+  }
+
+  @Test func aModelThatForgetsEverythingIsADeathUnlessItBeganSo() {
+    #expect(end(of: repeated(4, 10) + repeated(6.7, 10)) == 20)
+    #expect(end(of: repeated(6.9, 10) + repeated(6.9, 50)) == nil)
+  }
+
+  @Test func noGradientIsADeathWhereThereIsMuchToLearn() {
+    #expect(end(of: [2], gradientNorm: 0) == 1)
+    #expect(end(of: repeated(0.04, 40), gradientNorm: 0) == nil)
+    #expect(end(of: [2], gradientNorm: 0, labelledTokens: 0) == nil)
+  }
+
+  @Test func aStateOfABadStepIsNotWorthKeeping() throws {
+    var health = RunHealth(vocabularySize: 1000)
+    for step in 1...10 { try health.check(step: step, loss: 1, gradientNorm: 1, labelledTokens: 9) }
+    #expect(!health.isSuspect)
+    try health.check(step: 11, loss: 9, gradientNorm: 1, labelledTokens: 9)
+    #expect(health.isSuspect)
+    try health.check(step: 12, loss: 1, gradientNorm: 1, labelledTokens: 9)
+    #expect(!health.isSuspect)
+  }
 }

@@ -12,12 +12,15 @@ public struct FileChecksum: Equatable, Sendable {
   public let crc32: UInt32
 
   /// Read in pieces, which leave the page cache again: a mapping would make the whole file resident.
-  public init(of path: String) throws {
+  ///
+  /// - Parameter report: is called for every piece that has been read; what it throws ends the reading
+  public init(of path: String, piece report: (_ byteCount: Int) throws -> Void = { _ in }) throws {
     var crc = crc32_z(0, nil, 0)
     var count = 0
     try FilePieces.forEach(of: path) { piece in
       crc = crc32_z(crc, piece.baseAddress?.assumingMemoryBound(to: UInt8.self), piece.count)
       count += piece.count
+      try report(piece.count)
     }
     byteCount = count
     crc32 = UInt32(truncatingIfNeeded: crc)

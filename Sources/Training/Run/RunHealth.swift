@@ -26,7 +26,7 @@ public struct RunFailed: Error, CustomStringConvertible {
 /// One bad step is no reason to end a run that may have taken days. What counts is a gradient that is exactly zero where
 /// there is much to learn, or so many losses in a row that are far above the first ones, or like those of a model that knows
 /// nothing.
-struct RunHealth {
+package struct RunHealth {
   private let vocabularySize: Int
   private var first: [Double] = []
   private var bad = 0
@@ -36,31 +36,32 @@ struct RunHealth {
   /// A smaller loss is as good as learnt, and may leave no gradient.
   private static let learntLoss = 0.05
 
-  init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
+  package init(vocabularySize: Int) { self.vocabularySize = vocabularySize }
 
   /// Whether the last step looked like one of a dead run: such a state is not worth keeping.
-  var isSuspect: Bool { bad > 0 }
+  package var isSuspect: Bool { bad > 0 }
 
+  /// Takes the figures of a step.
   /// - Throws: `RunFailed`
-  mutating func check(_ report: StepReport, labelledTokens: Int) throws {
+  package mutating func check(step: Int, loss: Double, gradientNorm: Double, labelledTokens: Int) throws {
     guard labelledTokens > 0 else { return }
-    if report.gradientNorm == 0, report.loss > Self.learntLoss {
-      throw RunFailed(step: report.step, reason: "the gradient is exactly zero at a loss of \(Self.text(report.loss))")
+    if gradientNorm == 0, loss > Self.learntLoss {
+      throw RunFailed(step: step, reason: "the gradient is exactly zero at a loss of \(Self.text(loss))")
     }
     if first.count < Self.window {
-      first.append(report.loss)
+      first.append(loss)
       return
     }
     let start = first.reduce(0, +) / Double(first.count)
     let ignorant = log(Double(vocabularySize))
     // A loss that began near that of an ignorant model may stay there for a while.
-    let isIgnorant = start < 0.7 * ignorant && report.loss > 0.95 * ignorant
-    let isFarAbove = report.loss > 2 * start + 3
+    let isIgnorant = start < 0.7 * ignorant && loss > 0.95 * ignorant
+    let isFarAbove = loss > 2 * start + 3
     bad = isIgnorant || isFarAbove ? bad + 1 : 0
     guard bad >= Self.window else { return }
     throw RunFailed(
-      step: report.step,
-      reason: "the loss began at \(Self.text(start)) and has been at \(Self.text(report.loss)) or so for \(bad) steps"
+      step: step,
+      reason: "the loss began at \(Self.text(start)) and has been at \(Self.text(loss)) or so for \(bad) steps"
         + (isIgnorant ? ", as if the model knew nothing" : ""))
   }
 

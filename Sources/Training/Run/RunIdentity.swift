@@ -9,10 +9,17 @@ struct RunIdentity: Equatable {
   /// The program that ran it. Another one may end with other bits, which is told and no reason to refuse.
   let program: String
 
-  /// - Parameter hyperParameters: those of an initial adapter count before the options
-  init(options: [(String, String)], hyperParameters: [(String, String)], model: String, data: String) {
+  private static let evaluationName = "evaluation"
+
+  /// - Parameters:
+  ///   - hyperParameters: those of an initial adapter count before the options
+  ///   - evaluation: data of its own to evaluate on, which decides which state is the best
+  init(
+    options: [(String, String)], hyperParameters: [(String, String)], model: String, data: String, evaluation: String?
+  ) {
     program = Program.version
-    for (name, value) in [("model", model), ("data", data)] + options + hyperParameters {
+    let content = [("model", model), ("data", data)] + (evaluation.map { [(Self.evaluationName, $0)] } ?? [])
+    for (name, value) in content + options + hyperParameters {
       if let place = entries.firstIndex(where: { $0.name == name }) {
         entries[place].value = value
       } else {
@@ -48,6 +55,7 @@ struct RunIdentity: Equatable {
       if now == then { return nil }
       if name == "model" { return "another base model" }
       if name == "data" { return "other data" }
+      if name == Self.evaluationName { return "other data to evaluate on" }
       func text(_ value: String?) -> String { value.map { $0.isEmpty ? "default" : $0 } ?? "none" }
       return "--\(name) \(text(now)) (was \(text(then)))"
     }
