@@ -19,8 +19,12 @@ struct ReportCharts {
   }
 
   var charts: [Chart] {
-    let all = [loss] + evaluations + [learningRate, gradientNorm, speed] + memory + [storage] + sensors + others
-    return all.compactMap { chart in
+    var all: [Chart] = [loss] + evaluations
+    all += [learningRate, gradientNorm, speed]
+    all += memory
+    all.append(storage)
+    all += sensors + others
+    return all.compactMap { (chart: Chart) -> Chart? in
       var chart = chart
       chart.lines.removeAll { $0.points.isEmpty }
       return chart.lines.isEmpty ? nil : chart

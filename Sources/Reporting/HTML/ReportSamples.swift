@@ -11,22 +11,25 @@ struct ReportSamples {
 
   init(_ runs: [RunRecord]) { self.runs = runs }
 
-  var html: String {
-    runs.map { run in
-      let lines = (run.evaluations + run.others + run.steps).filter { !($0["samples"]?.arrayValue ?? []).isEmpty }
-        .sorted { ($0["step"]?.intValue ?? 0) < ($1["step"]?.intValue ?? 0) }
-      guard !lines.isEmpty else { return "" }
-      let count = min(lines.count, Self.mostTimes)
-      let shown = (0..<count).map { lines[count == 1 ? lines.count - 1 : (lines.count - 1) * $0 / (count - 1)] }
-      let title = runs.count > 1 ? "<h3>\(HTMLText.escaped(run.name))</h3>" : ""
-      let parts = shown.enumerated().map { place, line in
-        let step = HTMLText.decimal(line["step"]?.doubleValue ?? 0, 0)
-        let samples = (line["samples"]?.arrayValue ?? []).prefix(Self.mostSamples).map(Self.sample)
-        return "<details\(place == shown.count - 1 ? " open" : "")><summary>after step \(step)</summary><div>"
-          + "\(samples.joined())</div></details>"
-      }
-      return title + parts.joined(separator: "\n")
-    }.joined(separator: "\n")
+  var html: String { runs.map(html).joined(separator: "\n") }
+
+  private func html(_ run: RunRecord) -> String {
+    var lines = run.evaluations + run.others + run.steps
+    lines.removeAll { ($0["samples"]?.arrayValue ?? []).isEmpty }
+    lines.sort { ($0["step"]?.intValue ?? 0) < ($1["step"]?.intValue ?? 0) }
+    guard !lines.isEmpty else { return "" }
+    let count = min(lines.count, Self.mostTimes)
+    var parts: [String] = []
+    for place in 0..<count {
+      let index = count == 1 ? lines.count - 1 : (lines.count - 1) * place / (count - 1)
+      let line = lines[index]
+      let step = HTMLText.decimal(line["step"]?.doubleValue ?? 0, 0)
+      let samples = (line["samples"]?.arrayValue ?? []).prefix(Self.mostSamples).map(Self.sample).joined()
+      let open = place == count - 1 ? " open" : ""
+      parts.append("<details\(open)><summary>after step \(step)</summary><div>\(samples)</div></details>")
+    }
+    let title = runs.count > 1 ? "<h3>\(HTMLText.escaped(run.name))</h3>" : ""
+    return title + parts.joined(separator: "\n")
   }
 
   private static func sample(_ value: JSONValue) -> String {
