@@ -124,6 +124,17 @@ public struct TrainingData: Sendable {
   /// Number and checksum of all tokens.
   public var fingerprint: String { samples.fingerprint }
 
+  /// A share of the samples, drawn by `seed`, in their order.
+  /// - Parameter share: above 0
+  public func part(_ share: Double, seed: UInt64) throws -> TrainingData {
+    let count = min(max(Int((Double(samples.count) * share).rounded()), 1), samples.count)
+    let drawn = Shuffle.permutation(samples.count, seed: seed ^ 0x5A4E).prefix(count).map { Int($0) }.sorted()
+    var part = self
+    part.samples = try samples.selecting(drawn, directory: directory)
+    part.questions = []
+    return part
+  }
+
   /// The data split deterministically.
   /// - Parameter share: of the samples that go to the second part, between 0 and 1
   public func split(_ share: Double, seed: UInt64) throws -> (train: TrainingData, evaluation: TrainingData) {

@@ -46,7 +46,7 @@ public struct RepositoryName: Sendable, Equatable {
       revision = String(rest[rest.index(after: at)...])
       rest = rest[..<at]
     }
-    var parts = rest.split(separator: "/", omittingEmptySubsequences: !isAddress).map(String.init)
+    var parts = rest.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     while isAddress, parts.last == "" { parts.removeLast() }
     var kind = kind
     switch parts.first {

@@ -2,18 +2,18 @@ import Formats
 import FoundationEssentials
 
 /// What is known of a base model that a card names.
-struct BaseFacts {
+package struct BaseFacts {
   /// `OWNER/NAME`, where it is one on the hub.
-  private(set) var hubName: String?
+  package private(set) var hubName: String?
   /// What people call it.
-  let shownName: String
+  package let shownName: String
   /// The hub's identifier of its licence, if its own card says it.
-  let licence: String?
+  package let licence: String?
 
   /// - Parameters:
   ///   - name: what the adapter calls it: a name on the hub or a path
   ///   - directory: where it lies
-  init(name: String?, directory: String?) {
+  package init(name: String?, directory: String?) {
     let folder = directory ?? name ?? ""
     let stated = (try? JSONValue.parse(contentsOf: "\(folder)/config.json"))?["_name_or_path"]?.stringValue
     let isFolder = name.map { FileManager.default.fileExists(atPath: $0) } ?? true
@@ -30,7 +30,7 @@ struct BaseFacts {
   }
 
   /// Whether a text can be `OWNER/NAME`.
-  static func isHubName(_ text: String) -> Bool {
+  package static func isHubName(_ text: String) -> Bool {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
     return parts.count == 2
       && parts.allSatisfy { part in

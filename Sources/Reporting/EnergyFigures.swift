@@ -4,11 +4,11 @@ import Formats
 ///
 /// `energy_joules` counts from when the process began: where a run was resumed it begins anew, and what was counted before is
 /// added.
-struct EnergyFigures {
+package struct EnergyFigures {
   /// Energy since the start of the run, by step.
-  let sums: [(step: Double, value: Double)]
+  package let sums: [(step: Double, value: Double)]
 
-  init(run: RunRecord) {
+  package init(run: RunRecord) {
     var (before, last) = (0.0, 0.0)
     sums = run.series("energy_joules").map { point in
       if point.value < last { before += last }
@@ -17,5 +17,5 @@ struct EnergyFigures {
     }
   }
 
-  var total: Double? { sums.last?.value }
+  package var total: Double? { sums.last?.value }
 }

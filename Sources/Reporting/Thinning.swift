@@ -1,13 +1,13 @@
 import Glibc
 
 /// Fewer points that look like all of them.
-enum Thinning {
-  typealias Point = (step: Double, value: Double)
+package enum Thinning {
+  package typealias Point = (step: Double, value: Double)
 
   /// Keeps the first and last point, and of each stretch of equally many points the least and the greatest.
   ///
   /// - Parameter most: points that are kept, at least 4
-  static func extremes(_ points: [Point], most: Int) -> [Point] {
+  package static func extremes(_ points: [Point], most: Int) -> [Point] {
     guard points.count > max(most, 4) else { return points }
     let stretches = max(1, (most - 2) / 2)
     let inner = points.count - 2
@@ -27,7 +27,7 @@ enum Thinning {
   }
 
   /// Places of the first and last line, and of each stretch of lines the one where `value` is greatest.
-  static func peaks(_ count: Int, most: Int, value: (Int) -> Double) -> [Int] {
+  package static func peaks(_ count: Int, most: Int, value: (Int) -> Double) -> [Int] {
     guard count > max(most, 3) else { return Array(0..<count) }
     let stretches = max(1, most - 2)
     let inner = count - 2
@@ -38,7 +38,7 @@ enum Thinning {
   }
 
   /// The mean of what came before, which forgets after about `window` points; at the beginning, of what there is.
-  static func smoothed(_ points: [Point], window: Int) -> [Point] {
+  package static func smoothed(_ points: [Point], window: Int) -> [Point] {
     let keep = 1 - 1 / Double(max(1, window))
     var (sum, weight) = (0.0, 0.0)
     return points.map { point in
@@ -49,13 +49,13 @@ enum Thinning {
   }
 
   /// Every so many points, and the last one.
-  static func evenly(_ points: [Point], most: Int) -> [Point] {
+  package static func evenly(_ points: [Point], most: Int) -> [Point] {
     guard points.count > max(most, 2) else { return points }
     return (0..<most).map { points[(points.count - 1) * $0 / (most - 1)] }
   }
 
   /// To five digits, which is more than a picture shows.
-  static func rounded(_ value: Double) -> Double {
+  package static func rounded(_ value: Double) -> Double {
     guard value != 0, value.isFinite else { return value.isFinite ? value : 0 }
     let digits = 4 - Int(log10(abs(value)).rounded(.down))
     guard abs(digits) < 290 else { return value }

@@ -3,6 +3,8 @@ import Formats
 import Glibc
 import Memory
 import Planning
+import Reporting
+import Sensing
 import Transformer
 
 /// The steps of a run from where it stands to its end, with evaluations, checkpoints and records on the way.
@@ -18,20 +20,26 @@ final class RunLoop {
 
   /// Optimiser steps of the whole run.
   private let steps: Int
+  /// Where this process ends, with the rest of the run still to do; at most `steps`.
+  private let end: Int
   /// Steps that are done.
   private var step: Int
   private var health: RunHealth
   private var best: BestModel
   private var lastSave = ContinuousClock.now
+  private let sensors = Sensors()
   /// The line that could not be written.
   private var unwritten: (() throws -> Void)?
   /// Of the steps that this process did, in tokens per second.
   private var speeds: [Double] = []
 
-  /// - Parameter first: steps that are done already
+  /// - Parameters:
+  ///   - first: steps that are done already
+  ///   - pause: where this process ends, if before `steps`
   init(
     options: TrainingOptions, prepared: RunPreparation, session: TrainingSession, folder: RunFolder,
-    observer: any TrainingObserver, steps: Int, first: Int, stopSignal: @escaping () -> Int32?
+    observer: any TrainingObserver, steps: Int, first: Int, pause: Int? = nil,
+    stopSignal: @escaping () -> Int32?
   ) throws {
     self.options = options
     self.prepared = prepared
@@ -39,6 +47,7 @@ final class RunLoop {
     self.folder = folder
     self.observer = observer
     self.steps = steps
+    end = max(first, min(steps, pause ?? steps))
     self.stopSignal = stopSignal
     step = first
     health = RunHealth(vocabularySize: prepared.model.description.vocabularySize)
@@ -52,6 +61,9 @@ final class RunLoop {
       needed: folder.missingByteCount(saves: saves, memory: prepared.memory) + prepared.spilledByteCount)
     metrics = try MetricsWriter(path: "\(folder.path)/metrics.jsonl", keepingSteps: first)
     for evaluation in metrics.evaluations { try best.take(step: evaluation.step, figures: evaluation.figures) }
+    if options.output.reportsToTensorBoard {
+      metrics.events = try EventWriter(folder: folder.path, keepingSteps: first)
+    }
     if metrics.lostSteps > 0 {
       observer.note("warning: metrics.jsonl lacks \(metrics.lostSteps) of the first \(first) steps")
     }
@@ -88,9 +100,14 @@ final class RunLoop {
     }
     room.release()
     try withRoom { try save() }
+    if step < steps, !best.isExhausted {
+      return TrainingRun.Outcome(
+        summary: try writeSummary(completed: false), signalNumber: nil, figures: metrics.evaluations.last?.figures)
+    }
     try loadBest()
     try withRoom { try folder.finish(step: step, memory: prepared.memory, baseModel: prepared.model.store.directory) }
-    return TrainingRun.Outcome(summary: try writeSummary(completed: true), signalNumber: nil)
+    return TrainingRun.Outcome(
+      summary: try writeSummary(completed: true), signalNumber: nil, figures: metrics.evaluations.last?.figures)
   }
 
   private func train() throws {
@@ -104,8 +121,9 @@ final class RunLoop {
     defer { watch.stop() }
     // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
     if step == 0 ? options.evaluation.onStart : isEvaluationDue { try evaluate() }
-    while step < steps, !best.isExhausted {
+    while step < end, !best.isExhausted {
       try session.interruption?()
+      try coolDown()
       let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let readBefore = ProcessMemory.storageBytesRead
       let report = try session.step(batches, step: step, learningRate: schedule.rate(at: step))
@@ -113,11 +131,18 @@ final class RunLoop {
       let resident = ProcessMemory.residentBytes
       let kinds = residentBytesByKind(all: resident, program: programBytes)
       let bytesRead = readBefore.flatMap { before in ProcessMemory.storageBytesRead.map { $0 - before } }
+      let reading = sensors.reading()
+      let further = [("seconds", JSONValue.number(report.seconds))] + reading.entries
       try record { [metrics] in
-        try metrics.append(report, residentBytes: resident, byKind: kinds, storageBytesRead: bytesRead)
+        try metrics.append(
+          report, residentBytes: resident, byKind: kinds, storageBytesRead: bytesRead, further: further)
       }
       speeds.append(report.tokensPerSecond)
-      observer.stepped(report, of: steps, residentBytes: resident, budget: options.plan.maximumMemory)
+      observer.stepped(
+        report, of: steps,
+        machine: MachineState(
+          residentBytes: resident, budget: options.plan.maximumMemory, celsius: reading.celsius,
+          isThrottled: reading.throttled ?? false))
       try health.check(
         step: report.step, loss: report.loss, gradientNorm: report.gradientNorm,
         labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
@@ -143,6 +168,20 @@ final class RunLoop {
     }
   }
 
+  /// Waits while the processor is too hot.
+  private func coolDown() throws {
+    guard let limit = options.output.maximumTemperature else { return }
+    var hasTold = false
+    while let celsius = sensors.reading().celsius, celsius > limit {
+      if !hasTold { observer.note("pausing: \(Int(celsius.rounded())) °C is more than --max-temp \(Int(limit))") }
+      hasTold = true
+      for _ in 0..<20 {
+        usleep(100_000)
+        try session.interruption?()
+      }
+    }
+  }
+
   private var isSaveDue: Bool {
     let output = options.output
     guard step < steps, !health.isSuspect else { return false }
@@ -155,7 +194,7 @@ final class RunLoop {
   private var isEvaluationDue: Bool {
     guard prepared.evaluation != nil, metrics.evaluations.last?.step != step else { return false }
     return options.evaluation.isDue(
-      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: steps)
+      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: end)
   }
 
   private func evaluate() throws {
@@ -244,6 +283,16 @@ final class RunLoop {
       ]))
     try withRoom { try folder.write(summary: summary) }
     return summary
+  }
+}
+
+extension SensorReading {
+  /// What can be read here, as the records of a run have it.
+  fileprivate var entries: [(String, JSONValue)] {
+    [
+      celsius.map { ("temperature_celsius", .number($0)) }, throttled.map { ("throttled", .bool($0)) },
+      frequencyShare.map { ("frequency_share", .number($0)) }, joules.map { ("energy_joules", .number($0)) },
+    ].compactMap { $0 }
   }
 }
 

@@ -29,11 +29,12 @@ struct RunPreparation {
   ///
   /// - Parameters:
   ///   - keepsData: whether large data may be kept beside the output, tokenised
+  ///   - speed: of the machine, where it is known
   ///   - note: gets lines for people
   ///   - progress: gets bytes of the data that are read, and all
   init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool,
-    note: @escaping (String) -> Void,
+    speed: MachineSpeed?, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
     let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
@@ -57,11 +58,13 @@ struct RunPreparation {
         "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions"
       )
     }
-    let (train, held) =
+    let (all, held) =
       try labelled.map { ($0.train, $0.held) }
       ?? RunData(
         options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
       ).read(files)
+    let share = options.data.share
+    let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
     if train.skippedLines > 0 { note("\(train.skippedLines) bad lines skipped") }
     if let useless = train.uselessNote { note(useless) }
@@ -84,7 +87,7 @@ struct RunPreparation {
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0))
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), speed: speed)
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
   }
@@ -99,18 +102,22 @@ struct RunPlanning {
   private let rowLength: Int
   private let pool: ThreadPool
   private let wishes: StrategyWishes
+  private let knownSpeed: MachineSpeed?
 
   /// - Parameters:
   ///   - rowsPerStep: of an optimiser step
   ///   - rowLength: tokens of the longest row
+  ///   - speed: of the machine, where it is known
   init(
-    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowsPerStep: Int, rowLength: Int
+    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowsPerStep: Int, rowLength: Int,
+    speed: MachineSpeed?
   ) throws {
     self.model = model
     self.tuning = tuning
     self.options = options
     self.rowsPerStep = rowsPerStep
     self.rowLength = rowLength
+    knownSpeed = speed
     var wishes = options.plan.wishes
     try wishes.readPlan(rowsPerStep: rowsPerStep)
     self.wishes = wishes
@@ -162,6 +169,7 @@ struct RunPlanning {
   }
 
   private func measuredSpeed() throws -> MachineSpeed {
+    if let knownSpeed { return knownSpeed }
     let layerInputs =
       ByteCount.product(
         model.layers.count, rowsPerStep, rowLength, model.description.hiddenSize,

@@ -8,6 +8,18 @@ import Planning
 import Transformer
 import Tuning
 
+/// How the machine does after a step.
+public struct MachineState: Sendable {
+  /// Of the process.
+  public let residentBytes: Int
+  /// `--max-mem`, if there is one.
+  public let budget: Int?
+  /// Heat of the processor, where it is measured.
+  public let celsius: Double?
+  /// Whether it is held back by heat or a weak supply.
+  public let isThrottled: Bool
+}
+
 /// What a run says while it goes on.
 public protocol TrainingObserver: AnyObject {
   /// A line for people.
@@ -15,7 +27,7 @@ public protocol TrainingObserver: AnyObject {
   /// So many bytes of the data are read.
   func reading(_ done: Int, of all: Int)
   /// A step was done.
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?)
+  func stepped(_ report: StepReport, of steps: Int, machine: MachineState)
   /// So many batches of an evaluation are done.
   func evaluating(_ done: Int, of all: Int)
   /// An evaluation was done.
@@ -34,6 +46,8 @@ public final class TrainingRun {
     public let summary: JSONValue
     /// The signal that stopped the run early, if one did.
     public let signalNumber: Int32?
+    /// The figures of the last evaluation, with `eval_` before their names.
+    public var figures: JSONObject?
   }
 
   private let options: TrainingOptions
@@ -53,16 +67,18 @@ public final class TrainingRun {
   /// Reads the data, measures the machine and plans. Nothing that has a name is written, except large data that is kept
   /// beside the output, tokenised; and no weight stays in memory.
   ///
-  /// - Parameter keepsData: whether large data may be kept
+  /// - Parameters:
+  ///   - keepsData: whether large data may be kept
+  ///   - speed: of the machine, where it is known; else it is measured
   public init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool = true,
-    observer: any TrainingObserver
+    speed: MachineSpeed? = nil, observer: any TrainingObserver
   ) throws {
     self.options = options
     self.observer = observer
     self.files = files
     prepared = try RunPreparation(
-      options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData,
+      options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData, speed: speed,
       note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
   }
 
@@ -89,9 +105,14 @@ public final class TrainingRun {
 
   /// Trains. The output folder gets the adapter only at the end.
   ///
-  /// - Parameter stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
+  /// - Parameters:
+  ///   - pause: steps after which the run rests: evaluated, with a checkpoint, and no adapter yet. It goes on with
+  ///     `--resume` as if it had not rested
+  ///   - stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
   /// - Throws: `RunFailed` when the run has died, among much else
-  public func run(stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }) throws -> Outcome {
+  public func run(
+    pausingAfter pause: Int? = nil, stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
+  ) throws -> Outcome {
     try options.output.check()
     let memory = prepared.memory
     try memory.begin(with: prepared.model)
@@ -116,7 +137,7 @@ public final class TrainingRun {
     let first = try restore(from: folder, totalSteps: steps)
     let loop = try RunLoop(
       options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
-      first: first, stopSignal: stopSignal)
+      first: first, pause: pause, stopSignal: stopSignal)
     StopRequest.install()
     return try loop.finish()
   }

@@ -7,8 +7,9 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, evaluateCommand, predictCommand, generateCommand, serveCommand,
-    mergeCommand, exportCommand, inspectCommand, verifyCommand, reportCommand, fetchCommand, benchCommand,
+    quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
+    chatCommand, serveCommand, mergeCommand, exportCommand, inspectCommand, verifyCommand, reportCommand, fetchCommand,
+    benchCommand,
   ]
 
   static func main() {

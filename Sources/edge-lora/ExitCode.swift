@@ -8,6 +8,7 @@ import Memory
 import Options
 import Planning
 import Reporting
+import Search
 import Tokenization
 import Training
 import Transformer
@@ -59,7 +60,7 @@ enum ExitCode {
     case is RepositoryName.Invalid, is HubAddress.Invalid: usage
     case is RunRecord.NotARun: missingInput
     case is SpillError: inputOutput
-    case is OutputInUse, is FolderLock.Held: cannotCreate
+    case is OutputInUse, is SearchMismatch, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged
     case let stop as StopRequest.Stopped: 128 + stop.signal
     case is PlanError, is BudgetExceeded: outOfBudget

@@ -31,7 +31,7 @@ let serveCommand = Command(
   options.contextLength = try arguments.values.optionalNumber("ctx-size", in: 64...1_048_576)
   options.maximumMemory = try arguments.values.size("max-mem")
   if let file = arguments.text("api-key-file") { options.keys = try ServeSetup.keys(file) }
-  let adapters = try ServeSetup.adapters(arguments.values.list("adapter"))
+  let adapters = try NamedAdapters.parse(arguments.values.list("adapter"))
   let model = try ModelFinder.find(model: arguments.text("model") ?? ModelFinder.onlyModelHere(), adapter: nil).model
   let loaded = try LoadedModel(
     directory: model, adapters: adapters, precision: try arguments.values.choice("precision", Precision.self),
@@ -55,19 +55,5 @@ private enum ServeSetup {
     let keys = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
     guard !keys.isEmpty else { throw OptionError("--api-key-file \(file): there is no key in it") }
     return Set(keys)
-  }
-
-  static func adapters(_ words: [String]) throws -> [(name: String, path: String)] {
-    var found: [(name: String, path: String)] = []
-    for word in words {
-      let parts = word.split(separator: "=", maxSplits: 1).map(String.init)
-      let path = parts.count == 2 ? parts[1] : word
-      let name = parts.count == 2 ? parts[0] : URL(fileURLWithPath: path).standardizedFileURL.lastPathComponent
-      guard !found.contains(where: { $0.name == name }) else {
-        throw OptionError("--adapter \(word): another adapter is called \(name); name it as in --adapter other=\(path)")
-      }
-      found.append((name, path))
-    }
-    return found
   }
 }

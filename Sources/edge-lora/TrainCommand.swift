@@ -9,20 +9,25 @@ import Training
 /// What `train` and `plan` share: options from the settings file, the model and the data.
 enum TrainingSetup {
   static let settingsName = "edge-lora.json"
+  /// Options in a file of any name, such as the `best.json` of a search.
+  static let settingsOption = OptionDeclaration(
+    "settings", "FILE", "options in a JSON file, such as a search's best.json; flags count before them")
 
   /// Options from flags and, behind them, from the run that is resumed and from `edge-lora.json`.
   static func options(_ arguments: Arguments) throws -> TrainingOptions {
     var arguments = arguments
-    let settings = FileManager.default.fileExists(atPath: settingsName) ? try settings() : [:]
+    let here = FileManager.default.fileExists(atPath: settingsName) ? try readSettings(settingsName) : [:]
+    let named = try arguments.text(settingsOption.name).map { try readSettings($0) } ?? [:]
+    let settings = here.merging(named) { $1 }
     if arguments.flag("resume"), let folder = arguments.text("output").map({ settings["output"]?.last ?? $0 }) {
       let given = arguments.values.isGiven("output") ? arguments.text("output") ?? folder : folder
       arguments.addDefaults(TrainingOptions.resuming(given, arguments.values.given))
     }
     arguments.addDefaults(settings)
-    return try TrainingOptions(arguments.values.given)
+    return try TrainingOptions(arguments.values.given.filter { $0.key != settingsOption.name })
   }
 
-  private static func settings() throws -> [String: [String]] {
+  private static func readSettings(_ settingsName: String) throws -> [String: [String]] {
     let json = try JSONValue.parse(contentsOf: settingsName)
     guard let object = json.objectValue else {
       throw UsageError(description: "\(settingsName): expected an object of options")
@@ -107,7 +112,7 @@ enum TrainingSetup {
 
 let trainCommand = Command(
   name: "train", summary: "train a LoRA adapter on a frozen store", positional: [],
-  options: TrainingOptions.declarations
+  options: TrainingOptions.declarations + [TrainingSetup.settingsOption]
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
   try options.output.check()
@@ -140,7 +145,7 @@ let trainCommand = Command(
 
 let planCommand = Command(
   name: "plan", summary: "show what training would use, without training", positional: [],
-  options: TrainingOptions.declarations
+  options: TrainingOptions.declarations + [TrainingSetup.settingsOption]
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
   let run = try TrainingSetup.run(options, keepsData: false)

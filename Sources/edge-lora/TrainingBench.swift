@@ -123,7 +123,7 @@ private final class BenchObserver: TrainingObserver {
   func evaluating(_ done: Int, of all: Int) {}
   func evaluated(step: Int, figures: JSONObject, isBest: Bool) {}
 
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
+  func stepped(_ report: StepReport, of steps: Int, machine: MachineState) {
     if report.step == 1 { sampler.reset() } else { speeds.append(report.tokensPerSecond) }
     Console.progress(done: report.step, of: steps, "\(Int(report.tokensPerSecond)) tokens/s")
   }

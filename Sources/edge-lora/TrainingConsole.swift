@@ -23,16 +23,19 @@ final class TrainingConsole: TrainingObserver {
     Console.progress(done: done >> 20, of: max(1, all >> 20), "MiB of the data read")
   }
 
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) {
+  func stepped(_ report: StepReport, of steps: Int, machine: MachineState) {
     let now = Console.uptime
     let first = self.first ?? (report.step, now)
     self.first = first
     let done = report.step - first.step
     let perStep = done > 0 ? max(0, now - first.time - evaluating) / Double(done) : report.seconds
     let left = Console.clock(perStep * Double(steps - report.step))
-    let memory = ByteCount.text(residentBytes) + (budget.map { " of " + ByteCount.text($0) } ?? "")
+    let memory =
+      ByteCount.text(machine.residentBytes) + (machine.budget.map { " of " + ByteCount.text($0) } ?? "")
+    let heat =
+      (machine.celsius.map { "  \(Int($0.rounded())) °C" } ?? "") + (machine.isThrottled ? "  throttled" : "")
     let text =
-      "\(left) left  loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)"
+      "\(left) left  loss \(Console.decimal(report.loss, 4))  \(Int(report.tokensPerSecond)) tokens/s  \(memory)\(heat)"
     if Console.isTerminal {
       Console.progress(done: report.step, of: steps, text)
     } else if report.step % logSteps == 0 || report.step == steps {

@@ -50,7 +50,8 @@ struct CommandLineTests {
     (["train", "--max-mem", "lots"], "--max-mem lots: expected a size"),
     (["train", "--layer-inputs", "f8"], "--layer-inputs f8: expected f32, spilled, bf16, int8"),
     (["generate", "--prompt", "a", "--top-p", "2"], "--top-p 2: expected a number from 0.0 to 1.0"),
-    (["generate", "--prompt", "a"], "--model is needed"), (["generate"], "--prompt is needed"),
+    (["generate", "--prompt", "a"], "no model here; name one with --model"),
+    (["generate"], "standard input: there is no prompt"),
     (["evaluate", "--model", "x", "--precision", "f64"], "--precision f64: expected int8 or f32"),
   ])
   func aWrongWordIsAnsweredWithWhatIsRight(arguments: [String], expected: String) throws {

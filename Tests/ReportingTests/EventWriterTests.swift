@@ -1,8 +1,7 @@
 import Formats
 import Foundation
+import Reporting
 import Testing
-
-@testable import Reporting
 
 /// A folder that goes with the test.
 final class ScratchFolder {

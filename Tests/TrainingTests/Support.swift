@@ -14,7 +14,7 @@ final class Listener: TrainingObserver {
   private(set) var steps = 0
 
   func note(_ line: String) { notes.append(line) }
-  func stepped(_ report: StepReport, of steps: Int, residentBytes: Int, budget: Int?) { self.steps += 1 }
+  func stepped(_ report: StepReport, of steps: Int, machine: MachineState) { self.steps += 1 }
   private(set) var evaluations: [(step: Int, isBest: Bool)] = []
   func reading(_ done: Int, of all: Int) {}
   func evaluating(_ done: Int, of all: Int) {}

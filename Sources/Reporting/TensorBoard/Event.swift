@@ -1,8 +1,8 @@
 /// One event of TensorBoard: figures after a step, or what a file begins with.
 ///
 /// Source: `tensorboard/compat/proto/event.proto` and `summary.proto`.
-struct Event: Equatable {
-  enum Content: Equatable {
+package struct Event: Equatable {
+  package enum Content: Equatable {
     /// What every file begins with.
     case version(String)
     /// The run begins anew: what a reader knows of this and later steps no longer counts.
@@ -10,18 +10,29 @@ struct Event: Equatable {
     case scalars([Scalar])
   }
 
-  struct Scalar: Equatable {
-    let tag: String
-    let value: Float
+  package struct Scalar: Equatable {
+    package let tag: String
+    package let value: Float
+
+    package init(tag: String, value: Float) {
+      self.tag = tag
+      self.value = value
+    }
   }
 
   /// Seconds since 1970.
-  let time: Double
-  let step: Int
-  let content: Content
+  package let time: Double
+  package let step: Int
+  package let content: Content
+
+  package init(time: Double, step: Int, content: Content) {
+    self.time = time
+    self.step = step
+    self.content = content
+  }
 
   /// The message in protocol buffers' encoding.
-  var encoded: [UInt8] {
+  package var encoded: [UInt8] {
     var message = Protobuf()
     message.double(1, time)
     message.integer(2, step)
@@ -45,7 +56,7 @@ struct Event: Equatable {
   }
 
   /// The step of a message that holds figures; `nil` for others and for what is damaged.
-  static func stepOfScalars(_ message: [UInt8]) -> Int? {
+  package static func stepOfScalars(_ message: [UInt8]) -> Int? {
     var step = 0
     var hasSummary = false
     var rest = message[...]

@@ -1,19 +1,19 @@
 /// The framing of TensorBoard's event files: length, checksum of the length, content, checksum of the content.
 ///
 /// Source: `tensorflow/core/lib/io/record_writer.cc`; the checksum is CRC-32C (RFC 3720), rotated and with a constant added.
-enum EventRecord {
+package enum EventRecord {
   /// Bytes around the content.
-  static let overhead = 16
+  package static let overhead = 16
   /// Longer records are none of ours.
   private static let longest = 64 << 20
 
-  static func framed(_ content: [UInt8]) -> [UInt8] {
+  package static func framed(_ content: [UInt8]) -> [UInt8] {
     let length = bytes(of: UInt64(content.count))
     return length + bytes(of: checksum(length[...])) + content + bytes(of: checksum(content[...]))
   }
 
   /// The contents of the records up to the first one that is cut or damaged.
-  static func contents(of file: UnsafeRawBufferPointer) -> [[UInt8]] {
+  package static func contents(of file: UnsafeRawBufferPointer) -> [[UInt8]] {
     var contents: [[UInt8]] = []
     var place = 0
     while file.count - place >= overhead {
@@ -32,7 +32,7 @@ enum EventRecord {
     return contents
   }
 
-  static func bytes<T: FixedWidthInteger>(of value: T) -> [UInt8] {
+  package static func bytes<T: FixedWidthInteger>(of value: T) -> [UInt8] {
     withUnsafeBytes(of: value.littleEndian) { Array($0) }
   }
 

@@ -7,6 +7,8 @@ public struct DataOptions: Sendable {
   public var shuffles: Bool
   public var trainOnPrompt: Bool
   public var skipBadLines: Bool
+  /// Of the samples to train on that are used.
+  public var share: Double
   public var evaluationFiles: [String]
   public var evaluationShare: Double
 
@@ -18,6 +20,7 @@ public struct DataOptions: Sendable {
     .init("no-shuffle", nil, identifies: true, "keep the order of the data"),
     .init("train-on-prompt", nil, identifies: true, "learn the prompts too, not only the answers"),
     .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
+    .init("data-share", "X", default: "1", "share of the samples that is learnt, drawn by --seed"),
     .init("eval-data", "FILE...", isList: true, "data to evaluate on"),
     .init("eval-split", "X", default: "0", identifies: true, "share of the data that is kept for evaluation"),
   ]
@@ -28,6 +31,7 @@ public struct DataOptions: Sendable {
     shuffles = !values.flag("no-shuffle")
     trainOnPrompt = values.flag("train-on-prompt")
     skipBadLines = values.flag("skip-bad-lines")
+    share = try values.number("data-share", in: 1e-6...1)
     evaluationFiles = values.list("eval-data")
     evaluationShare = try values.number("eval-split", in: 0...0.9)
     if !evaluationFiles.isEmpty, evaluationShare > 0 {

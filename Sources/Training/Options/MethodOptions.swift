@@ -100,9 +100,9 @@ public struct MethodOptions: Sendable {
     try Self.check(values, method)
   }
 
-  /// Options that say something for one method only are refused with another one.
-  private static func check(_ values: OptionValues, _ method: Method) throws {
-    let own: [(methods: [Method], options: [String])] = [
+  /// Options that say something for some methods only.
+  private static var own: [(methods: [Method], options: [String])] {
+    [
       (
         [.lora, .dora],
         [
@@ -119,6 +119,16 @@ public struct MethodOptions: Sendable {
       ),
       ([.ia3], ["feedforward-modules"]),
     ]
+  }
+
+  /// Whether an option says something for a method.
+  public static func takes(_ option: String, _ method: Method) -> Bool {
+    let owners = own.filter { $0.options.contains(option) }
+    return owners.isEmpty || owners.contains { $0.methods.contains(method) }
+  }
+
+  /// Options that say something for one method only are refused with another one.
+  private static func check(_ values: OptionValues, _ method: Method) throws {
     for (methods, options) in own where !methods.contains(method) {
       if let option = options.first(where: { values.isGiven($0) }) {
         throw OptionError("--\(option) is no option of --method \(method.rawValue)")

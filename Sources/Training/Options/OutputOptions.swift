@@ -15,6 +15,9 @@ public struct OutputOptions: Sendable {
   public var force: Bool
   public var json: Bool
   public var onDiskFull: FullDiskPolicy
+  public var reportsToTensorBoard: Bool
+  /// Degrees Celsius at which a run pauses.
+  public var maximumTemperature: Double?
   /// Gets the gradient of the first step, and nothing is trained.
   public var gradientFile: String?
 
@@ -30,6 +33,8 @@ public struct OutputOptions: Sendable {
       "steps between lines when the output is not a terminal"),
     .init(
       "on-disk-full", "KIND", default: "wait", "wait until there is room again, or stop with a checkpoint"),
+    .init("report-to", "KIND", default: "none", "tensorboard: also write event files, into --output; none"),
+    .init("max-temp", "C", "pause while the processor is hotter than this, in degrees Celsius"),
     .init("resume", nil, "go on from the newest checkpoint in --output, also of a finished run"),
     .init("force", nil, "replace an output that exists; checkpoints of an earlier run are set aside"),
     .init("dump-gradients", "FILE", "write the gradient of the first step to FILE and stop"),
@@ -43,6 +48,12 @@ public struct OutputOptions: Sendable {
     saveLimit = try values.number("save-total-limit", in: 1...10_000)
     logSteps = try values.number("log-every", in: 1...1_000_000)
     onDiskFull = try values.choice("on-disk-full", FullDiskPolicy.self)
+    switch try values.required("report-to") {
+    case "none": reportsToTensorBoard = false
+    case "tensorboard", "all": reportsToTensorBoard = true
+    case let kind: throw OptionError("--report-to \(kind): expected tensorboard or none")
+    }
+    maximumTemperature = try values.optionalNumber("max-temp", in: 20...150)
     resume = values.flag("resume")
     force = values.flag("force")
     json = values.flag("json")

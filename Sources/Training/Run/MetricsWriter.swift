@@ -2,11 +2,14 @@ import Formats
 import FoundationEssentials
 import Glibc
 import Memory
+import Reporting
 
 /// `metrics.jsonl`: a line per optimiser step, each written whole or not at all.
 final class MetricsWriter {
   private let path: String
   private let descriptor: Int32
+  /// Gets each line once it is written, `--report-to tensorboard`.
+  var events: EventWriter?
   private var byteCount = 0
   /// Of the first step of the whole run; `nil` where its line is lost.
   private(set) var firstLoss: Double?
@@ -76,8 +79,10 @@ final class MetricsWriter {
   /// - Parameters:
   ///   - byKind: parts of `residentBytes`
   ///   - storageBytesRead: by the step
+  ///   - further: what else there is to say
   func append(
-    _ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)], storageBytesRead: Int?
+    _ report: StepReport, residentBytes: Int, byKind: [(MemoryKind, Int)], storageBytesRead: Int?,
+    further: [(String, JSONValue)] = []
   ) throws {
     try append([
       ("step", .integer(report.step)), ("loss", .number(report.loss)),
@@ -85,7 +90,7 @@ final class MetricsWriter {
       ("tokens_per_second", .number(report.tokensPerSecond)), ("rss_bytes", .integer(residentBytes)),
       ("memory", .object(JSONObject(byKind.map { ($0.0.rawValue, .integer($0.1)) }))),
       ("storage_bytes_read", storageBytesRead.map { .integer($0) } ?? .null),
-    ])
+    ] + further)
     if report.step == 1 { firstLoss = report.loss }
     lastLoss = report.loss
   }
@@ -116,10 +121,12 @@ final class MetricsWriter {
       done += count
     }
     byteCount += line.count
+    try events?.append(line: JSONObject(entries.map { ($0.0, $0.1) }))
   }
 
   /// Waits until every line is on the disk.
   func synchronize() throws {
+    try events?.synchronize()
     guard fsync(descriptor) == 0 || errno == EINVAL else {
       throw FileError.writingFailed(file: path, reason: "cannot be synced: " + String(cString: strerror(errno)))
     }

@@ -1,0 +1,223 @@
+import Formats
+import FoundationEssentials
+import Options
+import Planning
+import Training
+
+/// What a search says while it goes on.
+public protocol SearchObserver: AnyObject {
+  /// A line for people.
+  func note(_ line: String)
+  /// A trial begins, or goes on to a further rung.
+  ///
+  /// - Returns: what its run tells of itself
+  func began(_ job: Job, of trials: Int, settings: Settings) -> any TrainingObserver
+  func ended(_ record: TrialRecord)
+}
+
+/// A whole search: trials one after the other in this process, each a run of `train` in a folder of its own.
+///
+/// A trial is the run that `train` would do with its settings: the same bits, also where it rested at rungs. What is known of
+/// the machine is measured once.
+public final class SearchRun {
+  private let options: SearchOptions
+  private let training: TrainingOptions
+  private let base: [String: [String]]
+  private let space: Space
+  private var scheduler: Scheduler
+  private let ledger: Ledger
+  private let lock: FolderLock
+  private let folder: String
+  private let modelDirectory: String
+  private let files: [String]
+  private let observer: any SearchObserver
+  private var speed: MachineSpeed?
+
+  /// - Parameters:
+  ///   - given: by option name, as the command was given them
+  ///   - files: data to train on
+  /// - Throws: `SearchMismatch` where the output holds another search; `OptionError`
+  public init(
+    given: [String: [String]], modelDirectory: String, files: [String], observer: any SearchObserver
+  ) throws {
+    options = try SearchOptions(given)
+    let folder = given["output"]?.last ?? "search"
+    self.folder = folder
+    self.modelDirectory = modelDirectory
+    self.files = files
+    self.observer = observer
+    (space, base) = try Space.split(SearchOptions.trialOptions(given), file: options.spaceFile)
+    var scheduler = try Scheduler(
+      options.strategy, space: space, base: base, trials: options.trials, seed: Self.seed(base),
+      rungs: options.rungs, factor: options.factor)
+    _ = try scheduler.next([])
+    guard let first = scheduler.candidates.first else { throw OptionError("there are no settings to try") }
+    training = try TrainingOptions(first.options(over: base))
+    // A setting that no run would take is told before hours go into those before it.
+    for settings in scheduler.candidates { _ = try TrainingOptions(settings.options(over: base)) }
+    try OutputFolder.create(folder)
+    lock = try FolderLock(folder: folder, purpose: "search")
+    if given["force"] != nil { try Self.clear(folder) }
+    let fixed = base.filter { !["force", "json", "threads", "log-every"].contains($0.key) }
+      .sorted { $0.key < $1.key }.map { ([$0.key] + $0.value).joined(separator: " ") }.joined(separator: "; ")
+    ledger = try Ledger(
+      folder: folder,
+      identity: [
+        ("space", space.text), ("strategy", options.strategy.rawValue),
+        ("seed", "\(Self.seed(base))"), ("trials", options.trials.map { "\($0)" } ?? "all"),
+        ("stages", scheduler.rungCount > 1 ? "\(options.rungs) by \(options.factor)" : "1"), ("options", fixed),
+        ("data", try files.map { "\($0) \(try Self.byteCount($0))" }.joined(separator: ", ")),
+        ("model", modelDirectory),
+      ])
+    self.scheduler = scheduler
+    _ = try self.scheduler.next(measurements)
+    for record in ledger.records where self.scheduler.candidates[safe: record.trial] != record.settings {
+      throw SearchMismatch(path: "\(folder)/\(Ledger.name)", reason: "has other settings for trial \(record.trial)")
+    }
+  }
+
+  private static func seed(_ base: [String: [String]]) -> UInt64 {
+    base["seed"]?.last.flatMap { UInt64($0) } ?? 42
+  }
+
+  private static func byteCount(_ file: String) throws -> Int {
+    guard file != "-" else { throw OptionError("--data -: trials read the data again and again; name a file") }
+    var count = 0
+    try FilePieces.forEach(of: file) { count += $0.count }
+    return count
+  }
+
+  /// Removes what an earlier search has left, and nothing else.
+  private static func clear(_ folder: String) throws {
+    guard FileManager.default.fileExists(atPath: "\(folder)/\(Ledger.name)") else { return }
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+    for name in names where name.hasPrefix("trial-") || [Ledger.name, "best.json", "results.json"].contains(name) {
+      try FileManager.default.removeItem(atPath: "\(folder)/\(name)")
+    }
+  }
+
+  /// Settings that are tried at most.
+  public var trialCount: Int { scheduler.trialCount }
+  /// In a line, what is searched.
+  public var spaceText: String { space.text }
+
+  /// Does what is left to do.
+  ///
+  /// - Returns: what was found; `nil` in its place where a signal stopped the search, with the signal
+  public func run() throws -> (table: SearchTable, signalNumber: Int32?) {
+    if !ledger.records.isEmpty { observer.note("\(ledger.records.count) results are known already; going on") }
+    while let job = try scheduler.next(measurements), !isOutOfTime {
+      if let signal = try work(on: job) { return (table, signal) }
+    }
+    if isOutOfTime { observer.note("the time is up") }
+    let table = table
+    try OutputFile.writeWhole(table.json.serialized(pretty: true) + "\n", to: "\(folder)/results.json")
+    if let best = table.best { try writeBest(best) }
+    return (table, nil)
+  }
+
+  private var isOutOfTime: Bool {
+    guard let limit = options.seconds else { return false }
+    return ledger.records.reduce(0) { $0 + $1.seconds } >= limit
+  }
+
+  private var measurements: [Measurement] {
+    ledger.records.map { record in
+      let metric = record.metric.flatMap { $0.isFinite ? $0 : nil }
+      let cost = metric.map { training.evaluation.greaterIsBetter ? -$0 : $0 } ?? .infinity
+      return Measurement(trial: record.trial, rung: record.rung, cost: cost)
+    }
+  }
+
+  private var table: SearchTable {
+    SearchTable(
+      records: ledger.records, metric: training.evaluation.metric,
+      greaterIsBetter: training.evaluation.greaterIsBetter)
+  }
+
+  /// Folder of a trial.
+  private func path(_ trial: Int) -> String {
+    let number = String(trial)
+    return "\(folder)/trial-" + String(repeating: "0", count: max(0, 3 - number.count)) + number
+  }
+
+  /// - Returns: the signal that stopped it, if one did
+  private func work(on job: Job) throws -> Int32? {
+    let settings = scheduler.candidates[job.trial]
+    var given = settings.options(over: base)
+    given["output"] = [path(job.trial)]
+    given["save-total-limit"] = ["1"]
+    // What an earlier process or rung has left is gone on with.
+    given["resume"] = FileManager.default.fileExists(atPath: path(job.trial)) ? [] : nil
+    given["force"] = nil
+    let start = ContinuousClock.now
+    StopRequest.endAtOnce()
+    let listener = observer.began(job, of: scheduler.trialCount, settings: settings)
+    func record(
+      steps: Int, of all: Int, metric: Double?, failure: String?, plan: TrainingPlan?
+    ) throws {
+      let record = TrialRecord(
+        trial: job.trial, rung: job.rung, settings: settings, steps: steps, allSteps: all, metric: metric,
+        failure: failure, trainableParameters: plan?.trainableParameters ?? 0,
+        predictedPeakBytes: plan?.predictedPeakBytes ?? 0, seconds: start.duration(to: .now) / .seconds(1))
+      try ledger.append(record)
+      observer.ended(record)
+    }
+    var plan: TrainingPlan?
+    var all = 0
+    do {
+      let run = try TrainingRun(
+        options: try TrainingOptions(given), modelDirectory: modelDirectory, files: files, keepsData: false,
+        speed: speed, observer: listener)
+      speed = run.plan.speed
+      plan = run.plan
+      all = run.stepCount
+      let share = scheduler.share(of: job.rung)
+      let pause = share < 1 ? min(all, max(1, Int((Double(all) * share).rounded(.up)))) : nil
+      let outcome = try run.run(pausingAfter: pause)
+      if let signal = outcome.signalNumber { return signal }
+      guard let metric = outcome.figures?[training.evaluation.metric]?.doubleValue else {
+        throw OptionError(
+          "--metric-for-best-model \(training.evaluation.metric): the evaluation has "
+            + (outcome.figures?.keys.filter { $0.hasPrefix("eval_") }.joined(separator: ", ") ?? "no figures"))
+      }
+      try record(
+        steps: outcome.summary["steps"]?.intValue ?? 0, of: all, metric: metric, failure: nil, plan: plan)
+    } catch let failure as RunFailed {
+      try record(steps: failure.step, of: all, metric: nil, failure: "\(failure)", plan: plan)
+    } catch let failure as PlanError {
+      try record(steps: 0, of: all, metric: nil, failure: "\(failure)", plan: plan)
+    }
+    return nil
+  }
+
+  /// The best settings with everything else that made their trial, but not what made it short.
+  public func bestOptions(_ best: TrialRecord) -> [String: [String]] {
+    let short = ["epochs", "max-steps", "data-share", "force", "json", "save-total-limit"]
+    var given = best.settings.options(over: base).filter { !short.contains($0.key) }
+    given["model"] = [Self.absolute(modelDirectory)]
+    given["data"] = files.map(Self.absolute)
+    if let files = given["eval-data"] { given["eval-data"] = files.map(Self.absolute) }
+    return given
+  }
+
+  private static func absolute(_ path: String) -> String {
+    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+  }
+
+  /// `best.json`, as `train --settings` takes it.
+  private func writeBest(_ best: TrialRecord) throws {
+    let options = bestOptions(best).sorted { $0.key < $1.key }.map { name, words -> (String, JSONValue) in
+      let declaration = TrainingOptions.declarations.first { $0.name == name }
+      if declaration?.placeholder == nil { return (name, .bool(true)) }
+      if declaration?.isList ?? false { return (name, .array(words.map { .string($0) })) }
+      return (name, .string(words.last ?? ""))
+    }
+    try OutputFile.writeWhole(
+      JSONValue.object(JSONObject(options)).serialized(pretty: true) + "\n", to: "\(folder)/best.json")
+  }
+}
+
+extension Array {
+  fileprivate subscript(safe index: Int) -> Element? { indices.contains(index) ? self[index] : nil }
+}

@@ -1,0 +1,93 @@
+import Foundation
+import Options
+import Search
+import Testing
+import Training
+
+@Suite(.serialized) struct SearchRunTests {
+  private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
+
+  /// Trains alone with the settings of a trial.
+  private func trainAlone(_ record: TrialRecord, _ values: [String: [String]], in folder: String) throws {
+    let (_, base) = try Space.split(SearchOptions.trialOptions(smallSearch("", values)), file: nil)
+    var given = record.settings.options(over: base)
+    given["output"] = [folder]
+    let run = try TrainingRun(
+      options: try TrainingOptions(given), modelDirectory: tinyLlama, files: [homeControl], observer: Silence())
+    _ = try run.run()
+  }
+
+  @Test func everyTrialIsTheRunOfTrainWithItsSettings() throws {
+    try withFolder { folder in
+      let values = ["learning-rate": ["1e-3,1e-2"], "rank": ["2,4"], "dropout": ["0.1"]]
+      let table = try search("\(folder)/s", values)
+      #expect(table.rows.count == 4)
+      for row in table.rows {
+        try trainAlone(row, values, in: "\(folder)/alone-\(row.trial)")
+        let name = "adapter_model.safetensors"
+        #expect(
+          try bytes("\(folder)/s/trial-00\(row.trial)/\(name)") == bytes("\(folder)/alone-\(row.trial)/\(name)"))
+      }
+    }
+  }
+
+  @Test func aTrialThatRestedAtRungsIsTheRunOfTrainToo() throws {
+    try withFolder { folder in
+      let values = ["strategy": ["halving"], "dropout": ["0.1"]]
+      let table = try search("\(folder)/s", values)
+      let best = try #require(table.best)
+      #expect(table.rows.count == 9)
+      #expect(best.steps == best.allSteps && best.rung == 2)
+      #expect(table.rows.filter { $0.steps < $0.allSteps }.count == 8)
+      try trainAlone(best, values.filter { $0.key != "strategy" }, in: "\(folder)/alone")
+      let name = "adapter_model.safetensors"
+      #expect(try bytes("\(folder)/s/trial-00\(best.trial)/\(name)") == bytes("\(folder)/alone/\(name)"))
+    }
+  }
+
+  @Test func whatAnEarlierProcessFoundIsNotTriedAgain() throws {
+    try withFolder { folder in
+      let values = ["rank": ["2,4"], "learning-rate": ["1e-3"]]
+      let number: (Double) -> String = { "\($0)" }
+      let first = Watcher()
+      let table = try search("\(folder)/s", values, observer: first)
+      let again = Watcher()
+      #expect(try search("\(folder)/s", values, observer: again).text(number: number) == table.text(number: number))
+      #expect(first.records.count == 2 && again.records.isEmpty)
+      #expect(throws: SearchMismatch.self) { try search("\(folder)/s", ["rank": ["2,8"], "learning-rate": ["1e-3"]]) }
+      let anew = Watcher()
+      _ = try search("\(folder)/s", values.merging(["force": []]) { $1 }, observer: anew)
+      #expect(anew.records.count == 2)
+    }
+  }
+
+  @Test func theBestSettingsCanBeTrainedWith() throws {
+    try withFolder { folder in
+      _ = try search("\(folder)/s", ["rank": ["2,4"], "learning-rate": ["1e-3"], "use-rslora": []])
+      let text = try String(contentsOfFile: "\(folder)/s/best.json", encoding: .utf8)
+      #expect(text.contains("\"use-rslora\": true") && text.contains("\"rank\""))
+      #expect(!text.contains("epochs") && !text.contains("data-share") && !text.contains("output"))
+    }
+  }
+
+  @Test func wrongSettingsAreToldBeforeAnythingRuns() throws {
+    try withFolder { folder in
+      #expect(throws: OptionError.self) { try search("\(folder)/s", ["rank": ["2,x"]]) }
+      #expect(throws: OptionError.self) { try search("\(folder)/s", ["rank": ["2"], "learning-rate": ["1"]]) }
+      #expect(!FileManager.default.fileExists(atPath: "\(folder)/s"))
+    }
+  }
+
+  @Test func theFrontHoldsWhatNoOtherBeatsTwice() throws {
+    func record(_ trial: Int, _ metric: Double?, _ parameters: Int) -> TrialRecord {
+      TrialRecord(
+        trial: trial, rung: 0, settings: Settings([]), steps: 1, allSteps: 1, metric: metric, failure: nil,
+        trainableParameters: parameters, predictedPeakBytes: 0, seconds: 0)
+    }
+    let records = [record(0, 1, 10), record(1, 2, 5), record(2, 2, 10), record(3, nil, 1)]
+    let table = SearchTable(records: records, metric: "eval_loss", greaterIsBetter: false)
+    #expect(table.front == [0, 1])
+    #expect(table.best?.trial == 0)
+    #expect(SearchTable(records: records, metric: "eval_f1", greaterIsBetter: true).best?.trial == 1)
+  }
+}
