@@ -352,7 +352,7 @@ public struct TrainingPlanner {
   }
 
   /// What batches, records and the libraries' code that a step is the first to touch come to.
-  private static let stepHeapBytes = 5 << 20
+  private static let stepHeapBytes = 6 << 20
 
   /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {

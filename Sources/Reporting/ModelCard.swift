@@ -37,7 +37,7 @@ public struct ModelCard {
     self.adapter = AdapterFacts(json)
     taskType = json["task_type"]?.stringValue
     base = BaseFacts(name: json["base_model_name_or_path"]?.stringValue, directory: baseDirectory)
-    run = runFolder.flatMap { try? RunRecord(folder: $0) }
+    run = runFolder.flatMap { try? RunRecord(folder: $0, keepsSteps: false) }
     self.program = program
   }
 

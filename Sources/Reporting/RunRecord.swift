@@ -36,10 +36,16 @@ public struct RunRecord: Sendable {
 
   static let metricsName = "metrics.jsonl"
 
+  /// Steps that were read and are not in `steps`.
+  private var leftOut = 0
+  /// Of many steps, those at the end that are kept when not all are.
+  private static let lastKept = 64
+
   /// Reads the folder.
   ///
+  /// - Parameter keepsSteps: `false` keeps the first step and the last ones, for a process without memory for all
   /// - Throws: `NotARun` where there are no steps to speak of
-  public init(folder: String) throws {
+  public init(folder: String, keepsSteps: Bool = true) throws {
     self.folder = folder.count > 1 && folder.hasSuffix("/") ? String(folder.dropLast()) : folder
     name = Self.name(of: self.folder)
     var warnings: [String] = []
@@ -65,7 +71,7 @@ public struct RunRecord: Sendable {
       let isThere = FileManager.default.fileExists(atPath: folder)
       throw NotARun(folder: folder, reason: isThere ? "holds no \(Self.metricsName)" : "is not there")
     }
-    try read(path)
+    try read(path, keepsSteps: keepsSteps)
     guard !steps.isEmpty || !evaluations.isEmpty else {
       throw NotARun(folder: folder, reason: "\(Self.metricsName) has no step yet")
     }
@@ -80,26 +86,46 @@ public struct RunRecord: Sendable {
     return String(cString: real).split(separator: "/").last.map(String.init) ?? "run"
   }
 
-  private mutating func read(_ path: String) throws {
+  /// Line by line; pages that have been read go again.
+  private mutating func read(_ path: String, keepsSteps: Bool) throws {
     let file = try MappedFile(path: path)
     defer { withExtendedLifetime(file) {} }
-    for piece in file.bytes.split(separator: UInt8(ascii: "\n")) {
-      let line = UnsafeRawBufferPointer(rebasing: piece)
-      guard let object = (try? JSONValue.parse(line, file: path))?.objectValue, let step = object["step"]?.intValue,
-        step >= 0
-      else {
-        damagedLines += 1
-        continue
-      }
-      if object["eval_loss"] != nil {
-        evaluations.append(object)
-      } else if object["loss"] != nil {
-        // A resumed run of an older version may have done some steps again: the last time counts.
-        while let last = steps.last?["step"]?.intValue, last >= step { steps.removeLast() }
-        steps.append(object)
-      } else {
-        others.append(object)
-      }
+    var (start, dropped) = (0, 0)
+    while start < file.byteCount {
+      let end = file.bytes[start...].firstIndex(of: UInt8(ascii: "\n")) ?? file.byteCount
+      if end > start { take(UnsafeRawBufferPointer(rebasing: file.bytes[start..<end]), of: path) }
+      start = end + 1
+      if !keepsSteps { leaveOut() }
+      guard start - dropped > 1 << 20 else { continue }
+      file.dropPages(offset: dropped, count: start - dropped)
+      dropped = start
+    }
+  }
+
+  /// Lets go of steps that are neither the first nor among the last.
+  private mutating func leaveOut() {
+    others.removeAll()
+    guard steps.count > 2 * Self.lastKept else { return }
+    let gone = 1..<steps.count - Self.lastKept
+    leftOut += gone.count
+    steps.removeSubrange(gone)
+  }
+
+  private mutating func take(_ line: UnsafeRawBufferPointer, of path: String) {
+    guard let object = (try? JSONValue.parse(line, file: path))?.objectValue, let step = object["step"]?.intValue,
+      step >= 0
+    else {
+      damagedLines += 1
+      return
+    }
+    if object["eval_loss"] != nil {
+      evaluations.append(object)
+    } else if object["loss"] != nil {
+      // A resumed run of an older version may have done some steps again: the last time counts.
+      while let last = steps.last?["step"]?.intValue, last >= step { steps.removeLast() }
+      steps.append(object)
+    } else {
+      others.append(object)
     }
   }
 
@@ -116,7 +142,7 @@ public struct RunRecord: Sendable {
 
   /// Mean loss of the last steps, at most fifty and at most a tenth of all.
   public var lastLoss: Double? {
-    let losses = steps.suffix(max(1, min(50, steps.count / 10))).compactMap { $0["loss"]?.doubleValue }
+    let losses = steps.suffix(max(1, min(50, (steps.count + leftOut) / 10))).compactMap { $0["loss"]?.doubleValue }
     return losses.isEmpty ? nil : losses.reduce(0, +) / Double(losses.count)
   }
 

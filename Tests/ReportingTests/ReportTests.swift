@@ -161,3 +161,18 @@ import Testing
     #expect(steps == [1, 1, 2])
   }
 }
+
+/// A run that ends reads its own records inside its memory budget, however many there are.
+@Test func ofManyStepsOnlyTheFirstAndTheLastNeedStay() throws {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("steps-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  let lines = (1...5000).map { "{\"step\": \($0), \"loss\": \(1000.0 / Double($0))}" }
+  try lines.joined(separator: "\n").write(
+    to: folder.appendingPathComponent("metrics.jsonl"), atomically: true, encoding: .utf8)
+  let whole = try RunRecord(folder: folder.path)
+  let few = try RunRecord(folder: folder.path, keepsSteps: false)
+  #expect(whole.steps.count == 5000 && few.steps.count <= 129)
+  #expect(few.stepCount == 5000 && few.lastLoss == whole.lastLoss)
+  #expect(few.steps.first == whole.steps.first && few.steps.suffix(64) == whole.steps.suffix(64))
+}
