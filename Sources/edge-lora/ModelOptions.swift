@@ -20,7 +20,8 @@ enum ModelOptions {
   /// One adapter, or the weighted sum of several.
   static let adapter = OptionDeclaration(
     "adapter", "DIR[:WEIGHT]...", isList: true,
-    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed (default without --model: adapter, if it is here)")
+    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed (default without --model: adapter, if it is here)"
+  )
 
   /// Runs `body` with the one folder that stands for the adapters that were given.
   static func withAdapter<Result>(_ arguments: Arguments, _ body: (String?) throws -> Result) throws -> Result {
