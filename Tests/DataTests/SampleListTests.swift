@@ -27,7 +27,7 @@ struct SampleListTests {
   }
 
   @Test func aSampleComesBackAsItWas() throws {
-    #expect(Array(try TrainingData(samples: kinds).samples) == kinds)
+    #expect(try Array(TrainingData(samples: kinds).samples) == kinds)
   }
 
   /// A sample of 2 to 62 tokens, whose first ones carry no loss.
@@ -48,7 +48,7 @@ struct SampleListTests {
     let data = try TrainingData(samples: many)
     #expect(data.samples.count == many.count)
     #expect(data.samples.elementsEqual(many))
-    #expect(data.fingerprint == (try TrainingData(samples: many).fingerprint))
+    #expect(try data.fingerprint == TrainingData(samples: many).fingerprint)
     let plan = try BatchPlan(data, maximumLength: 64, seed: 3, shuffles: true)
     let epoch = plan.stepsPerEpoch(rowsPerStep: 8)
     var seen: [Int32: Int] = [:]
@@ -92,7 +92,7 @@ struct SampleListTests {
       var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
       bytes[3] ^= 1
       try bytes.write(to: URL(fileURLWithPath: path))
-      #expect(Array(try data(8).samples) == kinds)
+      #expect(try Array(data(8).samples) == kinds)
       #expect(reads == 2, "a damaged cache is not used")
       _ = try data(9)
       #expect(reads == 3, "other settings are other data")
