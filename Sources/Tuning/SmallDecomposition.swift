@@ -13,9 +13,10 @@ enum SmallDecomposition {
     var core = Factor(rows: count, columns: count)
     for i in 0..<count {
       for j in 0..<count {
-        core.values[i * count + j] = (0..<count).reduce(0.0) {
-          $0 + rb.values[i * count + $1] * ra.values[j * count + $1]
-        }
+        var sum = 0.0
+        for k in 0..<count { sum += rb.values[i * count + k] * ra.values[j * count + k] }
+        core.values[i * count + j] = sum
+      }
       }
     }
     let (left, singular, right) = decomposed(core)
@@ -44,7 +45,8 @@ enum SmallDecomposition {
       let before = norm(q, k)
       for _ in 0..<2 {
         for i in 0..<k {
-          let share = (0..<columns).reduce(0.0) { $0 + q.values[i * columns + $1] * q.values[k * columns + $1] }
+          var share = 0.0
+          for c in 0..<columns { share += q.values[i * columns + c] * q.values[k * columns + c] }
           r.values[i * x.rows + k] += share
           for c in 0..<columns { q.values[k * columns + c] -= share * q.values[i * columns + c] }
         }
@@ -98,10 +100,12 @@ enum SmallDecomposition {
     }
     var singular = [Double](repeating: 0, count: count)
     for column in 0..<count {
-      singular[column] = (0..<count).reduce(0.0) {
-        $0 + work.values[$1 * count + column] * work.values[$1 * count + column]
+      var sum = 0.0
+      for i in 0..<count {
+        let value = work.values[i * count + column]
+        sum += value * value
       }
-      .squareRoot()
+      singular[column] = sum.squareRoot()
       for i in 0..<count where singular[column] > 0 { work.values[i * count + column] /= singular[column] }
     }
     return (work, singular, right)
