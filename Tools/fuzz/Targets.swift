@@ -78,7 +78,8 @@ private func render(_ source: String) throws {
     ChatMessage(role: "system", content: "s"), ChatMessage(role: "user", content: "a b"),
     ChatMessage(role: "assistant", content: "c\nd"),
   ]
-  let tools = try JSONValue.parse(#"[{"type": "function", "function": {"name": "f", "parameters": {}}}]"#, file: "tools")
+  let tools = try JSONValue.parse(
+    #"[{"type": "function", "function": {"name": "f", "parameters": {}}}]"#, file: "tools")
   _ = try? template.render(messages: messages, addGenerationPrompt: true, variables: ["tools": tools])
   _ = try template.render(messages: [], addGenerationPrompt: false)
 }
