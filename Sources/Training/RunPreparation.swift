@@ -37,7 +37,8 @@ struct RunPreparation {
     speed: MachineSpeed?, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
-    let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    let labelled = try LabelledRun(
+      options: options, modelDirectory: modelDirectory, files: files, isKept: keepsData, note: note, progress: progress)
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
     let store = try labelled?.store ?? WeightStore.open(modelDirectory)

@@ -115,10 +115,10 @@ package struct TrainingCheckpoint {
     for name in [momentsName] where !state.files.contains(where: { $0.name == name }) {
       throw CheckpointError(path: file, reason: "has no checksum of \(name)")
     }
-    for (name, expected) in state.files {
-      let sum = try FileChecksum(of: "\(path)/\(name)")
-      guard sum.byteCount == expected.bytes, Int(sum.crc32) == expected.crc32 else {
-        throw CheckpointError(path: "\(path)/\(name)", reason: "its checksum is wrong; the file is damaged")
+    for file in state.files {
+      let sum = try FileChecksum(of: "\(path)/\(file.name)")
+      guard sum.byteCount == file.bytes, Int(sum.crc32) == file.crc32 else {
+        throw CheckpointError(path: "\(path)/\(file.name)", reason: "its checksum is wrong; the file is damaged")
       }
     }
     return TrainingCheckpoint(step: step, path: path, run: state.run, identity: state.identity)

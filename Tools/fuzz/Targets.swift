@@ -187,10 +187,8 @@ private func parse(_ bytes: UnsafeRawBufferPointer) throws {
     for name in ["x.jsonl", "x.json", "x.tsv"] {
       let path = place(bytes, as: name)
       _ = LabelledRows.task(of: path, columns: LabelledColumns())
-      guard let rows = try? LabelledRows.read([path], columns: LabelledColumns(), skipBadLines: true).rows else {
-        continue
-      }
-      _ = try? LabellingFinder().labelling(of: rows)
+      guard let files = try? LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true) else { continue }
+      if let survey = try? files.survey() { _ = try? LabellingFinder().labelling(of: survey) }
     }
   case "checkpoint":
     let json = try JSONValue.parse(bytes, file: "fuzz")

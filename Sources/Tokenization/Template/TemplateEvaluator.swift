@@ -170,6 +170,7 @@ final class TemplateEvaluator {
     var values = source
     if let filter {
       values = try source.filter { value in
+        try charge(1)
         try bind(names, to: value)
         return try evaluate(filter).isTrue
       }
@@ -179,6 +180,8 @@ final class TemplateEvaluator {
       return
     }
     for (index, value) in values.enumerated() {
+      // What a turn of a loop defines costs as much as some expressions.
+      try charge(4)
       scopes[scopes.count - 1] = [
         "loop": .map([
           ("index", .integer(index + 1)), ("index0", .integer(index)), ("first", .bool(index == 0)),
