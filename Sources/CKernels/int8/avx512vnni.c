@@ -13,6 +13,7 @@
                              apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_epi32(s, x, w)
 #define DOT_UNSIGNED
+#define WIDE_DOTS
 #define WIDE_QUANTIZE_BLOCK
 #define PACK_ROWS
 #define PACK_COLUMNS
