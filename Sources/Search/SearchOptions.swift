@@ -23,7 +23,8 @@ public struct SearchOptions: Sendable {
     .init("rungs", "N", default: "3", "halving, asha: stages, each with more steps for fewer trials"),
     .init("reduction", "N", default: "3", "halving, asha: one of N goes on, for N times the steps"),
     .init("time", "MINUTES", "begin no trial after so long"),
-    .init("train-best", nil, "then train with the best settings on the whole data, what is evaluated on aside, into OUTPUT/best"),
+    .init(
+      "train-best", nil, "then train with the best settings on all but the evaluation data, into OUTPUT/best"),
   ]
 
   /// Options whose fallback in a search is another one than in `train`.

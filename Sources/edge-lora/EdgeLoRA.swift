@@ -8,8 +8,9 @@ struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
     quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
-    chatCommand, serveCommand, mergeCommand, exportCommand, inspectCommand, verifyCommand, reportCommand, fetchCommand,
-    benchCommand,
+    chatCommand, serveCommand, mergeCommand, combineCommand, adaptersCommand, exportCommand, inspectCommand,
+    verifyCommand,
+    reportCommand, fetchCommand, benchCommand,
   ]
 
   static func main() {

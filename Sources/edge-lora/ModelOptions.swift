@@ -1,7 +1,10 @@
 import Data
 import Deployment
+import FoundationEssentials
+import Glibc
 import Options
 import Transformer
+import Tuning
 
 /// Options of the commands that use a model without training it.
 enum ModelOptions {
@@ -9,19 +12,40 @@ enum ModelOptions {
     .init(
       "model", "DIR", aliases: ["model-name-or-path"],
       "store or model folder (default: that of the adapter, or the only one here)"),
-    .init("adapter", "DIR", "adapter folder, or a GGUF LoRA (default without --model: adapter, if it is here)"),
+    adapter,
     .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
     .init("threads", "N", "worker threads (default: one per processor)"),
   ]
+
+  /// One adapter, or the weighted sum of several.
+  static let adapter = OptionDeclaration(
+    "adapter", "DIR[:WEIGHT]...", isList: true,
+    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed (default without --model: adapter, if it is here)"
+  )
+
+  /// Runs `body` with the one folder that stands for the adapters that were given.
+  static func withAdapter<Result>(_ arguments: Arguments, _ body: (String?) throws -> Result) throws -> Result {
+    let words = arguments.values.list("adapter")
+    let adapters = words.map(WeightedAdapter.init)
+    guard let first = adapters.first, adapters.count > 1 || first.weight != 1 else { return try body(words.first) }
+    let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    // Beside each other the factors are the exact sum.
+    try AdapterCombination(kind: .cat).combine(adapters.map { ($0.directory, $0.weight) }, to: folder)
+    return try body(folder)
+  }
 
   static func load(_ arguments: Arguments) throws -> LoadedModel {
     let name = try arguments.required("precision")
     guard let precision = Precision(rawValue: name) else {
       throw UsageError(description: "--precision \(name): expected int8 or f32")
     }
-    let (model, adapter) = try ModelFinder.find(model: arguments.text("model"), adapter: arguments.text("adapter"))
-    return try LoadedModel(
-      directory: model, adapter: adapter, precision: precision, threads: try arguments.threads())
+    return try withAdapter(arguments) { given in
+      let (model, adapter) = try ModelFinder.find(model: arguments.text("model"), adapter: given)
+      return try LoadedModel(
+        directory: model, adapter: adapter, precision: precision, threads: try arguments.threads())
+    }
   }
 
   static func data(

@@ -1,0 +1,272 @@
+import Formats
+import Randomness
+
+/// Several LoRA adapters as one, as PEFT's `add_weighted_adapter` combines them.
+///
+/// Sources: Ilharco et al. 2022, arXiv 2212.04089 (sums); Yadav et al. 2023, arXiv 2306.01708 (ties); Yu et al. 2023, arXiv
+/// 2311.03099 (dare).
+public struct AdapterCombination: Sendable {
+  /// How, by PEFT's names.
+  public enum Kind: String, Sendable, CaseIterable {
+    /// Sums of the factors, each under the root of its weight: of one rank, and a rough approximation.
+    case linear
+    /// All factors beside each other: exact, and of the sum of the ranks.
+    case cat
+    /// The best approximation of the exact sum that has the rank.
+    case svd
+    case ties
+    case dareLinear = "dare_linear"
+    case dareTies = "dare_ties"
+    case magnitudePrune = "magnitude_prune"
+  }
+
+  public var kind: Kind
+  /// Share of the numbers that ties, dare and magnitude pruning keep.
+  public var density: Double
+  /// Of the result of `svd`; the largest of the adapters if `nil`.
+  public var rank: Int?
+  /// Of what dare drops.
+  public var seed: UInt64
+
+  public init(kind: Kind, density: Double = 1, rank: Int? = nil, seed: UInt64 = 42) {
+    self.kind = kind
+    self.density = density
+    self.rank = rank
+    self.seed = seed
+  }
+
+  /// What cannot be combined.
+  public struct Failure: Error, CustomStringConvertible {
+    public let description: String
+  }
+
+  /// - Parameters:
+  ///   - adapters: PEFT folders with their weights
+  ///   - output: an existing folder
+  public func combine(_ adapters: [(directory: String, weight: Double)], to output: String) throws {
+    let sources = try adapters.map { try Source(directory: $0.directory, weight: $0.weight) }
+    guard let first = sources.first else { throw Failure(description: "no adapter to combine") }
+    let kind = sources.count == 1 ? .linear : kind
+    let rank = try rank(of: sources, kind: kind)
+    var names: [String] = []
+    for name in sources.flatMap(\.names) where !names.contains(name) { names.append(name) }
+    var tensors: [(name: String, factor: Factor)] = []
+    for (index, name) in names.enumerated() {
+      let parts = sources.compactMap { $0.part(name) }
+      var (a, b) = try combine(parts, kind: kind, rank: rank, name: name, seed: seed &+ UInt64(index) &* 0x9E37)
+      a = a.padded(rows: rank)
+      b = b.padded(rows: rank)
+      tensors.append(("\(name).lora_A.weight", a))
+      tensors.append(("\(name).lora_B.weight", b.transposed))
+    }
+    let path = "\(output)/\(TrainableFiles.weightsName)"
+    let sorted = tensors.sorted { $0.name < $1.name }
+    let writer = try SafetensorsWriter(
+      path: path,
+      headerByteCount: SafetensorsWriter.headerByteCount(
+        tensors: sorted.count, longestName: sorted.map(\.name.utf8.count).max() ?? 0))
+    for (name, factor) in sorted {
+      try writer.write(name, .f32, shape: [factor.rows, factor.columns], factor.values.map(Float.init))
+    }
+    try writer.finish()
+    var file = first.file
+    file.rank = rank
+    file.alpha = Double(rank)
+    file.rankPattern = []
+    file.alphaPattern = []
+    file.useRSLoRA = false
+    file.targetModules = try targets(sources)
+    try PEFTConfiguration.lora(file).write(to: output)
+  }
+
+  private func rank(of sources: [Source], kind: Kind) throws -> Int {
+    let ranks = sources.map { source in max(source.file.rank, source.file.rankPattern.map(\.value).max() ?? 0) }
+    switch kind {
+    case .cat: return ranks.reduce(0, +)
+    case .svd: return rank ?? ranks.max() ?? 1
+    default:
+      guard Set(ranks).count == 1 else {
+        throw Failure(
+          description:
+            "\(kind.rawValue) needs adapters of one rank, these have \(ranks.map { "\($0)" }.joined(separator: ", "))"
+            + "; use cat or svd")
+      }
+      return ranks[0]
+    }
+  }
+
+  private func targets(_ sources: [Source]) throws -> PEFTModules {
+    var names: Set<String> = []
+    var patterns: [String] = []
+    for source in sources {
+      switch source.file.targetModules {
+      case .names(let some)?: names.formUnion(some)
+      case .pattern(let pattern)?: patterns.append("(\(pattern))")
+      default: return .allLinear
+      }
+    }
+    if patterns.isEmpty { return .names(names.sorted()) }
+    guard names.isEmpty else {
+      throw Failure(
+        description: "target_modules is a pattern in some adapters and names in others; retrain or rename one")
+    }
+    return .pattern(patterns.joined(separator: "|"))
+  }
+
+  private func combine(
+    _ parts: [Part], kind: Kind, rank: Int, name: String, seed: UInt64
+  ) throws -> (a: Factor, b: Factor) {
+    switch kind {
+    case .cat, .svd:
+      let a = Factor(joining: parts.map { $0.a.scaled(by: $0.weight) })
+      let b = Factor(joining: parts.map(\.b))
+      return kind == .cat ? (a, b) : SmallDecomposition.truncated(a: a, b: b, rank: rank)
+    default:
+      guard Set(parts.map(\.a.rows)).count == 1 else {
+        throw Failure(
+          description: "\(name): \(kind.rawValue) needs one rank, the adapters have several; use cat or svd")
+      }
+      let roots = parts.map { abs($0.weight).squareRoot() }
+      let signed = zip(parts, roots).map { $0.weight < 0 ? -$1 : $1 }
+      return (
+        mix(parts.map(\.a), weights: signed, kind: kind, seed: seed),
+        mix(parts.map(\.b), weights: roots, kind: kind, seed: seed &+ 1)
+      )
+    }
+  }
+
+  /// One of the two factors of several adapters.
+  private func mix(_ factors: [Factor], weights: [Double], kind: Kind, seed: UInt64) -> Factor {
+    let pruned = factors.enumerated().map { index, factor -> Factor in
+      switch kind {
+      case .linear, .cat, .svd: return factor
+      case .ties, .magnitudePrune: return factor.largest(density)
+      case .dareLinear, .dareTies: return factor.dropped(density, seed: seed &+ UInt64(index) &* 0xD1B5)
+      }
+    }
+    var result = Factor(rows: factors[0].rows, columns: factors[0].columns)
+    let electsSign = kind == .ties || kind == .dareTies
+    for place in result.values.indices {
+      guard electsSign else {
+        result.values[place] = zip(pruned, weights).reduce(0.0) { $0 + $1.0.values[place] * $1.1 }
+        continue
+      }
+      let majority: Double = pruned.reduce(0.0) { $0 + $1.values[place] } >= 0 ? 1 : -1
+      let agreeing = zip(pruned, weights).filter { $0.0.values[place] * majority > 0 }
+      result.values[place] =
+        agreeing.reduce(0.0) { $0 + $1.0.values[place] * $1.1 } / Double(max(agreeing.count, 1))
+    }
+    return result
+  }
+
+  /// The factors of one adapter at one layer, and its weight with its scaling.
+  private struct Part {
+    let a: Factor  // [rank, in]
+    let b: Factor  // Bᵀ, [rank, out]
+    let weight: Double
+  }
+
+  /// An adapter's folder.
+  private struct Source {
+    let file: PEFTLoRA
+    let names: [String]
+    private let parts: [String: Part]
+
+    init(directory: String, weight: Double) throws {
+      let path = "\(directory)/\(PEFTConfiguration.fileName)"
+      guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
+        throw Failure(description: "\(path): only LoRA adapters can be combined")
+      }
+      guard !lora.useDoRA else {
+        throw Failure(description: "\(path): a DoRA adapter scales the base and cannot be summed; merge it instead")
+      }
+      _ = try LowRankConfiguration(lora, file: path)
+      file = lora
+      let weights = "\(directory)/\(TrainableFiles.weightsName)"
+      let tensors = try SafetensorsFile(path: weights)
+      var parts: [String: Part] = [:]
+      let end = ".lora_A.weight"
+      for tensor in tensors.tensorNames.sorted() where tensor.hasSuffix(end) {
+        let name = String(tensor.dropLast(end.count))
+        guard let a = tensors.tensor(tensor), let b = tensors.tensor("\(name).lora_B.weight") else {
+          throw AdapterError.missingTensor(file: weights, tensor: "\(name).lora_B.weight")
+        }
+        guard a.shape.count == 2, b.shape.count == 2, a.shape[0] == b.shape[1] else {
+          throw AdapterError.wrongShape(file: weights, tensor: tensor, found: a.shape, expected: b.shape.reversed())
+        }
+        let module = name.hasPrefix("base_model.model.") ? String(name.dropFirst("base_model.model.".count)) : name
+        let alpha = try lora.alphaPattern.value(for: module) ?? lora.alpha
+        let rank = Double(a.shape[0])
+        parts[name] = Part(
+          a: Factor(rows: a.shape[0], columns: a.shape[1], values: a.floats().map(Double.init)),
+          b: Factor(rows: b.shape[0], columns: b.shape[1], values: b.floats().map(Double.init)).transposed,
+          weight: weight * alpha / (lora.useRSLoRA ? rank.squareRoot() : rank))
+      }
+      names = parts.keys.sorted()
+      self.parts = parts
+    }
+
+    func part(_ name: String) -> Part? { parts[name] }
+  }
+}
+
+/// A small matrix in double precision.
+struct Factor {
+  let rows: Int
+  let columns: Int
+  var values: [Double]
+
+  init(rows: Int, columns: Int, values: [Double]) {
+    (self.rows, self.columns, self.values) = (rows, columns, values)
+  }
+
+  init(rows: Int, columns: Int) {
+    self.init(rows: rows, columns: columns, values: [Double](repeating: 0, count: rows * columns))
+  }
+
+  /// Rows of all, one after the other.
+  init(joining factors: [Factor]) {
+    self.init(
+      rows: factors.reduce(0) { $0 + $1.rows }, columns: factors.first?.columns ?? 0, values: factors.flatMap(\.values))
+  }
+
+  func row(_ index: Int) -> ArraySlice<Double> { values[index * columns..<(index + 1) * columns] }
+
+  var transposed: Factor {
+    var result = Factor(rows: columns, columns: rows)
+    for row in 0..<rows {
+      for column in 0..<columns { result.values[column * rows + row] = values[row * columns + column] }
+    }
+    return result
+  }
+
+  func scaled(by factor: Double) -> Factor {
+    Factor(rows: rows, columns: columns, values: values.map { $0 * factor })
+  }
+
+  func padded(rows count: Int) -> Factor {
+    Factor(
+      rows: max(rows, count), columns: columns,
+      values: values + [Double](repeating: 0, count: max(0, count - rows) * columns))
+  }
+
+  /// The share of the numbers that is largest; the rest is zero.
+  func largest(_ share: Double) -> Factor {
+    guard share < 1 else { return self }
+    let count = Int(share * Double(values.count))
+    var result = Factor(rows: rows, columns: columns)
+    for place in values.indices.sorted(by: { abs(values[$0]) > abs(values[$1]) }).prefix(count) {
+      result.values[place] = values[place]
+    }
+    return result
+  }
+
+  /// A random share of the numbers, larger by its inverse; the rest is zero.
+  func dropped(_ share: Double, seed: UInt64) -> Factor {
+    guard share < 1 else { return self }
+    var generator = SplitMix64(seed: seed)
+    return Factor(
+      rows: rows, columns: columns,
+      values: values.map { Double(generator.uniform(in: 0...1)) < share ? $0 / share : 0 })
+  }
+}

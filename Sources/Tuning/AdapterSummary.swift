@@ -1,0 +1,50 @@
+import Formats
+import FoundationEssentials
+
+/// What an adapter's folder says of itself.
+public struct AdapterSummary: Sendable {
+  /// Name and value, in the order for people.
+  public let lines: [(name: String, value: String)]
+
+  public init(of directory: String) throws {
+    let file = "\(directory)/\(PEFTConfiguration.fileName)"
+    let json = try JSONValue.parse(contentsOf: file)
+    let isHub = AdapterHubConfiguration.isOne(json)
+    var lines: [(String, String)] = []
+    func add(_ name: String, _ value: String?) {
+      if let value, !value.isEmpty { lines.append((name, value)) }
+    }
+    if isHub {
+      add("method", "bottleneck")
+      add("base", json["model_name"]?.stringValue)
+    } else {
+      let method = try PEFTConfiguration(json: json, file: file)
+      add("method", Self.name(method))
+      add("base", method.common.baseModel)
+    }
+    let configuration = try AdapterFolder.configuration(of: directory)
+    for (name, value) in configuration.identity where name != "adapter" { add(name, value) }
+    let weights = "\(directory)/\(isHub ? BottleneckMethod.weightsName : TrainableFiles.weightsName)"
+    let tensors = try SafetensorsFile(path: weights)
+    let count = tensors.tensorNames.reduce(0) { $0 + (tensors.tensor($1)?.elementCount ?? 0) }
+    add("parameters", "\(count) in \(tensors.tensorNames.count) tensors")
+    let summary = "\(directory)/summary.json"
+    if FileManager.default.fileExists(atPath: summary) {
+      let run = try JSONValue.parse(contentsOf: summary)
+      add("steps", run["steps"]?.intValue.map { "\($0)" })
+      add("loss", run["last_loss"]?.doubleValue.map { "\($0)" })
+      add("evaluation loss", run["eval_loss"]?.doubleValue.map { "\($0)" })
+    }
+    self.lines = lines
+  }
+
+  private static func name(_ method: PEFTConfiguration) -> String {
+    switch method {
+    case .lora(let lora): lora.useDoRA ? "dora" : "lora"
+    case .ia3: "ia3"
+    case .prefixTuning: "prefix_tuning"
+    case .promptTuning: "prompt_tuning"
+    case .pTuning: "p_tuning"
+    }
+  }
+}
