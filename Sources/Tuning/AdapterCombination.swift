@@ -148,13 +148,20 @@ public struct AdapterCombination: Sendable {
     let electsSign = kind == .ties || kind == .dareTies
     for place in result.values.indices {
       guard electsSign else {
-        result.values[place] = zip(pruned, weights).reduce(0.0) { $0 + $1.0.values[place] * $1.1 }
+        var sum = 0.0
+        for (factor, weight) in zip(pruned, weights) { sum += factor.values[place] * weight }
+        result.values[place] = sum
         continue
       }
-      let majority: Double = pruned.reduce(0.0) { $0 + $1.values[place] } >= 0 ? 1 : -1
-      let agreeing = zip(pruned, weights).filter { $0.0.values[place] * majority > 0 }
-      result.values[place] =
-        agreeing.reduce(0.0) { $0 + $1.0.values[place] * $1.1 } / Double(max(agreeing.count, 1))
+      var total = 0.0
+      for factor in pruned { total += factor.values[place] }
+      let majority: Double = total >= 0 ? 1 : -1
+      var (sum, agreeing) = (0.0, 0)
+      for (factor, weight) in zip(pruned, weights) where factor.values[place] * majority > 0 {
+        sum += factor.values[place] * weight
+        agreeing += 1
+      }
+      result.values[place] = sum / Double(max(agreeing, 1))
     }
     return result
   }

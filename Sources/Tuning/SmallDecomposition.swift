@@ -17,7 +17,6 @@ enum SmallDecomposition {
         for k in 0..<count { sum += rb.values[i * count + k] * ra.values[j * count + k] }
         core.values[i * count + j] = sum
       }
-      }
     }
     let (left, singular, right) = decomposed(core)
     let order = singular.indices.sorted { singular[$0] > singular[$1] }.prefix(rank)
