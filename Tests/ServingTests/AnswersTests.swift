@@ -33,7 +33,11 @@ struct AnswersTests {
     let text = events.compactMap { $0["choices"]?.arrayValue?.first?["text"]?.stringValue }.joined()
     #expect(try text == server.expected(Self.prompts[0]))
     #expect(answer.head.contains("text/event-stream") && answer.body.hasSuffix("data: [DONE]\n\n"))
-    #expect(events.last?["usage"]?["completion_tokens"]?.intValue == 16)
+    let usage = try #require(server.complete(Self.prompts[0]).json?["usage"])
+    #expect(try #require(usage["completion_tokens"]?.intValue) > 0)
+    for name in ["prompt_tokens", "completion_tokens", "total_tokens"] {
+      #expect(events.last?["usage"]?[name]?.intValue == usage[name]?.intValue)
+    }
   }
 
   @Test func aChatIsWhatItsTemplateMakesOfIt() throws {
@@ -73,7 +77,8 @@ struct AnswersTests {
     let tokens = try #require(found["tokens"]?.arrayValue).compactMap(\.stringValue)
     let values = try #require(found["token_logprobs"]?.arrayValue).compactMap(\.doubleValue)
     let likeliest = try #require(found["top_logprobs"]?.arrayValue)
-    #expect(tokens.count == 16 && values.count == 16 && likeliest.count == 16)
+    let count = try #require(answer.json?["usage"]?["completion_tokens"]?.intValue)
+    #expect(count > 0 && tokens.count == count && values.count == count && likeliest.count == count)
     for (value, others) in zip(values, likeliest) {
       let all = try #require(others.objectValue).entries.compactMap { $0.1.doubleValue }
       #expect(all.count <= 3 && all.max() == value, "without chance the likeliest token comes")
