@@ -42,41 +42,30 @@ struct LabelledRun {
       }
       return nil
     }
-    func source(_ files: [String]) throws -> LabelledFiles {
-      let source = try LabelledFiles(
-        files, columns: options.task.columns, skipBadLines: options.data.skipBadLines)
-      source.progress = progress
-      return source
+    if isKept, options.output.force { SampleCache.removeAll(in: options.output.folder) }
+    let reading = try LabelledReading(
+      options: options, modelDirectory: modelDirectory, description: base.description, isKept: isKept, note: note,
+      progress: progress)
+    // A run that goes on finds what its labels are with its samples.
+    let task = options.task
+    let wishes = [
+      ("task", task.task?.rawValue ?? ""), ("problem", task.problem?.rawValue ?? ""),
+      ("names", task.labels?.joined(separator: "\n") ?? ""), ("fixed", "\(adapter != nil)"),
+    ]
+    let all = try reading.data(files, purpose: "train", settings: wishes + (own?.settings ?? [])) {
+      try Self.labelling(options, own: own, isFixed: adapter != nil, survey: $0)
     }
-    let rows = try source(files)
-    let survey = try rows.survey()
-    let labelling = try Self.labelling(options, own: own, isFixed: adapter != nil, survey: survey)
+    guard let labelling = all.labelling else {
+      throw WeightStore.Invalid(directory: modelDirectory, reason: "the data that is kept does not say its labels")
+    }
     self.labelling = labelling
     let store = try WeightStore.open(modelDirectory, labelling: labelling)
     self.store = store
-    let tokenizer = try Tokenizer.load(directory: modelDirectory)
-    if isKept, options.output.force { SampleCache.removeAll(in: options.output.folder) }
-    func data(_ rows: LabelledFiles, _ survey: LabelSurvey, _ files: [String], purpose: String) throws -> TrainingData {
-      let samples = LabelledSamples(
-        tokenizer: tokenizer, labelling: labelling, description: store.description,
-        maximumLength: options.data.maximumLength, survey: survey)
-      // Of what comes from standard input nothing is known before it is read.
-      guard isKept, options.output.gradientFile == nil, !files.contains("-"), SampleCache.isWorthwhile(files) else {
-        return try samples.data(rows)
-      }
-      let settings = try RunData.settings(
-        modelDirectory: modelDirectory, maximumLength: options.data.maximumLength, options: options)
-      let cache = try SampleCache(
-        folder: options.output.folder, purpose: purpose,
-        settings: settings + options.task.columns.settings + labelling.settings + samples.settings, files: files)
-      return try cache.data(note: note) { try samples.data(rows, into: $0) }
-    }
-    let all = try data(rows, survey, files, purpose: "train")
     if !options.data.evaluationFiles.isEmpty {
-      let files = options.data.evaluationFiles
-      let other = try source(files)
-      let survey = labelling.problem == .multiLabel ? try other.survey() : LabelSurvey()
-      (train, held) = (all, try data(other, survey, files, purpose: "eval"))
+      held = try reading.data(
+        options.data.evaluationFiles, purpose: "eval", settings: labelling.settings, known: labelling
+      ) { _ in labelling }
+      train = all
     } else if options.data.evaluationShare > 0, all.samples.count > 1 {
       let parts = try all.split(options.data.evaluationShare, seed: options.optimization.seed)
       (train, held) = (parts.train, parts.evaluation)
@@ -106,6 +95,64 @@ struct LabelledRun {
       return own
     }
     return found
+  }
+}
+
+/// Reads labelled files into samples, or finds them kept.
+private struct LabelledReading {
+  private let options: TrainingOptions
+  private let description: ModelDescription
+  private let tokenizer: Tokenizer
+  private let isKept: Bool
+  /// What samples depend on beside the files and the labels.
+  private let settings: [(String, String)]
+  private let note: (String) -> Void
+  private let progress: (Int, Int) -> Void
+
+  init(
+    options: TrainingOptions, modelDirectory: String, description: ModelDescription, isKept: Bool,
+    note: @escaping (String) -> Void, progress: @escaping (Int, Int) -> Void
+  ) throws {
+    self.options = options
+    self.description = description
+    tokenizer = try Tokenizer.load(directory: modelDirectory)
+    self.isKept = isKept && options.output.gradientFile == nil
+    settings =
+      try RunData.settings(
+        modelDirectory: modelDirectory, maximumLength: options.data.maximumLength, options: options)
+      + options.task.columns.settings
+    self.note = note
+    self.progress = progress
+  }
+
+  /// - Parameters:
+  ///   - settings: what the labels depend on beside the files
+  ///   - known: what the labels are, if that does not depend on these rows
+  ///   - labelling: what the labels are, by those of all rows; asked when the data is not there yet
+  func data(
+    _ files: [String], purpose: String, settings: [(String, String)], known: Labelling? = nil,
+    labelling: (LabelSurvey) throws -> Labelling
+  ) throws -> TrainingData {
+    func read(_ place: SamplePlace) throws -> TrainingData {
+      let rows = try LabelledFiles(files, columns: options.task.columns, skipBadLines: options.data.skipBadLines)
+      rows.progress = progress
+      // Lists of zeros and ones are told from lists of ids by all rows.
+      let survey = known.map { $0.problem != .multiLabel } ?? false ? nil : try rows.survey()
+      let labelling = try known ?? labelling(survey ?? LabelSurvey())
+      let samples = LabelledSamples(
+        tokenizer: tokenizer, labelling: labelling, description: description,
+        maximumLength: options.data.maximumLength, survey: survey)
+      var data = try samples.data(rows, into: place)
+      data.labelling = labelling
+      return data
+    }
+    // Of what comes from standard input nothing is known before it is read.
+    guard isKept, !files.contains("-"), SampleCache.isWorthwhile(files) else {
+      return try read(.unnamed(directory: TrainingData.temporary))
+    }
+    let cache = try SampleCache(
+      folder: options.output.folder, purpose: purpose, settings: self.settings + settings, files: files)
+    return try cache.data(note: note, read: read)
   }
 }
 

@@ -29,14 +29,6 @@ public struct LabelledSamples {
     indicatorWidth = labelling.problem == .multiLabel ? survey?.indicatorWidth : nil
   }
 
-  /// What samples depend on beside rows, tokenizer and labels.
-  public var settings: [(String, String)] {
-    [
-      ("positions", "\(maximumLength)"), ("first", "\(readsFirstToken)"), ("types", "\(typeCount)"),
-      ("indicators", indicatorWidth.map { "\($0)" } ?? ""),
-    ]
-  }
-
   /// The tokens of a row within the maximum length, special tokens kept; of a pair the longer text is cut.
   public func encoding(_ row: LabelledRow) -> (tokens: TextEncoding, isCut: Bool) {
     let whole =
