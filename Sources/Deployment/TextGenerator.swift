@@ -29,9 +29,10 @@ public final class TextGenerator {
         description: "prompt and answer take \(capacity) tokens, but the model was made for \(limit); "
           + "shorten the prompt or --max-new-tokens")
     }
+    let places = capacity + loaded.promptCount
     let made = try loaded.makeWorkspace(
-      tokens: min(capacity, Self.chunk), positions: capacity, headRows: 1, purpose: .generation(capacity: capacity),
-      cacheCapacity: capacity)
+      tokens: min(places, Self.chunk), positions: places, headRows: 1, purpose: .generation(capacity: places),
+      cacheCapacity: places)
     guard let cache = made.cache else { throw GenerationError(description: "no cache was made") }
     workspace = made.workspace
     pass = made.pass
@@ -103,6 +104,7 @@ public final class TextGenerator {
   private func read(_ prompt: [Int32]) throws -> Vector? {
     guard !prompt.isEmpty else { throw GenerationError(description: "the prompt has no tokens") }
     cache.removeAll()
+    let prompt = loaded.virtualTokens + prompt
     var logits: Vector?
     for start in Swift.stride(from: 0, to: prompt.count, by: Self.chunk) {
       let part = Array(prompt[start..<min(start + Self.chunk, prompt.count)])
