@@ -19,7 +19,9 @@ struct LabelledRun {
   let notes: [String]
 
   /// `nil` where the data is text to go on with.
-  init?(options: TrainingOptions, modelDirectory: String, files: [String]) throws {
+  ///
+  /// - Parameter virtualTokens: positions that a method takes in front of every text
+  init?(options: TrainingOptions, virtualTokens: Int, modelDirectory: String, files: [String]) throws {
     let base = try WeightStore.open(modelDirectory)
     let adapter = try options.method.initialAdapter.flatMap {
       try AdapterFolder.labelling(of: $0, base: base.description)
@@ -44,7 +46,8 @@ struct LabelledRun {
     func data(_ rows: [LabelledRow], skipped: Int = 0) throws -> TrainingData {
       try LabelledSamples(
         tokenizer: tokenizer, labelling: labelling, description: store.description,
-        maximumLength: options.data.maximumLength, rows: rows
+        maximumLength: max(
+          1, min(options.data.maximumLength, store.description.maximumPositions - virtualTokens)), rows: rows
       ).data(rows, skipBadLines: options.data.skipBadLines, skippedLines: skipped)
     }
     let all = try data(rows, skipped: skipped)

@@ -165,6 +165,12 @@ struct AttentionBlock {
     }
   }
 
+  /// The keys and values that `forward` has left, rotated.
+  func keysAndValues(_ kept: Activations) -> (key: HeadMatrix, value: HeadMatrix) {
+    let (_, key, value) = heads(kept.projected)
+    return (key, value)
+  }
+
   /// On entry `y` holds the block's input, on return its output.
   ///
   /// - Parameters:
