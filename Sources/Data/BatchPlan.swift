@@ -92,15 +92,27 @@ public struct BatchPlan: Sendable {
         return batch((first..<min(first + microBatchSize, rows.count)).map { Array(rows[$0]) }, rowLength: rowLength)
       }
     }
-    // Samples of like length together.
-    let sorted = samples.indices.sorted { (samples.length($1), $0) < (samples.length($0), $1) }
-    let size = 64 * microBatchSize
-    let parts = stride(from: 0, to: sorted.count, by: size).flatMap {
-      Self.cut(packed(Array(sorted[$0..<min($0 + size, sorted.count)])), microBatchSize: microBatchSize)
+    // Samples of like length together, packed stretch by stretch; only where the batches of each begin is kept.
+    let sorted = samples.indices.map { UInt32($0) }.sorted {
+      (samples.length(Int($1)), $0) < (samples.length(Int($0)), $1)
     }
-    return BatchList(count: parts.count) { [self] index in
+    let size = 64 * microBatchSize
+    @Sendable func stretch(_ index: Int) -> [[[Int]]] {
+      let places = sorted[index * size..<min((index + 1) * size, sorted.count)]
+      return Self.cut(packed(places.map { Int($0) }), microBatchSize: microBatchSize)
+    }
+    var firsts = [0]
+    for index in 0..<(sorted.count + size - 1) / size { firsts.append(firsts[index] + stretch(index).count) }
+    dropPages()
+    return BatchList(count: firsts[firsts.count - 1]) { [self, firsts] index in
       defer { dropPages() }
-      return batch(fitting: parts[index])
+      // The last stretch that begins at or before the batch.
+      var (low, high) = (0, firsts.count - 1)
+      while high - low > 1 {
+        let middle = (low + high) / 2
+        if firsts[middle] <= index { low = middle } else { high = middle }
+      }
+      return batch(fitting: stretch(low)[index - firsts[low]])
     }
   }
 

@@ -39,7 +39,8 @@ struct RunPreparation {
   ) throws {
     let tuning = try options.method.configuration { try Tokenizer.load(directory: modelDirectory).encode($0) }
     let labelled = try LabelledRun(
-      options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files)
+      options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files,
+      isKept: keepsData, note: note, progress: progress)
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
     let store = try labelled?.store ?? WeightStore.open(modelDirectory)
