@@ -41,13 +41,20 @@ public struct Evaluator {
   }
 
   /// Mean loss over the labelled tokens of `data`.
-  public func loss(_ data: TrainingData, maximumLength: Int) throws -> EvaluationResult {
+  ///
+  /// - Parameter progress: gets batches that are done, and all
+  public func loss(
+    _ data: TrainingData, maximumLength: Int, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws -> EvaluationResult {
     let plan = try BatchPlan(data, maximumLength: maximumLength, seed: 0, shuffles: false)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0
     var count = 0
-    for batch in plan.all(microBatchSize: batchSize) where batch.labelledTokenCount > 0 {
+    let batches = plan.all(microBatchSize: batchSize)
+    for (index, batch) in batches.enumerated() {
+      defer { progress(index + 1, batches.count) }
+      guard batch.labelledTokenCount > 0 else { continue }
       sum += try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass)
       count += batch.labelledTokenCount
     }
