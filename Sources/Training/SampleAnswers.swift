@@ -18,10 +18,11 @@ public struct SampleAnswer: Sendable {
 
   /// As the records of a run have it.
   var json: JSONValue {
-    .object(
-      JSONObject(
-        [("prompt", .string(prompt))] + (wanted.map { [("wanted", .string($0))] } ?? [])
-          + [("answer", .string(answer))] + (isCut ? [("cut", .bool(true))] : [])))
+    var object = JSONObject([("prompt", .string(prompt))])
+    if let wanted { object["wanted"] = .string(wanted) }
+    object["answer"] = .string(answer)
+    if isCut { object["cut"] = .bool(true) }
+    return .object(object)
   }
 }
 

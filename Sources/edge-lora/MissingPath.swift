@@ -69,8 +69,9 @@ struct MissingPath: Error, CustomStringConvertible {
     // What begins alike is meant most likely.
     let wanted = Array((path.split(separator: "/").last ?? "").utf8)
     func likeness(_ name: String) -> Int { zip(name.utf8, wanted).prefix { $0 == $1 }.count }
-    let names = all.filter { !$0.hasPrefix(".") && fits($0) }
-      .sorted { (likeness($1), $0) < (likeness($0), $1) }
+    let found = all.filter { !$0.hasPrefix(".") && fits($0) }.sorted()
+    let best = found.map(likeness).max() ?? 0
+    let names = found.filter { likeness($0) == best } + found.filter { likeness($0) != best }
     if names.isEmpty { return "\(place) has no \(kind); name the path from here, or the whole path" }
     return "\(place) has \(names.prefix(4).joined(separator: ", "))\(names.count > 4 ? ", ..." : "")"
   }
