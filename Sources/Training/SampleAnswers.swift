@@ -26,6 +26,12 @@ public struct SampleAnswer: Sendable {
   }
 }
 
+extension SamplePrompt {
+  fileprivate func isFor(vocabularySize: Int) -> Bool {
+    !tokens.isEmpty && tokens.allSatisfy { $0 >= 0 && Int($0) < vocabularySize }
+  }
+}
+
 /// The sample prompts of a run, and all that answers them.
 struct SampleAnswers {
   private let prompts: [SamplePrompt]
@@ -46,6 +52,10 @@ struct SampleAnswers {
     guard let file = options.samplePrompts else { return nil }
     self.tokenizer = try tokenizer()
     prompts = try SamplePrompt.read(file, tokenizer: self.tokenizer)
+    for prompt in prompts where !prompt.isFor(vocabularySize: model.description.vocabularySize) {
+      throw OptionError(
+        "--sample-prompts \(file): \(prompt.text.prefix(60)): becomes no tokens, or such as the model does not know")
+    }
     stopTokens = try StopTokens.of(
       model.description, directory: model.store.directory, tokenizer: self.tokenizer)
     maximumTokens = options.sampleTokens

@@ -28,6 +28,7 @@ public final class ComputeEngine {
   private let trains: Bool
   private let rowStorage: Scratch
   private let workerScratch: [Scratch]
+  private var rowsAreTexts = false
 
   /// A product that an engine must have room for.
   public struct Demand {
@@ -84,6 +85,14 @@ public final class ComputeEngine {
     }
   }
 
+  /// Runs `body`, in which every row is a token of a text of its own: what becomes of it does not depend on the others.
+  func withRowsOfTexts<Result>(_ body: () throws -> Result) rethrows -> Result {
+    precondition(!trains, "texts are written, not learnt")
+    rowsAreTexts = true
+    defer { rowsAreTexts = false }
+    return try body()
+  }
+
   /// Quantises `x` once for the products that share it; valid until the next call of `prepare` or `inputGradient`.
   ///
   /// - Parameters:
@@ -95,8 +104,8 @@ public final class ComputeEngine {
       return PreparedRows(values: x, quantized: nil, rowsPerSequence: rowsPerSequence)
     }
     let quantized = QuantizedRows.quantize(
-      x, as: Self.input, block: weight.reductionBlock, rowsPerSequence: rowsPerSequence, storage: rowStorage,
-      pool: pool)
+      x, as: Self.input, block: weight.reductionBlock, rowsPerSequence: rowsAreTexts ? 1 : rowsPerSequence,
+      storage: rowStorage, pool: pool)
     return PreparedRows(values: x, quantized: quantized, rowsPerSequence: rowsPerSequence)
   }
 
@@ -124,7 +133,8 @@ public final class ComputeEngine {
       quantized = again
     }
     MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, independentOfRowCount: trains,
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term,
+      few: trains ? .likeMany : rowsAreTexts ? .alone : .fast,
       pool: pool, scratch: workerScratch)
   }
 

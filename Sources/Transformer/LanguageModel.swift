@@ -228,8 +228,8 @@ public final class LanguageModel {
     return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
   }
 
-  /// Reads a token behind what each of `caches` holds, and returns the logits after each, `[caches, vocabulary]`: the weights
-  /// are decoded once for all of them.
+  /// Reads a token behind what each of `caches` holds, and returns the logits after each, `[caches, vocabulary]`. The texts
+  /// pass over the weights together, and in 8 bits each gets the logits that it would get alone, to the bit.
   public func extend(_ caches: [KeyValueCache], with tokens: [Int32], workspace: Workspace, pass: Pass) -> Matrix {
     guard case .vocabulary(let head) = head else { preconditionFailure("a model that names tokens") }
     precondition(
@@ -238,16 +238,19 @@ public final class LanguageModel {
     precondition(caches.allSatisfy { $0.length < $0.capacity }, "every cache has room for a token")
     let layout = SequenceLayout(continuingAt: caches.map(\.length), of: caches[0].capacity).behind(prefixCount)
     let x = workspace.residual.rows(0..<tokens.count)
-    embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
-    for (index, layer) in layers.enumerated() {
-      workspace.residency.enter(index, next: index + 1)
-      layer.extend(
-        x, caches: caches.map { $0.layers[index] },
-        in: TransformerLayer.Context(
-          tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
-      workspace.residency.leave(index)
+    return pass.engine.withRowsOfTexts {
+      embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
+      for (index, layer) in layers.enumerated() {
+        workspace.residency.enter(index, next: index + 1)
+        layer.extend(
+          x, caches: caches.map { $0.layers[index] },
+          in: TransformerLayer.Context(
+            tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass)
+        )
+        workspace.residency.leave(index)
+      }
+      return head.logits(of: x, workspace: workspace, pass: pass)
     }
-    return head.logits(of: x, workspace: workspace, pass: pass)
   }
 
   /// Runs all layers; the residual stream holds the output of the last one afterwards.

@@ -35,7 +35,7 @@ private final class Products {
     return (memory.map { Scratch($0.base, byteCount: byteCount) }, memory)
   }
 
-  func quantizedInput() -> (rows: QuantizedRows, storage: Memory) {
+  func quantizedInput(_ x: Matrix) -> (rows: QuantizedRows, storage: Memory) {
     let w = weight.matrix
     let storage = Memory(
       QuantizedRows.byteCount(
@@ -61,9 +61,15 @@ private final class Products {
   }
 
   /// `x Wᵀ`, slice by slice.
-  func forward(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
+  ///
+  /// - Parameter tokens: rows of `x`; all unless said otherwise
+  func forward(
+    _ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil, tokens: Range<Int>? = nil,
+    few: MatrixProduct.FewRows = .fast
+  ) -> [Float] {
     let w = weight.matrix
-    let (quantized, storage) = quantizedInput()
+    let x = x.rows(tokens ?? 0..<x.rows)
+    let (quantized, storage) = quantizedInput(x)
     let space = Memory(x.rows * w.rows * 4)
     let y = Matrix(space.bind(Float.self), rows: x.rows, columns: w.rows)
     let bytes = max(
@@ -76,7 +82,8 @@ private final class Products {
           x, w, rows: slice, into: target, accumulate: false, pool: pool, scratch: scratch.pieces)
       } else {
         MatrixProduct.forward(
-          quantized, w, rows: slice, into: target, accumulate: false, adding: term, pool: pool, scratch: scratch.pieces)
+          quantized, w, rows: slice, into: target, accumulate: false, adding: term, few: few, pool: pool,
+          scratch: scratch.pieces)
       }
     }
     return withExtendedLifetime((storage, scratch.memory)) { space.floats }
@@ -128,6 +135,14 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
   #expect(relativeError(products.gradient([nil]), products.gradient([nil], reference: true)) < 0.015)
 }
 
+/// More texts than meet a row of the weight together, and than one kernel takes.
+@Test(arguments: StoredKind.allCases) func rowsOfTextsHaveTheBitsThatTheyHaveAlone(kind: StoredKind) {
+  let products = Products(kind, rows: 201, columns: 192, tokens: 11, rowsPerSequence: 1)
+  let alone = (0..<11).flatMap { products.forward([nil], tokens: $0..<$0 + 1) }
+  #expect(products.forward([nil], few: .alone) == alone)
+  #expect(products.forward([nil]) != alone)
+}
+
 @Test(arguments: [1, 100]) func aTermJoinsTheProduct(tokens: Int) {
   let products = Products(.nf4, rows: 201, columns: 192, tokens: tokens)
   let p = products.dy.columns(0..<5)
@@ -174,7 +189,7 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
         MatrixProduct.forwardScratchByteCount($0.weight.matrix, rows: 131),
         MatrixProduct.gradientScratchByteCount($0.weight.matrix, rows: 131))
     }.max() ?? 0)
-  let (x, storage) = parts[0].quantizedInput()
+  let (x, storage) = parts[0].quantizedInput(parts[0].x)
   MatrixProduct.forward(
     x,
     zip(parts, outputs).map { part, memory in
