@@ -41,7 +41,11 @@ public struct Evaluator {
   }
 
   /// Mean loss over the labelled tokens of `data`.
-  public func loss(_ data: TrainingData, maximumLength: Int) throws -> EvaluationResult {
+  ///
+  /// - Parameter progress: gets batches that are done, and all
+  public func loss(
+    _ data: TrainingData, maximumLength: Int, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws -> EvaluationResult {
     let prompt = loaded.promptPlaces
     let plan = try BatchPlan(
       data, maximumLength: maximumLength + prompt.count, seed: 0, shuffles: false, prompt: prompt)
@@ -49,7 +53,10 @@ public struct Evaluator {
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0
     var count = 0
-    for batch in plan.all(microBatchSize: batchSize) where batch.labelledTokenCount > 0 {
+    let batches = plan.all(microBatchSize: batchSize)
+    for (index, batch) in batches.enumerated() {
+      defer { progress(index + 1, batches.count) }
+      guard batch.labelledTokenCount > 0 else { continue }
       sum += try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass)
       count += batch.labelledTokenCount
     }

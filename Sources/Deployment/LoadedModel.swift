@@ -39,7 +39,7 @@ public final class LoadedModel {
     if precision == .f32 { try ReferenceProduct.prepare() }
     model = try LanguageModel(store: try Self.open(directory, adapter: paths.first?.path))
     tokenizer = try Tokenizer.load(directory: directory)
-    stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
+    stopTokens = try StopTokens.of(model.description, directory: model.store.directory, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
     adapters = try paths.map { [model, pool] name, path in
@@ -108,21 +108,6 @@ public final class LoadedModel {
       )
     }
     return labelling
-  }
-
-  /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
-  private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
-    var ids = model.description.eosTokenIDs
-    let path = "\(model.store.directory)/generation_config.json"
-    if FileManager.default.fileExists(atPath: path), let end = try JSONValue.parse(contentsOf: path)["eos_token_id"] {
-      ids += end.arrayValue?.compactMap(\.intValue) ?? end.intValue.map { [$0] } ?? []
-    }
-    var stops = Set(ids.compactMap { Int32(exactly: $0) })
-    if let end = tokenizer.eosTokenID { stops.insert(end) }
-    for name in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"] {
-      if let id = tokenizer.tokenID(name) { stops.insert(id) }
-    }
-    return stops
   }
 
   /// Working memory for `tokens` tokens at a time.

@@ -20,6 +20,8 @@ struct RunPreparation {
   let evaluation: BatchPlan?
   /// What the model says of texts or tokens; `nil` where it goes on with texts.
   let labelling: Labelling?
+  /// Prompts that are answered at every evaluation, if there are any.
+  let samples: SampleAnswers?
   let identity: RunIdentity
   let planner: TrainingPlanner
   let plan: TrainingPlan
@@ -60,10 +62,18 @@ struct RunPreparation {
         "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions"
       )
     }
+    if labelled != nil, options.evaluation.samplePrompts != nil {
+      throw OptionError("--sample-prompts: the model learns labels here, and gives no answers")
+    }
+    let samples = try SampleAnswers(
+      options.evaluation, model: model, tokenizer: Tokenizer.load(directory: modelDirectory),
+      positions: model.description.maximumPositions - tuning.virtualTokenCount)
+    self.samples = samples
     let (all, held) =
       try labelled.map { ($0.train, $0.held) }
       ?? RunData(
-        options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
+        options: options, model: model, maximumLength: length, isKept: keepsData,
+        tokenizer: samples?.tokenizer, note: note, progress: progress
       ).read(files)
     let share = options.data.share
     let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
@@ -93,7 +103,7 @@ struct RunPreparation {
       model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)
     let planning = try RunPlanning(
-      model: model, tuning: tuning, options: options,
+      model: model, tuning: tuning, options: options, sampleRoom: samples?.room,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
       rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount), speed: speed)
     (planner, plan) = try planning.plan()
@@ -109,25 +119,29 @@ struct RunPlanning {
   private let rowsPerStep: Int
   private let rowLength: Int
   private let pool: ThreadPool
+  private let sampleRoom: SampleRoom?
   private let wishes: StrategyWishes
   private let knownSpeed: MachineSpeed?
 
   /// - Parameters:
+  ///   - sampleRoom: what answers to sample prompts need, if there are any
   ///   - rowsPerStep: of an optimiser step
   ///   - rowLength: tokens of the longest row
   ///   - speed: of the machine, where it is known
   init(
-    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowsPerStep: Int, rowLength: Int,
-    speed: MachineSpeed?
+    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, sampleRoom: SampleRoom?,
+    rowsPerStep: Int,
+    rowLength: Int, speed: MachineSpeed?
   ) throws {
     self.model = model
     self.tuning = tuning
     self.options = options
+    self.sampleRoom = sampleRoom
     self.rowsPerStep = rowsPerStep
     self.rowLength = rowLength
     knownSpeed = speed
     var wishes = options.plan.wishes
-    try wishes.readPlan(rowsPerStep: rowsPerStep)
+    try wishes.readPlan(rowsPerStep: rowsPerStep, optimizer: options.optimization.optimizer.kind)
     self.wishes = wishes
     if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
     pool = ThreadPool(threadCount: options.plan.threads)
@@ -152,7 +166,8 @@ struct RunPlanning {
         model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
         rowsPerStep: rowsPerStep, microBatchSize: min(options.optimization.microBatchSize, rowsPerStep),
         rowLength: rowLength, processByteCount: processBytes, pastPeakByteCount: ProcessMemory.peakBytes,
-        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes)
+        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes,
+        optimizer: options.optimization.optimizer.kind, sampleRoom: sampleRoom)
     }
     guard let budget = options.plan.maximumMemory else {
       let speed = try measuredSpeed()

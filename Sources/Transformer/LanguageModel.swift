@@ -219,10 +219,12 @@ public final class LanguageModel {
     let x = workspace.residual.rows(0..<tokens.count)
     embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
     for (index, layer) in layers.enumerated() {
+      workspace.residency.enter(index, next: index + 1)
       layer.extend(
         x, cache: cache.layers[index],
         in: TransformerLayer.Context(
           tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
+      workspace.residency.leave(index)
     }
     return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
   }
@@ -240,11 +242,13 @@ public final class LanguageModel {
     return pass.engine.withRowsOfTexts {
       embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
       for (index, layer) in layers.enumerated() {
+        workspace.residency.enter(index, next: index + 1)
         layer.extend(
           x, caches: caches.map { $0.layers[index] },
           in: TransformerLayer.Context(
             tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass)
         )
+        workspace.residency.leave(index)
       }
       return head.logits(of: x, workspace: workspace, pass: pass)
     }
