@@ -21,11 +21,13 @@ struct LabelledRun {
   /// `nil` where the data is text to go on with.
   ///
   /// - Parameters:
+  ///   - virtualTokens: positions that a method takes in front of every text
   ///   - isKept: whether large data may be kept beside the output, tokenised
   ///   - note: gets lines for people
   ///   - progress: gets bytes that are read, and all: once to see what the labels are, once to make samples
   init?(
-    options: TrainingOptions, modelDirectory: String, files: [String], isKept: Bool, note: @escaping (String) -> Void,
+    options: TrainingOptions, virtualTokens: Int, modelDirectory: String, files: [String], isKept: Bool,
+    note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
     let base = try WeightStore.open(modelDirectory)
@@ -44,8 +46,8 @@ struct LabelledRun {
     }
     if isKept, options.output.force { SampleCache.removeAll(in: options.output.folder) }
     let reading = try LabelledReading(
-      options: options, modelDirectory: modelDirectory, description: base.description, isKept: isKept, note: note,
-      progress: progress)
+      options: options, virtualTokens: virtualTokens, modelDirectory: modelDirectory, description: base.description,
+      isKept: isKept, note: note, progress: progress)
     // A run that goes on finds what its labels are with its samples.
     let task = options.task
     let wishes = [
@@ -103,6 +105,7 @@ private struct LabelledReading {
   private let options: TrainingOptions
   private let description: ModelDescription
   private let tokenizer: Tokenizer
+  private let maximumLength: Int
   private let isKept: Bool
   /// What samples depend on beside the files and the labels.
   private let settings: [(String, String)]
@@ -110,16 +113,17 @@ private struct LabelledReading {
   private let progress: (Int, Int) -> Void
 
   init(
-    options: TrainingOptions, modelDirectory: String, description: ModelDescription, isKept: Bool,
+    options: TrainingOptions, virtualTokens: Int, modelDirectory: String, description: ModelDescription, isKept: Bool,
     note: @escaping (String) -> Void, progress: @escaping (Int, Int) -> Void
   ) throws {
     self.options = options
     self.description = description
     tokenizer = try Tokenizer.load(directory: modelDirectory)
+    maximumLength = max(1, min(options.data.maximumLength, description.maximumPositions - virtualTokens))
     self.isKept = isKept && options.output.gradientFile == nil
     settings =
       try RunData.settings(
-        modelDirectory: modelDirectory, maximumLength: options.data.maximumLength, options: options)
+        modelDirectory: modelDirectory, maximumLength: maximumLength, options: options)
       + options.task.columns.settings
     self.note = note
     self.progress = progress
@@ -141,7 +145,7 @@ private struct LabelledReading {
       let labelling = try known ?? labelling(survey ?? LabelSurvey())
       let samples = LabelledSamples(
         tokenizer: tokenizer, labelling: labelling, description: description,
-        maximumLength: options.data.maximumLength, survey: survey)
+        maximumLength: maximumLength, survey: survey)
       var data = try samples.data(rows, into: place)
       data.labelling = labelling
       return data

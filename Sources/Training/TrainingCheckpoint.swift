@@ -36,9 +36,7 @@ package struct TrainingCheckpoint {
 
   /// Bytes that one takes on disk, about.
   static func byteCount(of memory: TrainingMemory) -> Int {
-    let count = memory.method.trainables.parameters.count
-    let moments = memory.moments.format == .f32 ? 8 * count : 2 * count + count / 16
-    return adapterByteCount(of: memory) + 4 * count + moments + 1 << 16
+    adapterByteCount(of: memory) + 4 * memory.method.trainables.parameters.count + memory.state.byteCount + 1 << 16
   }
 
   /// Bytes of its adapter.
@@ -60,7 +58,7 @@ package struct TrainingCheckpoint {
     let parameters = memory.method.trainables.parameters
     try writer.begin(.init(name: parametersName, elementType: .f32, shape: [parameters.count]))
     try parameters.withBytes { try writer.append($0) }
-    try memory.moments.write(to: writer)
+    try memory.state.write(to: writer)
     try writer.finish()
     try seal(output.temporaryPath, step: step, run: run, identity: identity)
     try output.commit()
@@ -125,12 +123,12 @@ package struct TrainingCheckpoint {
   }
 
   /// Puts parameters and moments back; changes nothing where it throws.
-  /// - Returns: the form of the checkpoint's moments; if it is not the memory's, they were converted
-  func restore(into memory: TrainingMemory) throws -> MomentFormat {
+  /// - Returns: the form of the checkpoint's moments, of AdamW; if it is not the memory's, they were converted
+  func restore(into memory: TrainingMemory) throws -> MomentFormat? {
     let file = try SafetensorsFile(path: "\(path)/\(Self.momentsName)")
     let parameters = memory.method.trainables.parameters
     let tensor = try file.state(Self.parametersName, .f32, count: parameters.count)
-    let format = try memory.moments.read(file, parts: memory.method.trainables.counts)
+    let format = try memory.state.read(file, parts: memory.method.trainables.counts)
     tensor.copyPieces(into: parameters)
     return format
   }

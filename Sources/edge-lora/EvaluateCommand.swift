@@ -37,7 +37,9 @@ let evaluateCommand = Command(
     try output.commit()
   }
   if loaded.model.description.isEncoder { return ExitCode.success }
-  var result = try evaluator.loss(data, maximumLength: length)
+  var result = try evaluator.loss(data, maximumLength: length) {
+    Console.progress(done: $0, of: $1, "batches for the loss")
+  }
   if arguments.flag("exact-match") || arguments.flag("show") {
     guard !data.questions.isEmpty else {
       throw UsageError(description: "--exact-match needs prompts with answers in \(files.joined(separator: ", "))")

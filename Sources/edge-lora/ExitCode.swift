@@ -66,7 +66,7 @@ enum ExitCode {
     case is PlanError, is BudgetExceeded, is BudgetTooSmall: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
-      is DataError,
+      is DataError, is SamplePrompt.Invalid,
       is TokenizerError, is TemplateError, is ModelDescription.Invalid, is WeightStore.Invalid,
       is ModelSource.Unsuitable,
       is CheckpointError, is GenerationError, is VerificationFailed:

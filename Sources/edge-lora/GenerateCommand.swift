@@ -43,7 +43,8 @@ let generateCommand = Command(
   let room = loaded.maximumPositions - tokens.count
   guard room > 0 else {
     throw GenerationError(
-      description: "the prompt takes \(tokens.count) tokens, but the model was made for \(loaded.maximumPositions)")
+      description:
+        "the prompt takes \(tokens.count) tokens, but the model was made for \(loaded.maximumPositions); shorten it")
   }
   let most = min(maximum, room)
   let generator = try TextGenerator(
