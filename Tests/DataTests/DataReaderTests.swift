@@ -81,7 +81,7 @@ private func ids(_ json: JSONValue?) -> [Int32] { json?.arrayValue?.compactMap {
 }
 
 @Test(arguments: [
-  ("{", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"), (#"{"a":1}"#, "none of text"),
+  ("{", "an object over several lines"), ("[1]", "expected an object"), ("7", "expected an object"), (#"{"a":1}"#, "none of text"),
   (#"{"text":5}"#, "text is not a string"), (#"{"text":""}"#, "fewer than two tokens"),
   (#"{"prompt":"a"}"#, "completion is missing"), (#"{"prompt":"a","completion":null}"#, "completion is missing"),
   (#"{"question":"a"}"#, "answer is missing"), (#"{"instruction":"a","output":1}"#, "output is not a string"),
