@@ -81,7 +81,8 @@ private func ids(_ json: JSONValue?) -> [Int32] { json?.arrayValue?.compactMap {
 }
 
 @Test(arguments: [
-  ("{", "over several lines"), ("{]", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"), (#"{"a":1}"#, "none of text"),
+  ("{", "over several lines"), ("{]", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"),
+  (#"{"a":1}"#, "none of text"),
   (#"{"text":5}"#, "text is not a string"), (#"{"text":""}"#, "fewer than two tokens"),
   (#"{"prompt":"a"}"#, "completion is missing"), (#"{"prompt":"a","completion":null}"#, "completion is missing"),
   (#"{"instruction":"a","response":"b"}"#, "there is response: call it output"),
