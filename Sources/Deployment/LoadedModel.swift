@@ -60,7 +60,27 @@ public final class LoadedModel {
   }
 
   /// Tokens of the longest text.
-  public var maximumPositions: Int { model.description.maximumPositions - prefixCount }
+  public var maximumPositions: Int { model.description.maximumPositions - prefixCount - promptCount }
+
+  /// Rows that any adapter puts in front of an embedded text, at most.
+  var promptCount: Int { adapters.map { $0.method.promptCount }.max() ?? 0 }
+
+  /// What stands in front of every text while the chosen adapter is in use.
+  var virtualTokens: [Int32] { VirtualToken.ids(method?.promptCount ?? 0) }
+
+  /// What stands in front of a text while the adapter `name` is in use.
+  public func virtualTokens(of name: String?) -> [Int32] {
+    let adapter = name.flatMap { name in adapters.first { $0.name == name } }
+    return VirtualToken.ids(adapter?.method.promptCount ?? 0)
+  }
+
+  /// The same, in batches.
+  var promptPlaces: PromptPlaces {
+    PromptPlaces(
+      count: method?.promptCount ?? 0,
+      takesFirstLabel: model.description.isEncoder
+        && model.description.labelling?.task == .sequenceClassification)
+  }
 
   /// Keys and values that any adapter puts in front of a text, at most.
   private var prefixCount: Int { adapters.map { $0.method.prefixCount }.max() ?? 0 }
@@ -144,10 +164,11 @@ public final class LoadedModel {
   private func serving(
     slots: Int, contextLength: Int, chunk: Int, arena: Arena
   ) -> (workspace: Workspace, engine: ComputeEngine, caches: [KeyValueCache]) {
+    let capacity = contextLength + promptCount
     let (workspace, engine) = reserve(
-      tokens: max(chunk, slots), positions: contextLength, headRows: slots,
-      purpose: .generation(capacity: contextLength), arena: arena)
-    let caches = (0..<slots).map { _ in KeyValueCache(model: model, capacity: contextLength, arena: arena) }
+      tokens: max(chunk, slots), positions: capacity, headRows: slots,
+      purpose: .generation(capacity: capacity), arena: arena)
+    let caches = (0..<slots).map { _ in KeyValueCache(model: model, capacity: capacity, arena: arena) }
     return (workspace, engine, caches)
   }
 }

@@ -40,9 +40,10 @@ public final class TextGenerator {
     try loaded.requireMemory(
       budget == nil ? 0 : try Self.byteCount(loaded, capacity: capacity), within: budget,
       for: "the cache of \(capacity) tokens", instead: "ask for fewer tokens")
+    let places = capacity + loaded.promptCount
     let made = try loaded.makeWorkspace(
-      tokens: min(capacity, Self.chunk), positions: capacity, headRows: 1, purpose: .generation(capacity: capacity),
-      cacheCapacity: capacity)
+      tokens: min(places, Self.chunk), positions: places, headRows: 1, purpose: .generation(capacity: places),
+      cacheCapacity: places)
     guard let cache = made.cache else { throw GenerationError(description: "no cache was made") }
     workspace = made.workspace
     pass = made.pass
@@ -125,6 +126,7 @@ public final class TextGenerator {
     guard prompt.allSatisfy({ $0 >= 0 && Int($0) < loaded.model.description.vocabularySize }) else {
       throw GenerationError(description: "the prompt has a token that the tokenizer knows and the model does not")
     }
+    let prompt = loaded.virtualTokens + prompt
     var kept = keepsBeginning ? min(zip(tokens, prompt).prefix { $0 == $1 }.count, prompt.count - 1) : 0
     if !cache.truncate(to: kept) { kept = 0 }
     tokens = Array(prompt[..<kept])

@@ -10,6 +10,8 @@ import Transformer
 struct AnswerRequest: Sendable {
   var prompt: [Int32]
   var adapter: String?
+  /// What the adapter puts in front of the prompt.
+  var virtualTokens: [Int32] = []
   var maximumTokens: Int
   var sampling: SamplingOptions
   var stops: [String]
@@ -116,6 +118,8 @@ final class Engine: @unchecked Sendable {
       throw APIError("the prompt has a token that the tokenizer knows and the model does not")
     }
     let stream = AnswerStream()
+    var request = request
+    request.virtualTokens = loaded.virtualTokens(of: request.adapter)
     pthread_mutex_lock(&mutex)
     queue.removeAll { $0.stream.isAbandoned }
     let waiting = max(0, queue.count - freeCount)
@@ -175,9 +179,10 @@ final class Engine: @unchecked Sendable {
 
   /// Into the slot whose text has most in common, of the same adapter.
   private func place(_ request: AnswerRequest, _ stream: AnswerStream) {
+    let whole = request.virtualTokens + request.prompt
     func common(_ slot: Slot) -> Int {
       guard slot.adapter == request.adapter else { return 0 }
-      let count = min(zip(slot.tokens, request.prompt).prefix { $0 == $1 }.count, request.prompt.count - 1)
+      let count = min(zip(slot.tokens, whole).prefix { $0 == $1 }.count, whole.count - 1)
       return count >= Self.leastKept ? count : 0
     }
     let free = slots.filter { $0.work == nil }
@@ -188,9 +193,10 @@ final class Engine: @unchecked Sendable {
     slot.adapter = request.adapter
     freeCount -= 1
     slot.work = Work(
-      request: request, stream: stream, cachedTokens: cached, sampler: TokenSampler(request.sampling),
+      request: request, stream: stream, cachedTokens: max(0, cached - request.virtualTokens.count),
+      sampler: TokenSampler(request.sampling),
       decoder: StreamingDecoder(loaded.tokenizer), scanner: StopScanner(request.stops))
-    counters.add(requests: 1, promptTokens: request.prompt.count - cached)
+    counters.add(requests: 1, promptTokens: request.prompt.count - max(0, cached - request.virtualTokens.count))
   }
 
   /// A piece of one prompt, so that no text waits long for its next token.
@@ -200,7 +206,7 @@ final class Engine: @unchecked Sendable {
     }
     if work.stream.isAbandoned { return release(slot) }
     loaded.select(slot.adapter)
-    let rest = work.request.prompt.dropFirst(slot.tokens.count)
+    let rest = (work.request.virtualTokens + work.request.prompt).dropFirst(slot.tokens.count)
     let part = Array(rest.prefix(Self.chunk))
     let logits = loaded.model.extend(slot.cache, with: part, workspace: workspace, pass: pass)
     slot.tokens += part
@@ -236,7 +242,8 @@ final class Engine: @unchecked Sendable {
     let (text, isEnd) = work.scanner.append(work.decoder.append(token))
     if !text.isEmpty || probability != nil { work.stream.put(.text(text, probability)) }
     if isEnd { return end(slot, &work, nil) }
-    if work.answerTokens >= work.request.maximumTokens || slot.tokens.count + 1 >= contextLength
+    if work.answerTokens >= work.request.maximumTokens
+      || slot.tokens.count - work.request.virtualTokens.count + 1 >= contextLength
       || work.request.deadline < .now
     {
       return end(slot, &work, .length)

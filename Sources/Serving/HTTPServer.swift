@@ -120,3 +120,11 @@ public final class HTTPServer: @unchecked Sendable {
     init(_ source: any ByteSource) { self.source = source }
   }
 }
+
+extension APIError {
+  var response: HTTPResponse {
+    .whole(
+      status: status, contentType: "application/json", body: Array(json.serialized().utf8),
+      header: status == 429 ? ("Retry-After", "1") : status == 401 ? ("WWW-Authenticate", "Bearer") : nil)
+  }
+}

@@ -309,3 +309,13 @@ public final class ModelServer: @unchecked Sendable {
     return Self.json(try writer.whole(stream, isGone: request.isGone))
   }
 }
+
+extension RequestReader {
+  /// How tokens are drawn.
+  fileprivate func sampling(seed: UInt64) throws(APIError) -> SamplingOptions {
+    SamplingOptions(
+      temperature: try number("temperature", in: 0...100) ?? 1, topP: try number("top_p", in: 0...1) ?? 1,
+      topK: try integer("top_k", in: 0...1_000_000) ?? 0,
+      seed: try integer("seed", in: Int.min...Int.max).map { UInt64(bitPattern: Int64($0)) } ?? seed)
+  }
+}

@@ -65,7 +65,15 @@ struct RunData {
 
   /// What tokens depend on beside the files.
   private func settings() throws -> [(String, String)] {
-    let directory = model.store.directory
+    try Self.settings(modelDirectory: model.store.directory, maximumLength: maximumLength, options: options) + [
+      ("prompts", "\(options.data.trainOnPrompt)"), ("vocabulary", "\(model.description.vocabularySize)"),
+    ]
+  }
+
+  /// What tokens of any data depend on: the program, the tokenizer, the length.
+  static func settings(
+    modelDirectory directory: String, maximumLength: Int, options: TrainingOptions
+  ) throws -> [(String, String)] {
     var hash = FNV1a()
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     for name in names.sorted() where !name.hasSuffix(".safetensors") {
@@ -75,8 +83,7 @@ struct RunData {
     }
     return [
       ("program", Program.version), ("tokenizer", hash.text), ("length", "\(maximumLength)"),
-      ("prompts", "\(options.data.trainOnPrompt)"), ("skipping", "\(options.data.skipBadLines)"),
-      ("vocabulary", "\(model.description.vocabularySize)"),
+      ("skipping", "\(options.data.skipBadLines)"),
     ]
   }
 }

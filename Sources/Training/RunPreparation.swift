@@ -39,7 +39,10 @@ struct RunPreparation {
     speed: MachineSpeed?, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
-    let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    let tuning = try options.method.configuration { try Tokenizer.load(directory: modelDirectory).encode($0) }
+    let labelled = try LabelledRun(
+      options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files,
+      isKept: keepsData, note: note, progress: progress)
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
     let store = try labelled?.store ?? WeightStore.open(modelDirectory)
@@ -53,7 +56,6 @@ struct RunPreparation {
         "warning: --max-mem \(ByteCount.text(budget)) is more than the \(ByteCount.text(all)) of this machine; without "
           + "--max-mem a run plans for what is free")
     }
-    let tuning = try options.method.configuration()
     let length = min(options.data.maximumLength, model.description.maximumPositions - tuning.virtualTokenCount)
     guard length > 1 else {
       throw OptionError(
@@ -82,10 +84,16 @@ struct RunPreparation {
     let seed = options.optimization.seed
     // Steps of labelled data are made of samples, which are packed into rows.
     let samplesPerStep = labelled.map { _ in options.optimization.rowsPerStep }
+    let prompt = PromptPlaces(
+      count: tuning.promptRowCount,
+      takesFirstLabel: model.description.isEncoder && labelling?.task == .sequenceClassification)
     let data = try BatchPlan(
-      train, maximumLength: length, seed: seed, shuffles: options.data.shuffles, samplesPerStep: samplesPerStep)
+      train, maximumLength: length + prompt.count, seed: seed, shuffles: options.data.shuffles,
+      samplesPerStep: samplesPerStep, prompt: prompt)
     let evaluation = try held.map {
-      try BatchPlan($0, maximumLength: length, seed: seed, shuffles: false, samplesPerStep: samplesPerStep)
+      try BatchPlan(
+        $0, maximumLength: length + prompt.count, seed: seed, shuffles: false, samplesPerStep: samplesPerStep,
+        prompt: prompt)
     }
     note("training on " + data.summary + (evaluation.map { "; evaluating on " + $0.summary } ?? ""))
     self.data = data
@@ -97,7 +105,7 @@ struct RunPreparation {
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options, sampleRoom: samples?.room,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), speed: speed)
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount), speed: speed)
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
   }

@@ -132,7 +132,9 @@ public final class TrainingRun {
         throw CheckpointError(path: directory, reason: "the adapter holds numbers that are not finite")
       }
     } else {
-      memory.method.initialize(seed: options.optimization.seed)
+      memory.method.initialize(
+        seed: options.optimization.seed, for: prepared.model, workspace: memory.workspace,
+        pass: Pass(engine: memory.engine))
     }
     let session = TrainingSession(
       model: prepared.model, memory: memory,

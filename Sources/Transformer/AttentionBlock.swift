@@ -165,6 +165,12 @@ struct AttentionBlock {
     }
   }
 
+  /// The keys and values that `forward` has left, rotated.
+  func keysAndValues(_ kept: Activations) -> (key: HeadMatrix, value: HeadMatrix) {
+    let (_, key, value) = heads(kept.projected)
+    return (key, value)
+  }
+
   /// On entry `y` holds the block's input, on return its output.
   ///
   /// - Parameters:
@@ -193,7 +199,7 @@ struct AttentionBlock {
     let pool = pass.engine.pool
     residual.begin(x, keeping: kept.residual, pass: pass)
     let input = residual.input(x, keeping: kept.residual, working: context.working.residual, pool: pool)
-    let prepared = pass.engine.prepare(input, for: inputs[0].weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = inputs[0].prepare(input, rowsPerSequence: context.layout.rowLength, pass: pass)
     Linear.forward(
       prepared,
       through: inputs.indices.map { (inputs[$0], kept.projected[$0], kept.adapters[$0]) }, pass: pass)
@@ -220,8 +226,7 @@ struct AttentionBlock {
   private func finish(into y: Matrix, kept: Activations, in context: BlockContext<Working>) {
     let mixed = mixed(kept, rows: y.rows, context)
     output.scaleInput(mixed, keeping: kept.adapters[inputs.count], pass: context.pass)
-    let prepared = context.pass.engine.prepare(
-      mixed, for: output.weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = output.prepare(mixed, rowsPerSequence: context.layout.rowLength, pass: context.pass)
     residual.output(
       prepared, through: output, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)

@@ -63,6 +63,7 @@ public final class LanguageModel {
       layer.feedForward.residual.hooks.adapter = nil
     }
     prefixCount = 0
+    embedding.hooks.prompt = nil
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
@@ -165,7 +166,7 @@ public final class LanguageModel {
       default: preconditionFailure("a model with a head, and its room")
       }
     }
-    let trainsEmbedding = embedding.projection?.adapter != nil
+    let trainsEmbedding = embedding.isTrained
     let lowest = trainsEmbedding ? 0 : layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
       workspace.residency.enter(index, next: index - 1)
@@ -180,7 +181,7 @@ public final class LanguageModel {
     if trainsEmbedding {
       for place in places(of: batches, workspace, pass) {
         embedding.backward(
-          place.x, place.batch.tokens, working: workspace.embedding, workspace: workspace, pass: place.pass)
+          place.x, place.batch, working: workspace.embedding, workspace: workspace, pass: place.pass)
       }
     }
     return loss
@@ -312,7 +313,7 @@ public final class LanguageModel {
 
 /// Tokens that go through a layer together.
 public struct MicroBatch: Sendable {
-  /// Ids below the vocabulary size, `[tokens]`.
+  /// Ids below the vocabulary size, or of `VirtualToken`, `[tokens]`.
   public let tokens: [Int32]
   /// The id that should follow each token, or its label's id, or `Label.ignored`; `[tokens]`.
   public let labels: [Int32]

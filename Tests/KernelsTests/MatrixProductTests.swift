@@ -35,14 +35,14 @@ private final class Products {
     return (memory.map { Scratch($0.base, byteCount: byteCount) }, memory)
   }
 
-  func quantizedInput(_ x: Matrix) -> (rows: QuantizedRows, storage: Memory) {
+  func quantizedInput(_ x: Matrix, meanByRow: Bool = false) -> (rows: QuantizedRows, storage: Memory) {
     let w = weight.matrix
+    let role = QuantizedRows.Role.input(exactColumns: 8, meanByRow: meanByRow)
     let storage = Memory(
       QuantizedRows.byteCount(
-        rows: x.rows, columns: w.columns, block: w.reductionBlock, as: .input(exactColumns: 8),
-        threadCount: pool.threadCount))
+        rows: x.rows, columns: w.columns, block: w.reductionBlock, as: role, threadCount: pool.threadCount))
     let rows = QuantizedRows.quantize(
-      x, as: .input(exactColumns: 8), block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
+      x, as: role, block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
       storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
     return (rows, storage)
   }
@@ -65,11 +65,11 @@ private final class Products {
   /// - Parameter tokens: rows of `x`; all unless said otherwise
   func forward(
     _ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil, tokens: Range<Int>? = nil,
-    few: MatrixProduct.FewRows = .fast
+    few: MatrixProduct.FewRows = .fast, meanByRow: Bool = false
   ) -> [Float] {
     let w = weight.matrix
     let x = x.rows(tokens ?? 0..<x.rows)
-    let (quantized, storage) = quantizedInput(x)
+    let (quantized, storage) = quantizedInput(x, meanByRow: meanByRow)
     let space = Memory(x.rows * w.rows * 4)
     let y = Matrix(space.bind(Float.self), rows: x.rows, columns: w.rows)
     let bytes = max(
@@ -133,6 +133,25 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
   // 8 bits on both sides; measured over the whole result
   #expect(relativeError(products.forward([nil]), products.forward([nil], reference: true)) < 0.015)
   #expect(relativeError(products.gradient([nil]), products.gradient([nil], reference: true)) < 0.015)
+}
+
+/// A row of a hundredth of the others' size is as exact as they are where each has its own say about the mean.
+@Test(arguments: [StoredKind.nf4, .int8], [1, 2, 3]) func aSmallRowIsExactToo(kind: StoredKind, threads: Int) {
+  let products = Products(
+    kind, rows: 201, columns: 192, tokens: 140, rowsPerSequence: 140, mean: 4, threadCount: threads)
+  let small = 70
+  for column in 0..<192 { products.x.base[small * 192 + column] *= 0.01 * Float(column % 3 - 1) }
+  let truth = products.forward([nil], reference: true)
+  func error(_ values: [Float], _ rows: Range<Int>) -> Double {
+    let part = rows.lowerBound * 201..<rows.upperBound * 201
+    return relativeError(Array(values[part]), Array(truth[part]))
+  }
+  let (shared, own) = (products.forward([nil]), products.forward([nil], meanByRow: true))
+  #expect(error(shared, small..<small + 1) > 0.1)
+  #expect(error(own, small..<small + 1) < 0.02)
+  #expect(error(own, 0..<small) < 0.015)
+  // the others lose the mean as before
+  #expect(own[..<(small * 201)] == shared[..<(small * 201)])
 }
 
 /// More texts than meet a row of the weight together, and than one kernel takes.
