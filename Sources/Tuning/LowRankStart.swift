@@ -112,14 +112,17 @@ struct FrozenFactorCorrection {
 
   /// - Parameter bTransposed: the gradient, `[rank, out]`
   func apply(to bTransposed: Matrix) {
-    let rank = bTransposed.rows
-    let rows = (0..<rank).map { bTransposed.row($0).values }
-    for row in 0..<rank {
-      let factors = inverse.row(row)
-      bTransposed.row(row).assign(
-        (0..<bTransposed.columns).map { column in
-          Float(zip(factors, rows).reduce(0.0) { $0 + $1.0 * Double($1.1[column]) })
-        })
+    let (rank, columns) = (bTransposed.rows, bTransposed.columns)
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: rank * columns) { buffer in
+      guard let base = buffer.baseAddress else { return }
+      let given = Matrix(base, rows: rank, columns: columns)
+      for row in 0..<rank { given.row(row).copy(bTransposed.row(row)) }
+      VectorOperations.fill(bTransposed, with: 0)
+      for row in 0..<rank {
+        for (factor, other) in zip(inverse.row(row), 0..<rank) {
+          VectorOperations.add(given.row(other), scaledBy: Float(factor), to: bTransposed.row(row))
+        }
+      }
     }
   }
 }

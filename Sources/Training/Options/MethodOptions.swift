@@ -52,7 +52,7 @@ public struct MethodOptions: Sendable {
       "init-lora-weights", "KIND", default: "true", identifies: true,
       "true (uniform), gaussian, pissa (pissa_niter_N for N rounds), olora, or loftq, which needs --original-model"),
     .init("original-model", "DIR", "loftq: the model before it was quantised"),
-    .init("lora-fa", nil, identifies: true, "keep A as it starts and correct the gradient of B (LoRA-FA)"),
+    .init("lora-fa", nil, "keep A as it starts and correct the gradient of B (LoRA-FA)"),
     .init(
       "loraplus-lr-ratio", "X", default: "1", identifies: true, "learning rate of B over that of A (LoRA+)"),
     .init(
