@@ -331,6 +331,19 @@ public struct TrainingPlanner {
 
   // MARK: Figures
 
+  /// Predicted seconds of a step of `plan` that has other rows than the longest ones.
+  ///
+  /// - Parameters:
+  ///   - rows: of the step
+  ///   - rowLength: tokens of each
+  ///   - attentionLength: tokens that attend to each other
+  public func seconds(of plan: TrainingPlan, rows: Int, rowLength: Int, attentionLength: Int) -> Double {
+    StepCost(
+      model: model, strategy: plan.strategy, rows: rows, rowLength: rowLength, attentionLength: attentionLength,
+      methodProducts: methodProducts, residency: WeightResidency(model: model, strategy: plan.strategy)
+    ).seconds(speed)
+  }
+
   private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
     try TrainingMemory(
       model: model, tuning: tuning, strategy: strategy, rowLength: rowLength, precision: precision,

@@ -30,17 +30,20 @@ struct RunPreparation {
   /// - Parameters:
   ///   - keepsData: whether large data may be kept beside the output, tokenised
   ///   - speed: of the machine, where it is known
+  ///   - inputs: what earlier runs of this process have read
   ///   - note: gets lines for people
   ///   - progress: gets bytes of the data that are read, and all
   init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool,
-    speed: MachineSpeed?, note: @escaping (String) -> Void,
+    speed: MachineSpeed?, inputs: RunInputs, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
-    let labelled = try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    let labelled = try inputs.labelled(options.dataKey(model: modelDirectory, files: files, length: nil)) {
+      try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    }
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
-    let store = try labelled?.store ?? WeightStore.open(modelDirectory)
+    let store = try labelled?.store ?? inputs.store(modelDirectory) { try WeightStore.open(modelDirectory) }
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
@@ -60,9 +63,11 @@ struct RunPreparation {
     }
     let (all, held) =
       try labelled.map { ($0.train, $0.held) }
-      ?? RunData(
-        options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
-      ).read(files)
+      ?? inputs.data(options.dataKey(model: modelDirectory, files: files, length: length)) {
+        try RunData(
+          options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
+        ).read(files)
+      }
     let share = options.data.share
     let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
@@ -82,7 +87,8 @@ struct RunPreparation {
     self.evaluation = evaluation
     identity = RunIdentity(
       options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
-      model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint,
+      model: try inputs.digest(modelDirectory) { try BaseModelDigest.of(directory: modelDirectory) },
+      data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options,
