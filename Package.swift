@@ -32,7 +32,8 @@ let package = Package(
       dependencies: [
         "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
       ]),
-    .target(name: "Search", dependencies: ["Training", "Planning", "Options", "Formats", "Randomness"]),
+    .target(
+      name: "Search", dependencies: ["Training", "Planning", "Tuning", "Reporting", "Options", "Formats", "Randomness"]),
     .target(
       name: "Deployment",
       dependencies: [
