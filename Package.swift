@@ -95,6 +95,7 @@ let package = Package(
         "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
         "Kernels", "Memory",
       ]),
+    .testTarget(name: "ServingTests", dependencies: ["Serving", "Deployment", "Formats", "Tokenization"]),
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"], exclude: ["Golden"]),

@@ -24,12 +24,12 @@ struct DataInspector {
   // MARK: Labels
 
   private func labelled(_ labelling: Labelling) throws -> DataReport {
-    let (rows, skipped) = try LabelledRows.read(
+    let rows = try LabelledFiles(
       files, columns: options.task.columns, skipBadLines: options.data.skipBadLines)
     let data = try LabelledSamples(
       tokenizer: try Tokenizer.load(directory: modelDirectory), labelling: labelling, description: description,
-      maximumLength: .max, rows: rows
-    ).data(rows, skipBadLines: options.data.skipBadLines, skippedLines: skipped)
+      maximumLength: .max, survey: try rows.survey()
+    ).data(rows)
     let areWords = labelling.task == .tokenClassification
     var report = DataReport(
       kind: areWords ? .words : .texts,
@@ -38,7 +38,7 @@ struct DataInspector {
     report.take(lengths: data.samples.indices.map { data.samples.length($0) })
     report.skippedLines = data.skippedLines
     var (scripts, pairs) = (ScriptCounter(), Pairs())
-    for row in rows {
+    _ = try rows.forEachRow { row in
       let text =
         switch row.content {
         case .text(let text, let pair): text + (pair.map { "\u{1F}\($0)" } ?? "")

@@ -1,5 +1,7 @@
 // usleep is none of C11
 #define _DEFAULT_SOURCE
+// POLLRDHUP is Linux's own
+#define _GNU_SOURCE
 
 #include "http_server.h"
 
@@ -7,6 +9,7 @@
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +40,7 @@ enum {
   HEADER_KIND = 1,
   MUST_COPY = 2,
   INFO_BIND_PORT = 6,
+  INFO_CONNECTION_SOCKET = 6,
 };
 #define SIZE_UNKNOWN UINT64_MAX
 
@@ -45,6 +49,7 @@ static struct {
   void (*stop_daemon)(struct MHD_Daemon *);
   int (*quiesce_daemon)(struct MHD_Daemon *);
   const void *(*get_daemon_info)(struct MHD_Daemon *, int, ...);
+  const void *(*get_connection_info)(struct MHD_Connection *, int, ...);
   const char *(*lookup_connection_value)(struct MHD_Connection *, int, const char *);
   struct MHD_Response *(*create_response_from_buffer)(size_t, void *, int);
   struct MHD_Response *(*create_response_from_callback)(uint64_t, size_t, content_reader, void *, void (*)(void *));
@@ -66,6 +71,7 @@ static const char *load(void) {
     {"MHD_stop_daemon", (void **)&mhd.stop_daemon},
     {"MHD_quiesce_daemon", (void **)&mhd.quiesce_daemon},
     {"MHD_get_daemon_info", (void **)&mhd.get_daemon_info},
+    {"MHD_get_connection_info", (void **)&mhd.get_connection_info},
     {"MHD_lookup_connection_value", (void **)&mhd.lookup_connection_value},
     {"MHD_create_response_from_buffer", (void **)&mhd.create_response_from_buffer},
     {"MHD_create_response_from_callback", (void **)&mhd.create_response_from_callback},
@@ -204,6 +210,11 @@ const char *http_header(const http_request *request, const char *name) {
 const void *http_body(const http_request *request) { return request->body; }
 size_t http_body_size(const http_request *request) { return request->size; }
 int http_is_too_long(const http_request *request) { return request->is_too_long; }
+int http_is_gone(const http_request *request) {
+  const int *connection = mhd.get_connection_info(request->connection, INFO_CONNECTION_SOCKET);
+  struct pollfd state = {.fd = connection ? *connection : -1, .events = POLLRDHUP};
+  return poll(&state, 1, 0) == 1 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
 
 void http_reply(
   http_request *request, unsigned status, const char *content_type, const void *bytes, size_t size,

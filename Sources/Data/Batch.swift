@@ -1,5 +1,28 @@
 import Architectures
 
+/// Virtual tokens in front of every sample: rows that a method puts before the embedded text.
+public struct PromptPlaces: Sendable, Equatable {
+  /// Virtual tokens of a sample.
+  public let count: Int
+  /// Whether what is said of a text is read from its first row, which then is a virtual one.
+  public let takesFirstLabel: Bool
+
+  public static let none = PromptPlaces(count: 0, takesFirstLabel: false)
+
+  public init(count: Int, takesFirstLabel: Bool) {
+    self.count = count
+    self.takesFirstLabel = takesFirstLabel
+  }
+
+  /// The labels of a sample's tokens and of the virtual ones in front of them.
+  fileprivate func labels(_ labels: [Int32]) -> [Int32] {
+    if count == 0 { return labels }
+    var all = [Int32](repeating: Label.ignored, count: count) + labels
+    if takesFirstLabel { all.swapAt(0, count) }
+    return all
+  }
+}
+
 /// Rows of packed samples for one pass of the model.
 public struct Batch: Sendable {
   /// `[rows * row length]`
@@ -18,8 +41,11 @@ public struct Batch: Sendable {
   public let tokenCount: Int
   public let labelledTokenCount: Int
 
-  /// - Parameter rows: samples of each row, which together are not longer than `rowLength`
-  public init(rows: [[Sample]], rowLength: Int, paddingToken: Int32 = 0) {
+  /// - Parameters:
+  ///   - rows: samples of each row, which together are not longer than `rowLength`
+  ///   - prompt: what stands in front of each sample
+  public init(rows: [[Sample]], rowLength: Int, paddingToken: Int32 = 0, prompt: PromptPlaces = .none) {
+    let virtual = VirtualToken.ids(prompt.count)
     var tokens: [Int32] = []
     var labels: [Int32] = []
     var segments: [Int] = []
@@ -31,18 +57,21 @@ public struct Batch: Sendable {
     for (index, row) in rows.enumerated() {
       for sample in row {
         segments.append(tokens.count)
+        tokens += virtual
         tokens += sample.tokens
+        let own = prompt.labels(sample.labels)
         if sample.labelsFollow {
-          labels += sample.labels.dropFirst()
+          labels += own.dropFirst()
           labels.append(Label.ignored)
         } else {
-          labels += sample.labels
+          labels += own
           targets += sample.targets
         }
         if hasTypes {
+          types += [Int32](repeating: 0, count: prompt.count)
           types += sample.typeIDs.isEmpty ? [Int32](repeating: 0, count: sample.tokens.count) : sample.typeIDs
         }
-        count += sample.tokens.count
+        count += prompt.count + sample.tokens.count
       }
       let padding = (index + 1) * rowLength - tokens.count
       if padding > 0 {

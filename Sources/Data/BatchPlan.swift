@@ -16,25 +16,30 @@ public struct BatchPlan: Sendable {
   private let seed: UInt64
   private let shuffles: Bool
   private let orders: EpochOrders
+  private let prompt: PromptPlaces
 
   /// - Parameters:
   ///   - maximumLength: tokens of a row at most
   ///   - shuffles: whether samples and rows are mixed; the order of the file otherwise
   ///   - samplesPerStep: of labelled data, whose steps are made of samples; `nil` makes steps of rows
+  ///   - prompt: what stands in front of each sample, and is part of a row
   /// - Throws: `FileError` where there is no room for a table of rows that memory does not take
   public init(
-    _ data: TrainingData, maximumLength: Int, seed: UInt64, shuffles: Bool, samplesPerStep: Int? = nil
+    _ data: TrainingData, maximumLength: Int, seed: UInt64, shuffles: Bool, samplesPerStep: Int? = nil,
+    prompt: PromptPlaces = .none
   ) throws {
+    self.prompt = prompt
     samples = data.samples
     self.samplesPerStep = samplesPerStep
     self.seed = seed
     self.shuffles = shuffles
     if samplesPerStep != nil {
       rows = .single(samples.count)
-      rowLength = max(samples.longest, 1)
+      rowLength = max(samples.longest, 1) + prompt.count
     } else {
       let packed = try PackedRows.pack(
-        data, maximumLength: maximumLength, order: shuffles ? Shuffle.permutation(samples.count, seed: seed) : nil)
+        data, maximumLength: maximumLength, extra: prompt.count,
+        order: shuffles ? Shuffle.permutation(samples.count, seed: seed) : nil)
       rows = .packed(packed)
       rowLength = maximumLength - packed.leastRoom
     }
@@ -87,17 +92,32 @@ public struct BatchPlan: Sendable {
         return batch((first..<min(first + microBatchSize, rows.count)).map { Array(rows[$0]) }, rowLength: rowLength)
       }
     }
-    // Samples of like length together.
-    let sorted = samples.indices.sorted { (samples.length($1), $0) < (samples.length($0), $1) }
-    let size = 64 * microBatchSize
-    let parts = stride(from: 0, to: sorted.count, by: size).flatMap {
-      Self.cut(packed(Array(sorted[$0..<min($0 + size, sorted.count)])), microBatchSize: microBatchSize)
+    // Samples of like length together, packed stretch by stretch; only where the batches of each begin is kept.
+    let sorted = samples.indices.map { UInt32($0) }.sorted {
+      (samples.length(Int($1)), $0) < (samples.length(Int($0)), $1)
     }
-    return BatchList(count: parts.count) { [self] index in
+    let size = 64 * microBatchSize
+    @Sendable func stretch(_ index: Int) -> [[[Int]]] {
+      let places = sorted[index * size..<min((index + 1) * size, sorted.count)]
+      return Self.cut(packed(places.map { Int($0) }), microBatchSize: microBatchSize)
+    }
+    var firsts = [0]
+    for index in 0..<(sorted.count + size - 1) / size { firsts.append(firsts[index] + stretch(index).count) }
+    dropPages()
+    return BatchList(count: firsts[firsts.count - 1]) { [self, firsts] index in
       defer { dropPages() }
-      return batch(fitting: parts[index])
+      // The last stretch that begins at or before the batch.
+      var (low, high) = (0, firsts.count - 1)
+      while high - low > 1 {
+        let middle = (low + high) / 2
+        if firsts[middle] <= index { low = middle } else { high = middle }
+      }
+      return batch(fitting: stretch(low)[index - firsts[low]])
     }
   }
+
+  /// Tokens of a sample with the virtual ones.
+  private func length(_ index: Int) -> Int { prompt.count + samples.length(index) }
 
   private func dropPages() {
     samples.dropPages()
@@ -121,10 +141,10 @@ public struct BatchPlan: Sendable {
     var rows: [[Int]] = []
     var room: [Int] = []
     let order = chosen.enumerated().sorted {
-      (samples.length($1.element), $0.offset) < (samples.length($0.element), $1.offset)
+      (length($1.element), $0.offset) < (length($0.element), $1.offset)
     }
     for (_, index) in order {
-      let count = samples.length(index)
+      let count = length(index)
       if let fit = room.firstIndex(where: { $0 >= count }) {
         rows[fit].append(index)
         room[fit] -= count
@@ -144,11 +164,11 @@ public struct BatchPlan: Sendable {
 
   /// Rows that are as long as the fullest of their step.
   private func batch(fitting rows: [[Int]]) -> Batch {
-    batch(rows, rowLength: rows.map { $0.reduce(0) { $0 + samples.length($1) } }.max() ?? 1)
+    batch(rows, rowLength: rows.map { $0.reduce(0) { $0 + length($1) } }.max() ?? 1)
   }
 
   private func batch(_ rows: [[Int]], rowLength: Int) -> Batch {
-    Batch(rows: rows.map { $0.map { samples[$0] } }, rowLength: rowLength)
+    Batch(rows: rows.map { $0.map { samples[$0] } }, rowLength: rowLength, prompt: prompt)
   }
 }
 

@@ -194,11 +194,11 @@ public struct DataReader {
   }
 
   /// What to do with a line that is not JSON, where it shows what it is.
-  private static func advice(_ line: UnsafeRawBufferPointer, _ reason: String) -> String {
-    if reason.contains("UTF-16") { return "; iconv -f UTF-16 -t UTF-8 FILE makes UTF-8 of it" }
+  private static func advice(_ line: UnsafeRawBufferPointer, _ reason: String) -> String? {
+    if reason.contains("UTF-16") { return "\(reason): iconv -f UTF-16 -t UTF-8 FILE makes it" }
     let text = line.filter { $0 > 0x20 }
     return text.elementsEqual([UInt8(ascii: "{")])
-      ? "; the object goes on over several lines, but JSON lines are an object each: jq -c . FILE makes them" : ""
+      ? "an object over several lines, but JSON lines are one each: jq -c . FILE makes them" : nil
   }
 
   private func add(_ line: UnsafeRawBufferPointer, number: Int, file: String, to data: inout TrainingData) throws {
@@ -208,7 +208,8 @@ public struct DataReader {
       do {
         json = try JSONValue.parse(line, file: file)
       } catch let error as JSONError {
-        throw LineError(reason: "not JSON: \(error.reason) (column \(error.column))" + Self.advice(line, error.reason))
+        throw LineError(
+          reason: Self.advice(line, error.reason) ?? "not JSON: \(error.reason) (column \(error.column))")
       }
       if try !add(json, to: &data) { data.leaveOut("\(file):\(number)") }
     } catch let error as LineError {

@@ -13,6 +13,9 @@ extension DataReader {
     let row = JSONObject(object.entries.filter { $0.value != .null })
     func text(_ key: String) throws -> String {
       guard let value = row[key] else {
+        if let other = ["response", "output", "answer", "completion", "target"].first(where: { row[$0] != nil }) {
+          throw LineError(reason: "\(key) is missing; there is \(other): call it \(key)")
+        }
         throw LineError(
           reason: "\(key) is missing among the keys \(row.keys.prefix(8).joined(separator: ", ")); "
             + "prompt + completion, question + answer and instruction + output belong together")

@@ -55,6 +55,8 @@ public struct TrainingData: Sendable {
   public internal(set) var samples: SampleList
   /// The questions among them, for exact-match evaluation; only if the reader was asked to keep them.
   public internal(set) var questions: [PromptAnswer] = []
+  /// What the labels of its samples are, where they are no ids to follow.
+  public var labelling: Labelling?
   /// Whether any sample has something to learn.
   var hasLabel = false
   /// Samples that were cut at the maximum length.

@@ -41,13 +41,22 @@ public struct Evaluator {
   }
 
   /// Mean loss over the labelled tokens of `data`.
-  public func loss(_ data: TrainingData, maximumLength: Int) throws -> EvaluationResult {
-    let plan = try BatchPlan(data, maximumLength: maximumLength, seed: 0, shuffles: false)
+  ///
+  /// - Parameter progress: gets batches that are done, and all
+  public func loss(
+    _ data: TrainingData, maximumLength: Int, progress: (Int, Int) -> Void = { _, _ in }
+  ) throws -> EvaluationResult {
+    let prompt = loaded.promptPlaces
+    let plan = try BatchPlan(
+      data, maximumLength: maximumLength + prompt.count, seed: 0, shuffles: false, prompt: prompt)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0
     var count = 0
-    for batch in plan.all(microBatchSize: batchSize) where batch.labelledTokenCount > 0 {
+    let batches = plan.all(microBatchSize: batchSize)
+    for (index, batch) in batches.enumerated() {
+      defer { progress(index + 1, batches.count) }
+      guard batch.labelledTokenCount > 0 else { continue }
       sum += try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass)
       count += batch.labelledTokenCount
     }
@@ -80,20 +89,23 @@ public struct Evaluator {
     let namesTokens = description.head.weight != nil
     let columns = namesTokens ? description.vocabularySize : description.hiddenSize
     let count = data.samples.reduce(0) { $0 + $1.tokens.count }
-    let made = try loaded.makeWorkspace(
-      tokens: maximumLength, positions: maximumLength, headRows: 64, purpose: .evaluation)
+    let prompt = loaded.promptPlaces
+    let longest = maximumLength + prompt.count
+    let made = try loaded.makeWorkspace(tokens: longest, positions: longest, headRows: 64, purpose: .evaluation)
     let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
     try writer.begin(
       .init(name: namesTokens ? "logits" : "hidden_states", elementType: .f32, shape: [count, columns]))
     for sample in data.samples {
-      let batch = Batch(rows: [[sample]], rowLength: sample.tokens.count)
+      let batch = Batch(rows: [[sample]], rowLength: prompt.count + sample.tokens.count, prompt: prompt)
       guard namesTokens else {
         let states = try loaded.model.hiddenStates(batch.microBatch, workspace: made.workspace, pass: made.pass)
-        for row in 0..<states.rows { try states.row(row).withBytes { try writer.append($0) } }
+        for row in prompt.count..<states.rows { try states.row(row).withBytes { try writer.append($0) } }
         continue
       }
       try loaded.model.logits(batch.microBatch, workspace: made.workspace, pass: made.pass) { rows, logits in
-        for row in 0..<rows.count { try logits.row(row).withBytes { try writer.append($0) } }
+        for row in 0..<rows.count where rows.lowerBound + row >= prompt.count {
+          try logits.row(row).withBytes { try writer.append($0) }
+        }
       }
     }
     try writer.finish()

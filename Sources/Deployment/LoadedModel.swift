@@ -1,4 +1,5 @@
 import Architectures
+import Data
 import Formats
 import FoundationEssentials
 import Kernels
@@ -38,7 +39,7 @@ public final class LoadedModel {
     if precision == .f32 { try ReferenceProduct.prepare() }
     model = try LanguageModel(store: try Self.open(directory, adapter: paths.first?.path))
     tokenizer = try Tokenizer.load(directory: directory)
-    stopTokens = try Self.stopTokens(model: model, tokenizer: tokenizer)
+    stopTokens = try StopTokens.of(model.description, directory: model.store.directory, tokenizer: tokenizer)
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
     adapters = try paths.map { [model, pool] name, path in
@@ -59,7 +60,27 @@ public final class LoadedModel {
   }
 
   /// Tokens of the longest text.
-  public var maximumPositions: Int { model.description.maximumPositions - prefixCount }
+  public var maximumPositions: Int { model.description.maximumPositions - prefixCount - promptCount }
+
+  /// Rows that any adapter puts in front of an embedded text, at most.
+  var promptCount: Int { adapters.map { $0.method.promptCount }.max() ?? 0 }
+
+  /// What stands in front of every text while the chosen adapter is in use.
+  var virtualTokens: [Int32] { VirtualToken.ids(method?.promptCount ?? 0) }
+
+  /// What stands in front of a text while the adapter `name` is in use.
+  public func virtualTokens(of name: String?) -> [Int32] {
+    let adapter = name.flatMap { name in adapters.first { $0.name == name } }
+    return VirtualToken.ids(adapter?.method.promptCount ?? 0)
+  }
+
+  /// The same, in batches.
+  var promptPlaces: PromptPlaces {
+    PromptPlaces(
+      count: method?.promptCount ?? 0,
+      takesFirstLabel: model.description.isEncoder
+        && model.description.labelling?.task == .sequenceClassification)
+  }
 
   /// Keys and values that any adapter puts in front of a text, at most.
   private var prefixCount: Int { adapters.map { $0.method.prefixCount }.max() ?? 0 }
@@ -87,21 +108,6 @@ public final class LoadedModel {
       )
     }
     return labelling
-  }
-
-  /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
-  private static func stopTokens(model: LanguageModel, tokenizer: Tokenizer) throws -> Set<Int32> {
-    var ids = model.description.eosTokenIDs
-    let path = "\(model.store.directory)/generation_config.json"
-    if FileManager.default.fileExists(atPath: path), let end = try JSONValue.parse(contentsOf: path)["eos_token_id"] {
-      ids += end.arrayValue?.compactMap(\.intValue) ?? end.intValue.map { [$0] } ?? []
-    }
-    var stops = Set(ids.compactMap { Int32(exactly: $0) })
-    if let end = tokenizer.eosTokenID { stops.insert(end) }
-    for name in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"] {
-      if let id = tokenizer.tokenID(name) { stops.insert(id) }
-    }
-    return stops
   }
 
   /// Working memory for `tokens` tokens at a time.
@@ -158,10 +164,11 @@ public final class LoadedModel {
   private func serving(
     slots: Int, contextLength: Int, chunk: Int, arena: Arena
   ) -> (workspace: Workspace, engine: ComputeEngine, caches: [KeyValueCache]) {
+    let capacity = contextLength + promptCount
     let (workspace, engine) = reserve(
-      tokens: max(chunk, slots), positions: contextLength, headRows: slots,
-      purpose: .generation(capacity: contextLength), arena: arena)
-    let caches = (0..<slots).map { _ in KeyValueCache(model: model, capacity: contextLength, arena: arena) }
+      tokens: max(chunk, slots), positions: capacity, headRows: slots,
+      purpose: .generation(capacity: capacity), arena: arena)
+    let caches = (0..<slots).map { _ in KeyValueCache(model: model, capacity: capacity, arena: arena) }
     return (workspace, engine, caches)
   }
 }

@@ -45,12 +45,13 @@ public final class Predictor {
     self.loaded = loaded
     labelling = try loaded.labelling()
     let description = loaded.model.description
-    self.maximumLength = min(maximumLength, description.maximumPositions)
-    tokenCapacity = max(batchTokens, self.maximumLength)
+    self.maximumLength = min(maximumLength, loaded.maximumPositions)
+    let longest = self.maximumLength + loaded.promptCount
+    tokenCapacity = max(batchTokens, longest)
     samples = LabelledSamples(
       tokenizer: loaded.tokenizer, labelling: labelling, description: description, maximumLength: self.maximumLength)
     made = try loaded.makeWorkspace(
-      tokens: tokenCapacity, positions: self.maximumLength, headRows: 64, purpose: .evaluation)
+      tokens: tokenCapacity, positions: longest, headRows: 64, purpose: .evaluation)
   }
 
   /// What the model says of each row, in their order. Rows of any length; nothing is padded.
@@ -66,7 +67,7 @@ public final class Predictor {
       (batch, count) = ([], 0)
     }
     for (index, question) in questions.enumerated() {
-      let length = question.sample.tokens.count
+      let length = question.sample.tokens.count + loaded.promptPlaces.count
       if count + length > tokenCapacity { try run() }
       batch.append(index)
       count += length
@@ -77,9 +78,11 @@ public final class Predictor {
 
   /// Of each sample those of every token with a label.
   private func logits(_ samples: [Sample]) throws -> [[[Float]]] {
-    let tokens = samples.reduce(0) { $0 + $1.tokens.count }
-    if tokens == 0 { return samples.map { _ in [] } }
-    let batch = Batch(rows: [samples.filter { !$0.tokens.isEmpty }], rowLength: tokens)
+    let prompt = loaded.promptPlaces
+    let filled = samples.filter { !$0.tokens.isEmpty }
+    if filled.isEmpty { return samples.map { _ in [] } }
+    let tokens = filled.reduce(0) { $0 + prompt.count + $1.tokens.count }
+    let batch = Batch(rows: [filled], rowLength: tokens, prompt: prompt)
     var all: [[Float]] = []
     _ = try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass) { rows in
       for row in 0..<rows.rows { all.append(rows.row(row).values) }
@@ -180,13 +183,14 @@ extension Evaluator {
   /// Writes what a head with labels says as one F32 tensor `logits`, `[tokens with a label, labels]`, sample by sample: for
   /// comparisons.
   public func dumpLabelLogits(_ data: TrainingData, labelling: Labelling, to path: String) throws {
-    let longest = data.samples.map(\.tokens.count).max() ?? 1
+    let prompt = loaded.promptPlaces
+    let longest = prompt.count + (data.samples.map(\.tokens.count).max() ?? 1)
     let count = data.samples.reduce(0) { $0 + $1.labels.count { $0 != Label.ignored } }
     let made = try loaded.makeWorkspace(tokens: longest, positions: longest, headRows: 64, purpose: .evaluation)
     let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
     try writer.begin(.init(name: "logits", elementType: .f32, shape: [count, labelling.labels.count]))
     for sample in data.samples {
-      let batch = Batch(rows: [[sample]], rowLength: sample.tokens.count)
+      let batch = Batch(rows: [[sample]], rowLength: prompt.count + sample.tokens.count, prompt: prompt)
       var rows: [[Float]] = []
       _ = try loaded.model.loss([batch.microBatch], workspace: made.workspace, pass: made.pass) { logits in
         for row in 0..<logits.rows { rows.append(logits.row(row).values) }
@@ -198,7 +202,8 @@ extension Evaluator {
 
   /// Mean loss per label, and the figures of what the model says of labelled data.
   public func report(_ data: TrainingData, labelling: Labelling) throws -> (loss: Double, report: LabelReport) {
-    let plan = try BatchPlan(data, maximumLength: 0, seed: 0, shuffles: false, samplesPerStep: 1)
+    let plan = try BatchPlan(
+      data, maximumLength: 0, seed: 0, shuffles: false, samplesPerStep: 1, prompt: loaded.promptPlaces)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var report = LabelReport(labelling)

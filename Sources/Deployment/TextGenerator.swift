@@ -17,26 +17,49 @@ public final class TextGenerator {
   private let pass: Pass
   private let cache: KeyValueCache
   private let arena: Arena
+  /// What the cache holds.
+  private var tokens: [Int32] = []
+  private let keepsBeginning: Bool
   /// Prompt tokens that are read together.
   private static let chunk = 512
 
-  /// - Parameter capacity: prompt and answer tokens together, at most
-  public init(_ loaded: LoadedModel, capacity: Int) throws {
+  /// - Parameters:
+  ///   - capacity: prompt and answer tokens together, at most
+  ///   - budget: bytes of the whole process; `nil` for as many as there are
+  ///   - keepsBeginning: what a prompt has in common with the text before it is not read again, as in a conversation. That
+  ///     rounds a little otherwise than reading it in one go.
+  public init(_ loaded: LoadedModel, capacity: Int, budget: Int? = nil, keepsBeginning: Bool = false) throws {
     self.loaded = loaded
+    self.keepsBeginning = keepsBeginning
     let limit = loaded.maximumPositions
     guard capacity <= limit else {
       throw GenerationError(
         description: "prompt and answer take \(capacity) tokens, but the model was made for \(limit); "
           + "shorten the prompt or --max-new-tokens")
     }
+    try loaded.requireMemory(
+      budget == nil ? 0 : try Self.byteCount(loaded, capacity: capacity), within: budget,
+      for: "the cache of \(capacity) tokens", instead: "ask for fewer tokens")
+    let places = capacity + loaded.promptCount
     let made = try loaded.makeWorkspace(
-      tokens: min(capacity, Self.chunk), positions: capacity, headRows: 1, purpose: .generation(capacity: capacity),
-      cacheCapacity: capacity)
+      tokens: min(places, Self.chunk), positions: places, headRows: 1, purpose: .generation(capacity: places),
+      cacheCapacity: places)
     guard let cache = made.cache else { throw GenerationError(description: "no cache was made") }
     workspace = made.workspace
     pass = made.pass
     arena = made.arena
     self.cache = cache
+  }
+
+  /// Bytes that a generator takes beside the weights.
+  static func byteCount(_ loaded: LoadedModel, capacity: Int) throws -> Int {
+    try loaded.servingByteCount(slots: 1, contextLength: capacity, chunk: min(capacity, chunk))
+  }
+
+  /// Reads the next prompt from its beginning, as after another adapter was chosen.
+  public func forget() {
+    tokens = []
+    cache.removeAll()
   }
 
   /// Why an answer ends.
@@ -76,9 +99,7 @@ public final class TextGenerator {
       }
       count += 1
       if !take(scanner.append(decoder.append(token))) { return (text, count, .stop) }
-      logits =
-        count < maximumTokens && cache.length < cache.capacity
-        ? loaded.model.extend(cache, with: [token], workspace: workspace, pass: pass) : nil
+      logits = count < maximumTokens && cache.length < cache.capacity ? extend(with: [token]) : nil
     }
     let isEnd = !take(scanner.append(decoder.finish()))
     if !isEnd { _ = take((scanner.finish(), false)) }
@@ -94,7 +115,7 @@ public final class TextGenerator {
     var sampler = TokenSampler(SamplingOptions())
     for _ in 0..<newTokens {
       guard let current = logits, cache.length < cache.capacity else { break }
-      logits = loaded.model.extend(cache, with: [sampler.next(current)], workspace: workspace, pass: pass)
+      logits = extend(with: [sampler.next(current)])
     }
     return ((middle - start) / .seconds(1), (ContinuousClock.now - middle) / .seconds(1))
   }
@@ -102,12 +123,22 @@ public final class TextGenerator {
   /// Fills the cache with a prompt; the logits of what follows it.
   private func read(_ prompt: [Int32]) throws -> Vector? {
     guard !prompt.isEmpty else { throw GenerationError(description: "the prompt has no tokens") }
-    cache.removeAll()
+    guard prompt.allSatisfy({ $0 >= 0 && Int($0) < loaded.model.description.vocabularySize }) else {
+      throw GenerationError(description: "the prompt has a token that the tokenizer knows and the model does not")
+    }
+    let prompt = loaded.virtualTokens + prompt
+    var kept = keepsBeginning ? min(zip(tokens, prompt).prefix { $0 == $1 }.count, prompt.count - 1) : 0
+    if !cache.truncate(to: kept) { kept = 0 }
+    tokens = Array(prompt[..<kept])
     var logits: Vector?
-    for start in Swift.stride(from: 0, to: prompt.count, by: Self.chunk) {
-      let part = Array(prompt[start..<min(start + Self.chunk, prompt.count)])
-      logits = loaded.model.extend(cache, with: part, workspace: workspace, pass: pass)
+    for start in Swift.stride(from: kept, to: prompt.count, by: Self.chunk) {
+      logits = extend(with: Array(prompt[start..<min(start + Self.chunk, prompt.count)]))
     }
     return logits
+  }
+
+  private func extend(with part: [Int32]) -> Vector {
+    tokens += part
+    return loaded.model.extend(cache, with: part, workspace: workspace, pass: pass)
   }
 }

@@ -8,6 +8,8 @@ extension MatrixProduct {
   private static let fewTile = 64
   /// Most rows that are products of vectors.
   private static let mostFewRows = Int(EL_DOT_ROWS)
+  /// Rows with outlier columns of their own that meet a row of `W` together.
+  private static let ownRows = 4
 
   /// Up to so many rows are products of vectors: decoding into panels would not pay. Float weights would lose bits in
   /// panels besides.
@@ -25,7 +27,8 @@ extension MatrixProduct {
       + Scratch.aligned(exactPanelByteCount)
       + PanelLayout.mostPanels * QuantizedRows.mostMeans(rows: rows) * width * 4
       + Scratch.aligned(meanRows * weight.columns * 4)
-    let few = Scratch.aligned(KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, fewRows(weight))))
+    let few = Scratch.aligned(
+      KernelTables.int8.pointee.dot_buffer_bytes(weight.columns, min(rows, max(ownRows, fewRows(weight)))))
     return max(many, few + Scratch.aligned(mostFewRows * fewTile * 4))
   }
 
@@ -42,21 +45,37 @@ extension MatrixProduct {
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - y: `[tokens, rows]`
   ///   - term: joins the whole of `y`
-  ///   - independentOfRowCount: few rows alone are multiplied in another way than many, which is faster and rounds
-  ///     differently; with this they are not, as in training, where a batch may come in parts
+  ///   - few: how few rows are multiplied; `.alone` asks for rows that are quantised one by one
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
-    adding term: LowRankTerm? = nil, independentOfRowCount: Bool = false, pool: ThreadPool, scratch: [Scratch]
+    adding term: LowRankTerm? = nil, few: FewRows = .fast, pool: ThreadPool, scratch: [Scratch]
   ) {
     let output = Output(weight, rows: rows, into: y, accumulate: accumulate, adding: term)
     precondition(output.fits(x), "input and weight fit")
-    guard x.rows <= fewRows(weight) && !independentOfRowCount else {
+    let areVectors =
+      switch few {
+      case .fast: x.rows <= fewRows(weight)
+      case .likeMany: false
+      case .alone: true
+      }
+    guard areVectors else {
       forward(x, [output], pool: pool, scratch: scratch)
       return
     }
+    precondition(few != .alone || x.groups.count == x.rows, "rows that are quantised one by one")
     forwardFew(x, weight, rows: output.rows, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
     term?.add(to: y, pool: pool)
+  }
+
+  /// Few rows can be multiplied in another way than many, which is faster and rounds differently.
+  public enum FewRows: Sendable {
+    /// They are.
+    case fast
+    /// They are not, as in training, where a batch may come in parts.
+    case likeMany
+    /// Any number of rows is multiplied so: each has the bits that it has alone.
+    case alone
   }
 
   /// One of several products of the same input.
@@ -296,24 +315,31 @@ extension MatrixProduct {
     product.finish(&panel)
   }
 
-  /// Products of few rows, as in generation: every row of `W` is decoded once and dotted.
+  /// Rows of the input for which a row of `W` is decoded once: a group, or several groups of one row each.
+  private static func parts(of x: QuantizedRows) -> [Range<Int>] {
+    if x.groups.count < x.rows { return x.groups.map(\.rows) }
+    return stride(from: 0, to: x.rows, by: ownRows).map { $0..<min($0 + ownRows, x.rows) }
+  }
+
+  /// Products of few rows, as in generation: every row of `W` is decoded and dotted.
   private static func forwardFew(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows slice: Range<Int>, into y: Matrix, accumulate: Bool,
     pool: ThreadPool, scratch: [Scratch]
   ) {
     let kernels = KernelTables.int8
     precondition(x.meanCount == 0, "a group of few rows keeps its mean")
+    let areOwn = x.groups.count == x.rows
+    let parts = parts(of: x)
     withNative(x, weight) { rows, native in
       pool.run((slice.count + fewTile - 1) / fewTile, as: .integerProduct, inOrder: true) { task, worker in
         let values = scratch[worker].base.assumingMemoryBound(to: Float.self)
         let buffer = scratch[worker].base + Scratch.aligned(mostFewRows * fewTile * 4)
         let first = task * fewTile
         let count = min(fewTile, slice.count - first)
-        for (number, group) in x.groups.enumerated() {
-          let tokens = group.rows
+        for (number, tokens) in parts.enumerated() {
           var exact = el_exact_columns(
-            count: x.exactCount, columns: x.exactColumns + number * x.exactCount,
-            values: x.exactValues + tokens.lowerBound * x.exactCount)
+            count: x.exactCount, columns: x.exactColumns + (areOwn ? tokens.lowerBound : number) * x.exactCount,
+            values: x.exactValues + tokens.lowerBound * x.exactCount, are_own: areOwn ? 1 : 0)
           kernels.pointee.dot_rows(
             native.pointer, slice.lowerBound + first, count, rows.pointer, tokens.lowerBound, tokens.count, &exact,
             buffer, values, fewTile)

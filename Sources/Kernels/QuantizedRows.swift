@@ -21,12 +21,14 @@ public struct QuantizedRows: @unchecked Sendable {
   /// What rows are quantised for.
   public enum Role: Sendable {
     /// Input of a forward product: the mean, and so many outlier columns per group, stay floats. With none, the mean stays
-    /// in as well.
-    case input(exactColumns: Int)
+    /// in as well. With `meanByRow` a row loses the mean only where that makes it smaller: the error of a row is then small
+    /// beside the row, and not only beside its group.
+    case input(exactColumns: Int, meanByRow: Bool = false)
     /// Gradient of a product's output, in one bit less.
     case gradient
 
-    var exactColumns: Int { if case .input(let count) = self { count } else { 0 } }
+    var exactColumns: Int { if case .input(let count, _) = self { count } else { 0 } }
+    var meanByRow: Bool { if case .input(_, let meanByRow) = self { meanByRow } else { false } }
     var limit: Int32 { if case .input = self { EL_INPUT_LIMIT } else { EL_GRADIENT_LIMIT } }
   }
 
@@ -44,10 +46,12 @@ public struct QuantizedRows: @unchecked Sendable {
   let meanCount: Int
   let means: UnsafeMutablePointer<Float>  // [meanCount, columns]
   let exactCount: Int
-  /// Floats per row of `exactValues`: where there are means, each row ends with the factor of its own, 1.
+  /// Floats per row of `exactValues`: where there are means, each row ends with the factor of its own, 1, or 0 where the
+  /// row kept it.
   let exactStride: Int
   let exactValues: UnsafeMutablePointer<Float>  // [rows, exactStride]
   let exactColumns: UnsafeMutablePointer<Int32>  // [groups, exactCount]
+  private let meanByRow: Bool
 
   private static func groups(rows: Int, rowsPerSequence: Int, means: Bool) -> [Group] {
     var result: [Group] = []
@@ -107,7 +111,7 @@ public struct QuantizedRows: @unchecked Sendable {
 
   /// Working memory of a group.
   private struct Lines {
-    /// Sums of the columns, or zeros where a group keeps its mean.
+    /// Sums of the columns; zeros where nothing is subtracted.
     let sums: UnsafeMutablePointer<Float>
     let lowest: UnsafeMutablePointer<Float>
     let highest: UnsafeMutablePointer<Float>
@@ -155,7 +159,7 @@ public struct QuantizedRows: @unchecked Sendable {
       rows: x.rows, columns: x.columns, block: block, native: native, groups: groups, meanCount: meanCount,
       means: take(meanCount * x.columns * 4, Float.self), exactCount: exactCount, exactStride: exactStride,
       exactValues: take(x.rows * exactStride * 4, Float.self),
-      exactColumns: take(x.rows * exactCount * 4, Int32.self))
+      exactColumns: take(x.rows * exactCount * 4, Int32.self), meanByRow: role.meanByRow)
     if exactCount > 0 {
       let lineBytes = Lines.byteCount(columns: x.columns)
       let lines = Scratch(address, byteCount: lineCount(threadCount: pool.threadCount) * lineBytes)
@@ -182,7 +186,7 @@ public struct QuantizedRows: @unchecked Sendable {
     return QuantizedRows(
       rows: rows, columns: columns, block: block, native: native, groups: [], meanCount: 0, means: nothing,
       exactCount: 0, exactStride: 0, exactValues: nothing,
-      exactColumns: UnsafeMutableRawPointer(nothing).assumingMemoryBound(to: Int32.self))
+      exactColumns: UnsafeMutableRawPointer(nothing).assumingMemoryBound(to: Int32.self), meanByRow: false)
   }
 
   /// Quantises some values of a row, whose columns begin at `first`, a multiple of the block. Rounding is stochastic,
@@ -266,22 +270,42 @@ public struct QuantizedRows: @unchecked Sendable {
     }
     for j in 0..<columns { lines.keep[j] = .max }
     for number in 0..<exactCount { lines.keep[Int(chosen[number])] = 0 }
+    // The sums have become the mean; a row that keeps it subtracts nothing.
+    if meanByRow { lines.sums.update(repeating: 0, count: columns) }
+  }
+
+  /// Whether a row is smaller without the mean, outside the exact columns: `|x - m|² <= |x|²`.
+  private func isSmaller(_ values: UnsafePointer<Float>, without mean: UnsafePointer<Float>, group index: Int) -> Bool {
+    func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
+      KernelTables.float.pointee.dot(columns, x, y)
+    }
+    var product = dot(values, mean)
+    var square = dot(mean, mean)
+    for number in 0..<exactCount {
+      let column = Int(exactColumns[index * exactCount + number])
+      product -= values[column] * mean[column]
+      square -= mean[column] * mean[column]
+    }
+    return 2 * product >= square
   }
 
   /// Codes and exact values of some rows of a group.
   private func round(rows range: Range<Int>, group index: Int, of x: Matrix, _ lines: Lines) {
     let kernels = KernelTables.int8
     var native = native
-    let mean = mean(groups[index], lines)
+    let groupMean = mean(groups[index], lines)
     let chosen = exactColumns + index * exactCount
     for row in range {
       let values = x.base + row * x.stride
+      let losesMean =
+        groups[index].mean != nil && (!meanByRow || isSmaller(values, without: groupMean, group: index))
+      let mean = losesMean ? groupMean : meanByRow ? lines.sums : groupMean
       let exact = exactValues + row * exactStride
       for number in 0..<exactCount {
         let column = Int(chosen[number])
         exact[number] = values[column] - mean[column]
       }
-      if groups[index].mean != nil { exact[exactCount] = 1 }
+      if groups[index].mean != nil { exact[exactCount] = losesMean ? 1 : 0 }
       kernels.pointee.quantize_input(&native, row, columns, values, mean, lines.keep)
     }
   }

@@ -7,6 +7,12 @@ extension Vector {
     for (index, value) in values.enumerated() { base[index] = value }
   }
 
+  /// Copies `other`, which is as long.
+  public func copy(_ other: Vector) {
+    precondition(count == other.count, "vectors of one length")
+    base.update(from: other.base, count: count)
+  }
+
   /// One element.
   public subscript(index: Int) -> Float {
     precondition(index >= 0 && index < count, "element \(index) of a vector of \(count)")

@@ -37,9 +37,11 @@ public struct StrategyWishes: Sendable {
 
   /// Reads `planFile`, if there is one.
   ///
-  /// - Parameter rowsPerStep: rows that the plan must be for
+  /// - Parameters:
+  ///   - rowsPerStep: rows that the plan must be for
+  ///   - optimizer: of the run; only AdamW's moments have several forms
   /// - Throws: `OptionError` where a key is missing or out of range
-  public mutating func readPlan(rowsPerStep: Int) throws {
+  public mutating func readPlan(rowsPerStep: Int, optimizer: OptimizerKind = .adamw) throws {
     guard let planFile else { return }
     let json = try JSONValue.parse(contentsOf: planFile)
     func number(_ key: String, _ range: ClosedRange<Int>) throws -> Int {
@@ -64,6 +66,10 @@ public struct StrategyWishes: Sendable {
     else { throw OptionError("--plan \(planFile): layer_inputs or resident_head is missing or unknown") }
     guard let moments = json["optimizer_moments"]?.stringValue.flatMap({ MomentFormat(rawValue: $0) }) else {
       throw OptionError("--plan \(planFile): optimizer_moments is missing or unknown")
+    }
+    guard optimizer == .adamw || moments.isLossless else {
+      throw OptionError(
+        "--plan \(planFile): optimizer_moments is int8, which only AdamW's are; --optim is \(optimizer)")
     }
     // Rows that are shorter than a part are computed whole, and the file holds their length.
     let feedForwardTokens = max(128, try number("feed_forward_tokens", 1...1 << 30))

@@ -10,24 +10,29 @@ public final class TrainingMemory {
   public let strategy: TrainingStrategy
   public let arena: Arena
   public let method: any TuningMethod
-  public let moments: AdamWMoments
+  /// What the optimiser remembers.
+  public let state: OptimizerState
   public let engine: ComputeEngine
   public let workspace: Workspace
+  /// For answers to sample prompts, if there are any.
+  public let samples: SampleMemory?
 
   /// - Parameters:
   ///   - rowLength: tokens of the longest row
   ///   - spillDirectory: takes the file of layer inputs, if the strategy wants one
+  ///   - sampleRoom: what answers to sample prompts need, if there are any
   public init(
     model: LanguageModel, tuning: any TuningConfiguration, strategy: TrainingStrategy, rowLength: Int,
-    precision: Precision, spillDirectory: String, pool: ThreadPool, arena: Arena
+    precision: Precision, spillDirectory: String, optimizer: OptimizerKind = .adamw, sampleRoom: SampleRoom? = nil,
+    pool: ThreadPool, arena: Arena
   ) throws {
     let tokens = strategy.microBatchSize * rowLength
     self.strategy = strategy
     self.arena = arena
     let method = try tuning.reserve(for: model, trainingTokens: tokens, arena: arena)
     self.method = method
-    moments = AdamWMoments(
-      strategy.optimizerMoments, parts: method.trainables.counts, threadCount: pool.threadCount, arena: arena)
+    state = OptimizerState(
+      optimizer, moments: strategy.optimizerMoments, of: method.trainables, threadCount: pool.threadCount, arena: arena)
     engine = ComputeEngine(
       precision: precision, pool: pool,
       demands: model.demands(
@@ -40,12 +45,19 @@ public final class TrainingMemory {
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),
       precision: precision, threadCount: pool.threadCount, arena: arena)
+    let training = workspace
+    samples = sampleRoom.map {
+      SampleMemory(
+        $0, model: model, method: method, training: training, tokens: min(tokens, strategy.feedForwardTokens),
+        precision: precision, threadCount: pool.threadCount, arena: arena)
+    }
   }
 
   /// Makes the memory usable and the method hook into `model`.
   public func begin(with model: LanguageModel) throws {
     try arena.commit()
     workspace.prepare()
+    samples?.workspace.prepare()
     method.attach(to: model)
   }
 }

@@ -1,4 +1,5 @@
 import Formats
+import Kernels
 import Memory
 import Transformer
 
@@ -20,14 +21,10 @@ public struct PlanError: Error, CustomStringConvertible {
   }
 
   public var description: String {
-    let lines = remedies.map { "       with \($0.change): \(ByteCount.megabytes($0.least))" }
+    let others = remedies.map { "with \($0.change): \(ByteCount.megabytes($0.least))" }.joined(separator: "; ")
     let cost = losses.isEmpty ? "" : ", with \(losses.joined(separator: " and ")) (lossy)"
-    return
-      ([
-        "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem "
-          + ByteCount.megabytes(least) + cost
-      ]
-      + lines).joined(separator: "\n")
+    return "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem "
+      + ByteCount.megabytes(least) + cost + (others.isEmpty ? "" : "\n       " + others)
   }
 }
 
@@ -46,6 +43,7 @@ public struct TrainingPlan: Sendable {
   /// Logits of a token; 0 where the head says labels.
   public let vocabularySize: Int
   public let trainableParameters: Int
+  public let optimizer: OptimizerKind
 
   /// Predicted peak of resident memory of the process, in bytes.
   public var predictedPeakBytes: Int { memory.byteCount }
@@ -63,6 +61,7 @@ public struct TrainingPlan: Sendable {
     for (key, value) in strategyEntries { object[key] = value }
     object["row_length"] = .integer(rowLength)
     object["rows_per_step"] = .integer(rowsPerStep)
+    object["optimizer"] = .string(optimizer.rawValue)
     object["trainable_parameters"] = .integer(trainableParameters)
     object["budget_bytes"] = budget.map { .integer($0) } ?? .null
     object["predicted_peak_bytes"] = .integer(predictedPeakBytes)
@@ -99,14 +98,16 @@ public struct TrainingPlan: Sendable {
     let inputs =
       strategy.layerInputs.rawValue + (strategy.layerInputs.isLossless ? "" : " (lossy: gradients change a little)")
     let moments =
-      strategy.optimizerMoments.rawValue
-      + (strategy.optimizerMoments.isLossless ? "" : " (lossy: updates change a little)")
+      optimizer == .adamw
+      ? "optimiser moments: " + strategy.optimizerMoments.rawValue
+        + (strategy.optimizerMoments.isLossless ? "" : " (lossy: updates change a little)")
+      : "optimiser: " + optimizer.rawValue
     var lines = [
       "\(rowsPerStep) x \(rowLength) tokens a step, \(strategy.groupRows) rows in one pass over the weights, "
         + "\(strategy.microBatchSize) at a time; \(trainableParameters) trainable parameters",
       "activations kept for attention in \(min(strategy.keptAttentionLayers, layerCount)) and feed-forward in "
         + "\(min(strategy.keptFeedForwardLayers, layerCount)) of \(layerCount) layers, the others are computed again; "
-        + "layer inputs: \(inputs); optimiser moments: \(moments)",
+        + "layer inputs: \(inputs); \(moments)",
       "weights of \(min(strategy.residentLayers, layerCount)) of \(layerCount) layers"
         + (vocabularySize == 0
           ? " stay" : strategy.isHeadResident ? " and the vocabulary stay" : " stay, the vocabulary passes through")
@@ -170,7 +171,7 @@ extension MemoryKind {
     case .weights: "the part of the store that is in memory at a time"
     case .adapter: "LoRA parameters and their scratch"
     case .gradients: "of the LoRA parameters"
-    case .optimizer: "AdamW moments"
+    case .optimizer: "what the optimiser remembers"
     case .activations: "kept between forward and backward"
     case .recomputation: "working memory that all layers share"
     case .attention: "tiles, rotary table"

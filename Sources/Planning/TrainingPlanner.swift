@@ -24,13 +24,17 @@ public struct TrainingPlanner {
   let speed: MachineSpeed
   /// What the user wants one way or the other.
   let wishes: StrategyWishes
+  let optimizer: OptimizerKind
+  /// What answers to sample prompts need, if there are any.
+  let sampleRoom: SampleRoom?
   private let methodProducts: Double
   private let known = KnownBytes()
 
   public init(
     model: LanguageModel, tuning: any TuningConfiguration, precision: Precision, pool: ThreadPool,
     rowsPerStep: Int, microBatchSize: Int, rowLength: Int, processByteCount: Int, pastPeakByteCount: Int = 0,
-    spillDirectory: String, speed: MachineSpeed = .assumed, wishes: StrategyWishes = StrategyWishes()
+    spillDirectory: String, speed: MachineSpeed = .assumed, wishes: StrategyWishes = StrategyWishes(),
+    optimizer: OptimizerKind = .adamw, sampleRoom: SampleRoom? = nil
   ) throws {
     self.model = model
     self.tuning = tuning
@@ -44,6 +48,8 @@ public struct TrainingPlanner {
     self.spillDirectory = spillDirectory
     self.speed = speed
     self.wishes = wishes
+    self.optimizer = optimizer
+    self.sampleRoom = sampleRoom
     methodProducts = try tuning.floatProducts(for: model)
   }
 
@@ -175,7 +181,8 @@ public struct TrainingPlanner {
     try TrainingPlanner(
       model: model, tuning: tuning ?? self.tuning, precision: precision, pool: pool, rowsPerStep: rowsPerStep,
       microBatchSize: microBatchSize, rowLength: rowLength ?? self.rowLength, processByteCount: processByteCount,
-      pastPeakByteCount: pastPeakByteCount, spillDirectory: spillDirectory, speed: speed, wishes: wishes)
+      pastPeakByteCount: pastPeakByteCount, spillDirectory: spillDirectory, speed: speed, wishes: wishes,
+      optimizer: optimizer, sampleRoom: sampleRoom)
   }
 
   // MARK: Candidates
@@ -192,7 +199,7 @@ public struct TrainingPlanner {
 
   /// In the order in which they are tried: what is lossless, then inputs of layers in fewer bits, moments last.
   private var rungs: [Rung] {
-    (wishes.optimizerMoments.map { [$0] } ?? [.f32, .int8]).flatMap { moments in
+    (wishes.optimizerMoments.map { [$0] } ?? (optimizer == .adamw ? [.f32, .int8] : [.f32])).flatMap { moments in
       [true, false].map { isLossless in
         Rung(inputs: inputFormats.filter { $0.isLossless == isLossless }, moments: moments)
       }
@@ -347,7 +354,7 @@ public struct TrainingPlanner {
   private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
     try TrainingMemory(
       model: model, tuning: tuning, strategy: strategy, rowLength: rowLength, precision: precision,
-      spillDirectory: spillDirectory, pool: pool, arena: arena)
+      spillDirectory: spillDirectory, optimizer: optimizer, sampleRoom: sampleRoom, pool: pool, arena: arena)
   }
 
   private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
@@ -382,7 +389,7 @@ public struct TrainingPlanner {
       strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
       rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.layers.count,
       vocabularySize: model.description.head.weight?.shape[0] ?? 0,
-      trainableParameters: memory.method.trainables.parameters.count)
+      trainableParameters: memory.method.trainables.parameters.count, optimizer: optimizer)
   }
 
   /// The memory of a plan: as many bytes of addresses as it counted, not yet committed.

@@ -1,11 +1,11 @@
 import Formats
 
 /// A request that is refused, as OpenAI's API says it.
-struct APIError: Error {
-  let status: Int
-  let message: String
+package struct APIError: Error {
+  package let status: Int
+  package let message: String
 
-  init(status: Int = 400, _ message: String) {
+  package init(status: Int = 400, _ message: String) {
     self.status = status
     self.message = message
   }
@@ -19,7 +19,7 @@ struct APIError: Error {
     }
   }
 
-  var json: JSONValue {
+  package var json: JSONValue {
     .object(
       JSONObject([
         (
@@ -28,11 +28,5 @@ struct APIError: Error {
             JSONObject([("message", .string(message)), ("type", .string(kind)), ("code", .integer(status))]))
         )
       ]))
-  }
-
-  var response: HTTPResponse {
-    .whole(
-      status: status, contentType: "application/json", body: Array(json.serialized().utf8),
-      header: status == 429 ? ("Retry-After", "1") : status == 401 ? ("WWW-Authenticate", "Bearer") : nil)
   }
 }

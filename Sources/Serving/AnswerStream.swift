@@ -60,9 +60,21 @@ final class AnswerStream: @unchecked Sendable {
 
   /// Waits for the next event.
   func next() -> AnswerEvent {
+    while true {
+      if let event = next(within: 3600) { return event }
+    }
+  }
+
+  /// Waits for the next event; `nil` if none comes within so many seconds.
+  func next(within seconds: Int) -> AnswerEvent? {
+    var end = timespec()
+    clock_gettime(CLOCK_REALTIME, &end)
+    end.tv_sec += seconds
     pthread_mutex_lock(&mutex)
     defer { pthread_mutex_unlock(&mutex) }
-    while events.isEmpty { pthread_cond_wait(&hasMore, &mutex) }
+    while events.isEmpty {
+      if pthread_cond_timedwait(&hasMore, &mutex, &end) == ETIMEDOUT { return nil }
+    }
     return events.removeFirst()
   }
 

@@ -41,11 +41,20 @@ struct AnswerWriter: Sendable {
   }
 
   /// Waits for the whole answer.
-  func whole(_ stream: AnswerStream) throws(APIError) -> JSONValue {
+  ///
+  /// - Parameter isGone: asked now and then; an answer that nobody waits for any more is broken off
+  func whole(_ stream: AnswerStream, isGone: () -> Bool) throws(APIError) -> JSONValue {
     var text = ""
     var probabilities: [TokenProbability] = []
     while true {
-      switch stream.next() {
+      guard let event = stream.next(within: 1) else {
+        if isGone() {
+          stream.close()
+          throw APIError(status: 499, "the client is gone")
+        }
+        continue
+      }
+      switch event {
       case .text(let piece, let probability):
         text += piece
         if let probability { probabilities.append(probability) }

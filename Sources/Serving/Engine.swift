@@ -10,11 +10,15 @@ import Transformer
 struct AnswerRequest: Sendable {
   var prompt: [Int32]
   var adapter: String?
+  /// What the adapter puts in front of the prompt.
+  var virtualTokens: [Int32] = []
   var maximumTokens: Int
   var sampling: SamplingOptions
   var stops: [String]
   /// Likely tokens to name with each; `nil` for no probabilities.
   var alternatives: Int?
+  /// When an answer is cut, and one that has not begun is refused.
+  var deadline: ContinuousClock.Instant
 }
 
 /// Answers several requests at once: one thread computes, a token of each text goes through the weights together, and what
@@ -57,6 +61,8 @@ final class Engine: @unchecked Sendable {
   private var mutex = pthread_mutex_t()
   private var hasWork = pthread_cond_t()
   private var queue: [(request: AnswerRequest, stream: AnswerStream)] = []
+  /// Slots that nobody has.
+  private var freeCount: Int
   private var isStopping = false
   private var thread = pthread_t()
 
@@ -74,6 +80,7 @@ final class Engine: @unchecked Sendable {
     self.loaded = loaded
     self.contextLength = contextLength
     self.queueLimit = queueLimit
+    freeCount = count
     (workspace, pass, arena, slots) = try loaded.makeServing(
       slots: count, contextLength: contextLength, chunk: Self.chunk
     ) { Slot($0) }
@@ -107,17 +114,24 @@ final class Engine: @unchecked Sendable {
       throw APIError(
         "the prompt takes \(request.prompt.count) tokens; prompt and answer may have \(contextLength) together")
     }
+    guard request.prompt.allSatisfy({ $0 >= 0 && Int($0) < loaded.model.description.vocabularySize }) else {
+      throw APIError("the prompt has a token that the tokenizer knows and the model does not")
+    }
     let stream = AnswerStream()
+    var request = request
+    request.virtualTokens = loaded.virtualTokens(of: request.adapter)
     pthread_mutex_lock(&mutex)
-    let waiting = queue.count
+    queue.removeAll { $0.stream.isAbandoned }
+    let waiting = max(0, queue.count - freeCount)
     let isOpen = !isStopping
-    if isOpen, waiting < queueLimit {
+    let isTaken = queue.count < queueLimit + freeCount
+    if isOpen, isTaken {
       queue.append((request, stream))
       pthread_cond_signal(&hasWork)
     }
     pthread_mutex_unlock(&mutex)
     guard isOpen else { throw APIError(status: 503, "the server is stopping") }
-    guard waiting < queueLimit else { throw APIError(status: 429, "\(waiting) requests are waiting; try again later") }
+    guard isTaken else { throw APIError(status: 429, "\(waiting) requests are waiting; try again later") }
     return stream
   }
 
@@ -131,12 +145,6 @@ final class Engine: @unchecked Sendable {
     pthread_mutex_unlock(&mutex)
     for (_, stream) in waiting { stream.put(.failed(APIError(status: 503, "the server is stopping"))) }
     pthread_join(thread, nil)
-  }
-
-  var waitingCount: Int {
-    pthread_mutex_lock(&mutex)
-    defer { pthread_mutex_unlock(&mutex) }
-    return queue.count
   }
 
   // MARK: The engine's thread
@@ -158,7 +166,12 @@ final class Engine: @unchecked Sendable {
     while queue.isEmpty, isIdle(), !isStopping { pthread_cond_wait(&hasWork, &mutex) }
     while !queue.isEmpty, slots.contains(where: { $0.work == nil }) {
       let (request, stream) = queue.removeFirst()
-      if !stream.isAbandoned { place(request, stream) }
+      if stream.isAbandoned { continue }
+      if request.deadline < .now {
+        stream.put(.failed(APIError(status: 503, "it has waited as long as an answer may take; try again later")))
+      } else {
+        place(request, stream)
+      }
     }
     counters.set(active: slots.count { $0.work != nil }, waiting: queue.count)
     return !(isStopping && isIdle())
@@ -166,9 +179,10 @@ final class Engine: @unchecked Sendable {
 
   /// Into the slot whose text has most in common, of the same adapter.
   private func place(_ request: AnswerRequest, _ stream: AnswerStream) {
+    let whole = request.virtualTokens + request.prompt
     func common(_ slot: Slot) -> Int {
       guard slot.adapter == request.adapter else { return 0 }
-      let count = min(zip(slot.tokens, request.prompt).prefix { $0 == $1 }.count, request.prompt.count - 1)
+      let count = min(zip(slot.tokens, whole).prefix { $0 == $1 }.count, whole.count - 1)
       return count >= Self.leastKept ? count : 0
     }
     let free = slots.filter { $0.work == nil }
@@ -177,10 +191,12 @@ final class Engine: @unchecked Sendable {
     let cached = slot.cache.truncate(to: kept) ? kept : 0
     slot.tokens = Array(slot.tokens.prefix(cached))
     slot.adapter = request.adapter
+    freeCount -= 1
     slot.work = Work(
-      request: request, stream: stream, cachedTokens: cached, sampler: TokenSampler(request.sampling),
+      request: request, stream: stream, cachedTokens: max(0, cached - request.virtualTokens.count),
+      sampler: TokenSampler(request.sampling),
       decoder: StreamingDecoder(loaded.tokenizer), scanner: StopScanner(request.stops))
-    counters.add(requests: 1, promptTokens: request.prompt.count - cached)
+    counters.add(requests: 1, promptTokens: request.prompt.count - max(0, cached - request.virtualTokens.count))
   }
 
   /// A piece of one prompt, so that no text waits long for its next token.
@@ -190,7 +206,7 @@ final class Engine: @unchecked Sendable {
     }
     if work.stream.isAbandoned { return release(slot) }
     loaded.select(slot.adapter)
-    let rest = work.request.prompt.dropFirst(slot.tokens.count)
+    let rest = (work.request.virtualTokens + work.request.prompt).dropFirst(slot.tokens.count)
     let part = Array(rest.prefix(Self.chunk))
     let logits = loaded.model.extend(slot.cache, with: part, workspace: workspace, pass: pass)
     slot.tokens += part
@@ -226,7 +242,10 @@ final class Engine: @unchecked Sendable {
     let (text, isEnd) = work.scanner.append(work.decoder.append(token))
     if !text.isEmpty || probability != nil { work.stream.put(.text(text, probability)) }
     if isEnd { return end(slot, &work, nil) }
-    if work.answerTokens >= work.request.maximumTokens || slot.tokens.count + 1 >= contextLength {
+    if work.answerTokens >= work.request.maximumTokens
+      || slot.tokens.count - work.request.virtualTokens.count + 1 >= contextLength
+      || work.request.deadline < .now
+    {
       return end(slot, &work, .length)
     }
     work.next = token
@@ -248,7 +267,12 @@ final class Engine: @unchecked Sendable {
     release(slot)
   }
 
-  private func release(_ slot: Slot) { slot.work = nil }
+  private func release(_ slot: Slot) {
+    slot.work = nil
+    pthread_mutex_lock(&mutex)
+    freeCount += 1
+    pthread_mutex_unlock(&mutex)
+  }
 }
 
 extension TokenProbability {

@@ -14,6 +14,8 @@ struct HTTPRequest: Sendable {
   /// `Authorization`.
   let authorization: String?
   let body: [UInt8]
+  /// Whether who asked has closed the connection; to be asked only while the request is answered.
+  let isGone: @Sendable () -> Bool
 }
 
 /// What is answered.
@@ -43,7 +45,7 @@ public final class HTTPServer: @unchecked Sendable {
   struct Options: Sendable {
     var address = "127.0.0.1"
     var port = 0
-    var connections = 64
+    var connections = 100
     var timeoutSeconds = 600
     var bodyBytes = 4 << 20
   }
@@ -79,10 +81,12 @@ public final class HTTPServer: @unchecked Sendable {
       return reply(APIError(status: 413, "the request is too long").response, to: request)
     }
     let body = UnsafeRawBufferPointer(start: http_body(request), count: http_body_size(request))
+    let address = Int(bitPattern: request)
     let response = answer(
       HTTPRequest(
         method: String(cString: http_method(request)), path: String(cString: http_path(request)),
-        authorization: http_header(request, "Authorization").map { String(cString: $0) }, body: Array(body)))
+        authorization: http_header(request, "Authorization").map { String(cString: $0) }, body: Array(body),
+        isGone: { OpaquePointer(bitPattern: address).map { http_is_gone($0) != 0 } ?? false }))
     reply(response, to: request)
   }
 
@@ -114,5 +118,13 @@ public final class HTTPServer: @unchecked Sendable {
   private final class SourceBox {
     let source: any ByteSource
     init(_ source: any ByteSource) { self.source = source }
+  }
+}
+
+extension APIError {
+  var response: HTTPResponse {
+    .whole(
+      status: status, contentType: "application/json", body: Array(json.serialized().utf8),
+      header: status == 429 ? ("Retry-After", "1") : status == 401 ? ("WWW-Authenticate", "Bearer") : nil)
   }
 }

@@ -22,12 +22,15 @@ public final class ModelServer: @unchecked Sendable {
     public var contextLength: Int?
     /// Requests that may wait.
     public var queueLimit = 64
+    /// Seconds that an answer may take, waiting included.
+    public var timeLimit = 600.0
     public var keys: Set<String> = []
     /// Bytes of the whole process.
     public var maximumMemory: Int?
     public init() {}
   }
 
+  private static let mostConnections = 4096
   private let options: Options
   private let modelName: String
   private let adapters: [(name: String, path: String)]
@@ -64,7 +67,11 @@ public final class ModelServer: @unchecked Sendable {
       classifier = nil
     }
     http = try HTTPServer(
-      HTTPServer.Options(address: options.address, port: options.port),
+      HTTPServer.Options(
+        address: options.address, port: options.port,
+        // All that may be answered or wait, and some that are refused or ask for something else.
+        connections: min(options.parallel + options.queueLimit + 32, Self.mostConnections),
+        timeoutSeconds: max(600, Int(options.timeLimit) + 60)),
       answer: { [unowned self] request in answer(request) })
   }
 
@@ -78,19 +85,14 @@ public final class ModelServer: @unchecked Sendable {
     let most = loaded.maximumPositions
     var length = min(options.contextLength ?? 4096, most)
     guard let budget = options.maximumMemory else { return length }
-    loaded.model.store.dropPages()
-    let rest = ProcessMemory.residentBytes + (16 << 20) + loaded.model.store.byteCount
-    func needed(_ length: Int) throws -> Int {
-      ByteCount.sum(rest, try Engine.byteCount(loaded, slots: options.parallel, contextLength: length))
+    func working(_ length: Int) throws -> Int {
+      try Engine.byteCount(loaded, slots: options.parallel, contextLength: length)
     }
-    while length > 128, options.contextLength == nil, try needed(length) > budget { length /= 2 }
-    let bytes = try needed(length)
-    guard bytes <= budget else {
-      throw ServerError(
-        description: "the budget of \(ByteCount.text(budget)) is too small: weights, caches of \(options.parallel) x "
-          + "\(length) tokens and the program take \(ByteCount.text(bytes)); give more --max-mem, fewer --parallel or a "
-          + "smaller --ctx-size")
-    }
+    let rest = loaded.processByteCount(working: 0)
+    while length > 128, options.contextLength == nil, ByteCount.sum(rest, try working(length)) > budget { length /= 2 }
+    try loaded.requireMemory(
+      try working(length), within: budget, for: "the caches of \(options.parallel) x \(length) tokens",
+      instead: "fewer --parallel or a smaller --ctx-size")
     return length
   }
 
@@ -117,8 +119,8 @@ public final class ModelServer: @unchecked Sendable {
       case ("POST", "/lora-adapters"):
         try setUsualAdapter(request.body)
         return Self.json(adapterList)
-      case ("POST", "/v1/chat/completions"): return try chat(RequestReader(request.body))
-      case ("POST", "/v1/completions"): return try complete(RequestReader(request.body))
+      case ("POST", "/v1/chat/completions"): return try chat(RequestReader(request.body), of: request)
+      case ("POST", "/v1/completions"): return try complete(RequestReader(request.body), of: request)
       case ("POST", "/v1/classify"):
         guard let classifier else { throw APIError(status: 404, "this model says no labels") }
         return Self.json(try classifier.answer(RequestReader(request.body), name: modelName))
@@ -223,16 +225,16 @@ public final class ModelServer: @unchecked Sendable {
 
   // MARK: Answers
 
-  private func complete(_ reader: RequestReader) throws(APIError) -> HTTPResponse {
+  private func complete(_ reader: RequestReader, of request: HTTPRequest) throws(APIError) -> HTTPResponse {
     guard let prompts = try reader.texts("prompt", most: 1), let prompt = prompts.first else {
       throw APIError("prompt is missing: one text")
     }
     return try respond(
-      reader, prompt: tokenizer.encodeStart(prompt), shape: .completion,
+      reader, of: request, prompt: tokenizer.encodeStart(prompt), shape: .completion,
       alternatives: try reader.integer("logprobs", in: 0...20))
   }
 
-  private func chat(_ reader: RequestReader) throws(APIError) -> HTTPResponse {
+  private func chat(_ reader: RequestReader, of request: HTTPRequest) throws(APIError) -> HTTPResponse {
     guard let messages = reader["messages"]?.arrayValue, !messages.isEmpty else {
       throw APIError("messages is missing: a list of role and content")
     }
@@ -255,7 +257,7 @@ public final class ModelServer: @unchecked Sendable {
     let count = try reader.integer("top_logprobs", in: 0...20)
     guard count == nil || wantsProbabilities else { throw APIError("top_logprobs needs logprobs") }
     return try respond(
-      reader, prompt: tokenizer.encode(text, addSpecialTokens: false), shape: .chat,
+      reader, of: request, prompt: tokenizer.encode(text, addSpecialTokens: false), shape: .chat,
       alternatives: wantsProbabilities ? count ?? 0 : nil)
   }
 
@@ -281,7 +283,7 @@ public final class ModelServer: @unchecked Sendable {
   }
 
   private func respond(
-    _ reader: RequestReader, prompt: [Int32], shape: AnswerShape, alternatives: Int?
+    _ reader: RequestReader, of request: HTTPRequest, prompt: [Int32], shape: AnswerShape, alternatives: Int?
   ) throws(APIError) -> HTTPResponse {
     guard let engine else { throw APIError(status: 404, "this model says labels: /v1/classify") }
     guard try reader.integer("n", in: 1...1) ?? 1 == 1 else { throw APIError("n is not 1") }
@@ -292,17 +294,28 @@ public final class ModelServer: @unchecked Sendable {
     let wanted = try reader.integer("max_completion_tokens", in: 1...1_000_000)
     let older = try reader.integer("max_tokens", in: 1...1_000_000)
     let most = wanted ?? older ?? engine.contextLength
-    let request = AnswerRequest(
+    let wantedAnswer = AnswerRequest(
       prompt: prompt, adapter: try adapter(of: reader), maximumTokens: most,
       sampling: try reader.sampling(seed: UInt64(number) &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(started)),
-      stops: try reader.texts("stop", most: 16) ?? [], alternatives: alternatives)
+      stops: try reader.texts("stop", most: 16) ?? [], alternatives: alternatives,
+      deadline: .now + .seconds(options.timeLimit))
     let wantsUsage = reader["stream_options"]?["include_usage"]?.boolValue ?? false
     let writer = AnswerWriter(
       shape: shape, id: "\(shape.prefix)-\(started)-\(number)", model: try reader.text("model") ?? modelName,
       created: time(nil), wantsUsage: wantsUsage)
     let isStream = try reader.flag("stream")
-    let stream = try engine.submit(request)
+    let stream = try engine.submit(wantedAnswer)
     if isStream { return .stream(contentType: "text/event-stream", EventSource(stream, writer)) }
-    return Self.json(try writer.whole(stream))
+    return Self.json(try writer.whole(stream, isGone: request.isGone))
+  }
+}
+
+extension RequestReader {
+  /// How tokens are drawn.
+  fileprivate func sampling(seed: UInt64) throws(APIError) -> SamplingOptions {
+    SamplingOptions(
+      temperature: try number("temperature", in: 0...100) ?? 1, topP: try number("top_p", in: 0...1) ?? 1,
+      topK: try integer("top_k", in: 0...1_000_000) ?? 0,
+      seed: try integer("seed", in: Int.min...Int.max).map { UInt64(bitPattern: Int64($0)) } ?? seed)
   }
 }

@@ -1,12 +1,11 @@
-import Deployment
 import Formats
 
 /// Reads the fields of a request; what is wrong is named.
-struct RequestReader {
+package struct RequestReader {
   private let object: JSONObject
 
   /// - Throws: `APIError` where the body is no JSON object
-  init(_ body: [UInt8]) throws(APIError) {
+  package init(_ body: [UInt8]) throws(APIError) {
     let json: JSONValue
     do {
       json = try body.withUnsafeBytes { try JSONValue.parse($0, file: "request") }
@@ -16,21 +15,21 @@ struct RequestReader {
   }
 
   /// A field that is there and not null.
-  subscript(key: String) -> JSONValue? { object[key].flatMap { $0 == .null ? nil : $0 } }
+  package subscript(key: String) -> JSONValue? { object[key].flatMap { $0 == .null ? nil : $0 } }
 
-  func text(_ key: String) throws(APIError) -> String? {
+  package func text(_ key: String) throws(APIError) -> String? {
     guard let value = self[key] else { return nil }
     guard let text = value.stringValue else { throw APIError("\(key) is no text") }
     return text
   }
 
-  func flag(_ key: String) throws(APIError) -> Bool {
+  package func flag(_ key: String) throws(APIError) -> Bool {
     guard let value = self[key] else { return false }
     guard let flag = value.boolValue else { throw APIError("\(key) is neither true nor false") }
     return flag
   }
 
-  func number(_ key: String, in range: ClosedRange<Double>) throws(APIError) -> Double? {
+  package func number(_ key: String, in range: ClosedRange<Double>) throws(APIError) -> Double? {
     guard let value = self[key] else { return nil }
     guard let number = value.doubleValue, range.contains(number) else {
       throw APIError("\(key) is no number from \(range.lowerBound) to \(range.upperBound)")
@@ -38,7 +37,7 @@ struct RequestReader {
     return number
   }
 
-  func integer(_ key: String, in range: ClosedRange<Int>) throws(APIError) -> Int? {
+  package func integer(_ key: String, in range: ClosedRange<Int>) throws(APIError) -> Int? {
     guard let value = self[key] else { return nil }
     guard let number = value.intValue, range.contains(number) else {
       throw APIError("\(key) is no whole number from \(range.lowerBound) to \(range.upperBound)")
@@ -47,7 +46,7 @@ struct RequestReader {
   }
 
   /// One text, or a list of up to `most`.
-  func texts(_ key: String, most: Int) throws(APIError) -> [String]? {
+  package func texts(_ key: String, most: Int) throws(APIError) -> [String]? {
     guard let value = self[key] else { return nil }
     if let text = value.stringValue { return [text] }
     guard let list = value.arrayValue, list.count <= most else {
@@ -59,13 +58,5 @@ struct RequestReader {
       texts.append(text)
     }
     return texts
-  }
-
-  /// How tokens are drawn.
-  func sampling(seed: UInt64) throws(APIError) -> SamplingOptions {
-    SamplingOptions(
-      temperature: try number("temperature", in: 0...100) ?? 1, topP: try number("top_p", in: 0...1) ?? 1,
-      topK: try integer("top_k", in: 0...1_000_000) ?? 0,
-      seed: try integer("seed", in: Int.min...Int.max).map { UInt64(bitPattern: Int64($0)) } ?? seed)
   }
 }

@@ -10,6 +10,8 @@ struct Vocabulary: Sendable {
 
   /// The largest id that is believed; a greater one is a damaged file.
   static let largestID = 4_000_000
+  /// The most tokens, or merges of them, that are believed of a file of a kind that is read whole.
+  static let mostListed = 1 << 19
 
   init(reserving count: Int = 0) {
     var size = 64

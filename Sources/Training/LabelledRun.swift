@@ -19,7 +19,17 @@ struct LabelledRun {
   let notes: [String]
 
   /// `nil` where the data is text to go on with.
-  init?(options: TrainingOptions, modelDirectory: String, files: [String]) throws {
+  ///
+  /// - Parameters:
+  ///   - virtualTokens: positions that a method takes in front of every text
+  ///   - isKept: whether large data may be kept beside the output, tokenised
+  ///   - note: gets lines for people
+  ///   - progress: gets bytes that are read, and all: once to see what the labels are, once to make samples
+  init?(
+    options: TrainingOptions, virtualTokens: Int, modelDirectory: String, files: [String], isKept: Bool,
+    note: @escaping (String) -> Void,
+    progress: @escaping (Int, Int) -> Void
+  ) throws {
     let base = try WeightStore.open(modelDirectory)
     let adapter = try options.method.initialAdapter.flatMap {
       try AdapterFolder.labelling(of: $0, base: base.description)
@@ -34,24 +44,30 @@ struct LabelledRun {
       }
       return nil
     }
-    let columns = options.task.columns
-    let (rows, skipped) = try LabelledRows.read(files, columns: columns, skipBadLines: options.data.skipBadLines)
-    let labelling = try Self.labelling(options, own: own, isFixed: adapter != nil, rows: rows)
+    if isKept, options.output.force { SampleCache.removeAll(in: options.output.folder) }
+    let reading = try LabelledReading(
+      options: options, virtualTokens: virtualTokens, modelDirectory: modelDirectory, description: base.description,
+      isKept: isKept, note: note, progress: progress)
+    // A run that goes on finds what its labels are with its samples.
+    let task = options.task
+    let wishes = [
+      ("task", task.task?.rawValue ?? ""), ("problem", task.problem?.rawValue ?? ""),
+      ("names", task.labels?.joined(separator: "\n") ?? ""), ("fixed", "\(adapter != nil)"),
+    ]
+    let all = try reading.data(files, purpose: "train", settings: wishes + (own?.settings ?? [])) {
+      try Self.labelling(options, own: own, isFixed: adapter != nil, survey: $0)
+    }
+    guard let labelling = all.labelling else {
+      throw WeightStore.Invalid(directory: modelDirectory, reason: "the data that is kept does not say its labels")
+    }
     self.labelling = labelling
     let store = try WeightStore.open(modelDirectory, labelling: labelling)
     self.store = store
-    let tokenizer = try Tokenizer.load(directory: modelDirectory)
-    func data(_ rows: [LabelledRow], skipped: Int = 0) throws -> TrainingData {
-      try LabelledSamples(
-        tokenizer: tokenizer, labelling: labelling, description: store.description,
-        maximumLength: options.data.maximumLength, rows: rows
-      ).data(rows, skipBadLines: options.data.skipBadLines, skippedLines: skipped)
-    }
-    let all = try data(rows, skipped: skipped)
     if !options.data.evaluationFiles.isEmpty {
-      let other = try LabelledRows.read(
-        options.data.evaluationFiles, columns: columns, skipBadLines: options.data.skipBadLines)
-      (train, held) = (all, try data(other.rows))
+      held = try reading.data(
+        options.data.evaluationFiles, purpose: "eval", settings: labelling.settings, known: labelling
+      ) { _ in labelling }
+      train = all
     } else if options.data.evaluationShare > 0, all.samples.count > 1 {
       let parts = try all.split(options.data.evaluationShare, seed: options.optimization.seed)
       (train, held) = (parts.train, parts.evaluation)
@@ -68,13 +84,13 @@ struct LabelledRun {
 
   /// What an adapter was made with counts; a checkpoint's labels count unless others are named or they have no names.
   private static func labelling(
-    _ options: TrainingOptions, own: Labelling?, isFixed: Bool, rows: [LabelledRow]
+    _ options: TrainingOptions, own: Labelling?, isFixed: Bool, survey: LabelSurvey
   ) throws -> Labelling {
     if let own, isFixed { return own }
     let task = options.task
     let isSame = task.task.map { $0 == own?.task } ?? true && task.problem.map { $0 == own?.problem } ?? true
     if let own, task.labels == nil, isSame, !own.hasDefaultNames { return own }
-    let found = try LabellingFinder(task: task.task, problem: task.problem, names: task.labels).labelling(of: rows)
+    let found = try LabellingFinder(task: task.task, problem: task.problem, names: task.labels).labelling(of: survey)
     if let own, found.hasDefaultNames, found.task == own.task, found.labels.count <= own.labels.count,
       task.labels == nil, isSame
     {
@@ -84,7 +100,82 @@ struct LabelledRun {
   }
 }
 
+/// Reads labelled files into samples, or finds them kept.
+private struct LabelledReading {
+  private let options: TrainingOptions
+  private let description: ModelDescription
+  private let tokenizer: Tokenizer
+  private let maximumLength: Int
+  private let isKept: Bool
+  /// What samples depend on beside the files and the labels.
+  private let settings: [(String, String)]
+  private let note: (String) -> Void
+  private let progress: (Int, Int) -> Void
+
+  init(
+    options: TrainingOptions, virtualTokens: Int, modelDirectory: String, description: ModelDescription, isKept: Bool,
+    note: @escaping (String) -> Void, progress: @escaping (Int, Int) -> Void
+  ) throws {
+    self.options = options
+    self.description = description
+    tokenizer = try Tokenizer.load(directory: modelDirectory)
+    maximumLength = max(1, min(options.data.maximumLength, description.maximumPositions - virtualTokens))
+    self.isKept = isKept && options.output.gradientFile == nil
+    settings =
+      try RunData.settings(
+        modelDirectory: modelDirectory, maximumLength: maximumLength, options: options)
+      + options.task.columns.settings
+    self.note = note
+    self.progress = progress
+  }
+
+  /// - Parameters:
+  ///   - settings: what the labels depend on beside the files
+  ///   - known: what the labels are, if that does not depend on these rows
+  ///   - labelling: what the labels are, by those of all rows; asked when the data is not there yet
+  func data(
+    _ files: [String], purpose: String, settings: [(String, String)], known: Labelling? = nil,
+    labelling: (LabelSurvey) throws -> Labelling
+  ) throws -> TrainingData {
+    func read(_ place: SamplePlace) throws -> TrainingData {
+      let rows = try LabelledFiles(files, columns: options.task.columns, skipBadLines: options.data.skipBadLines)
+      rows.progress = progress
+      // Lists of zeros and ones are told from lists of ids by all rows.
+      let survey = known.map { $0.problem != .multiLabel } ?? false ? nil : try rows.survey()
+      let labelling = try known ?? labelling(survey ?? LabelSurvey())
+      let samples = LabelledSamples(
+        tokenizer: tokenizer, labelling: labelling, description: description,
+        maximumLength: maximumLength, survey: survey)
+      var data = try samples.data(rows, into: place)
+      data.labelling = labelling
+      return data
+    }
+    // Of what comes from standard input nothing is known before it is read.
+    guard isKept, !files.contains("-"), SampleCache.isWorthwhile(files) else {
+      return try read(.unnamed(directory: TrainingData.temporary))
+    }
+    let cache = try SampleCache(
+      folder: options.output.folder, purpose: purpose, settings: self.settings + settings, files: files)
+    return try cache.data(note: note, read: read)
+  }
+}
+
+extension LabelledColumns {
+  /// What rows depend on.
+  fileprivate var settings: [(String, String)] {
+    [
+      ("columns", names?.joined(separator: "\n") ?? ""), ("text", text ?? ""), ("pair", pair ?? ""),
+      ("label", label ?? ""),
+    ]
+  }
+}
+
 extension Labelling {
+  /// What samples depend on.
+  fileprivate var settings: [(String, String)] {
+    [("task", task.rawValue), ("problem", problem.rawValue), ("labels", labels.joined(separator: "\n"))]
+  }
+
   /// In a few words.
   public var text: String {
     let shown = labels.prefix(8).joined(separator: ", ") + (labels.count > 8 ? ", ..." : "")

@@ -3,6 +3,53 @@ import Kernels
 import Memory
 import Planning
 
+/// What an optimiser remembers in the files of checkpoints, under torch's and transformers' names.
+extension OptimizerState {
+  private static let momentumName = "exp_avg"
+  /// Rows, then columns, matrix by matrix.
+  private static let squaresName = "exp_avg_sq_row_col"
+
+  func write(to writer: SafetensorsWriter) throws {
+    func write(_ name: String, _ vector: Vector) throws {
+      try writer.begin(.init(name: name, elementType: .f32, shape: [vector.count]))
+      try vector.withBytes { try writer.append($0) }
+    }
+    switch self {
+    case .moments(let moments): try moments.write(to: writer)
+    case .factored(let squares): try write(Self.squaresName, squares.means)
+    case .momentum(let vector): try write(Self.momentumName, vector)
+    case .none: break
+    }
+  }
+
+  /// Takes over what a file holds; nothing changes where it throws.
+  ///
+  /// - Parameter parts: elements of each matrix
+  /// - Returns: the form of AdamW's moments in the file
+  /// - Throws: `CheckpointError` if it is not of this optimiser and these parameters
+  func read(_ file: SafetensorsFile, parts: [Int]) throws -> MomentFormat? {
+    switch self {
+    case .moments(let moments): return try moments.read(file, parts: parts)
+    case .factored(let squares):
+      try file.state(Self.squaresName, .f32, count: squares.means.count).copyPieces(into: squares.means)
+    case .momentum(let vector):
+      try file.state(Self.momentumName, .f32, count: vector.count).copyPieces(into: vector)
+    case .none: break
+    }
+    return nil
+  }
+
+  /// Whether every number is finite.
+  var isFinite: Bool {
+    switch self {
+    case .moments(let moments): moments.isFinite
+    case .factored(let squares): squares.means.isFinite
+    case .momentum(let vector): vector.isFinite
+    case .none: true
+    }
+  }
+}
+
 /// Moments in the files of checkpoints.
 extension AdamWMoments {
   private static let exactNames = ["exp_avg", "exp_avg_sq"]

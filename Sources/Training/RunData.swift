@@ -2,6 +2,7 @@ import Data
 import Formats
 import FoundationEssentials
 import Options
+import Tokenization
 import Transformer
 
 /// Reads the data of a run: once for all starts, where it is large.
@@ -10,22 +11,26 @@ struct RunData {
   private let model: LanguageModel
   private let maximumLength: Int
   private let isKept: Bool
+  private let tokenizer: Tokenizer?
   private let note: (String) -> Void
   private let progress: (Int, Int) -> Void
 
   /// - Parameters:
   ///   - maximumLength: tokens of a sample
   ///   - isKept: whether large data may be kept beside the output, tokenised
+  ///   - tokenizer: of the model, where it is read already
   ///   - note: gets lines for people
   ///   - progress: gets bytes that are read, and all
   init(
-    options: TrainingOptions, model: LanguageModel, maximumLength: Int, isKept: Bool, note: @escaping (String) -> Void,
+    options: TrainingOptions, model: LanguageModel, maximumLength: Int, isKept: Bool, tokenizer: Tokenizer?,
+    note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) {
     self.options = options
     self.model = model
     self.maximumLength = maximumLength
     self.isKept = isKept && options.output.gradientFile == nil
+    self.tokenizer = tokenizer
     self.note = note
     self.progress = progress
   }
@@ -47,7 +52,8 @@ struct RunData {
 
   private func data(_ files: [String], purpose: String) throws -> TrainingData {
     var reader = DataReader(
-      tokenizer: TokenizerSource(directory: model.store.directory), maximumLength: maximumLength,
+      tokenizer: tokenizer.map(TokenizerSource.init) ?? TokenizerSource(directory: model.store.directory),
+      maximumLength: maximumLength,
       trainOnPrompt: options.data.trainOnPrompt, skipBadLines: options.data.skipBadLines,
       vocabularySize: model.description.vocabularySize)
     reader.progress = progress
@@ -59,7 +65,15 @@ struct RunData {
 
   /// What tokens depend on beside the files.
   private func settings() throws -> [(String, String)] {
-    let directory = model.store.directory
+    try Self.settings(modelDirectory: model.store.directory, maximumLength: maximumLength, options: options) + [
+      ("prompts", "\(options.data.trainOnPrompt)"), ("vocabulary", "\(model.description.vocabularySize)"),
+    ]
+  }
+
+  /// What tokens of any data depend on: the program, the tokenizer, the length.
+  static func settings(
+    modelDirectory directory: String, maximumLength: Int, options: TrainingOptions
+  ) throws -> [(String, String)] {
     var hash = FNV1a()
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     for name in names.sorted() where !name.hasSuffix(".safetensors") {
@@ -69,8 +83,7 @@ struct RunData {
     }
     return [
       ("program", Program.version), ("tokenizer", hash.text), ("length", "\(maximumLength)"),
-      ("prompts", "\(options.data.trainOnPrompt)"), ("skipping", "\(options.data.skipBadLines)"),
-      ("vocabulary", "\(model.description.vocabularySize)"),
+      ("skipping", "\(options.data.skipBadLines)"),
     ]
   }
 }

@@ -30,7 +30,7 @@ extension TrainingRun {
       let cost = layer.cost(rowLength: 1)
       return sum + cost.attention.products + cost.feedForward.products
     }
-    return (base, try options.method.configuration().floatProducts(for: prepared.model))
+    return (base, try prepared.tuning.floatProducts(for: prepared.model))
   }
 
   /// The fastest plan inside another budget.

@@ -124,7 +124,7 @@ final class RunLoop {
     watch.start()
     defer { watch.stop() }
     // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
-    if step == 0 ? options.evaluation.onStart : isEvaluationDue { try evaluate() }
+    try evaluateIfDue()
     while step < end, !best.isExhausted {
       try session.interruption?()
       try coolDown()
@@ -150,7 +150,7 @@ final class RunLoop {
       try health.check(
         step: report.step, loss: report.loss, gradientNorm: report.gradientNorm,
         labelledTokens: batches.reduce(0) { $0 + $1.labelledTokenCount })
-      if isEvaluationDue { try evaluate() }
+      try evaluateIfDue()
       if isSaveDue { try withRoom { try save() } }
       if watch.takeWarning() {
         observer.note(
@@ -195,10 +195,16 @@ final class RunLoop {
 
   // MARK: Evaluation
 
-  private var isEvaluationDue: Bool {
-    guard prepared.evaluation != nil, metrics.evaluations.last?.step != step else { return false }
-    return options.evaluation.isDue(
-      after: step, stepsPerEpoch: prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep), last: end)
+  /// Evaluates and answers sample prompts, as far as that is due after this step and has not been done.
+  private func evaluateIfDue() throws {
+    let stepsPerEpoch = prepared.data.stepsPerEpoch(rowsPerStep: prepared.plan.rowsPerStep)
+    let isDue =
+      step == 0
+      ? options.evaluation.onStart
+      : options.evaluation.isDue(after: step, stepsPerEpoch: stepsPerEpoch, last: end)
+    guard isDue else { return }
+    if metrics.evaluations.last?.step != step { try evaluate() }
+    if metrics.lastSampledStep != step { try answerSamples() }
   }
 
   private func evaluate() throws {
@@ -210,6 +216,15 @@ final class RunLoop {
     try record { [metrics, step] in try metrics.append(step: step, evaluation: figures) }
     observer.evaluated(step: step, figures: figures, isBest: isBest)
     if isBest, options.evaluation.loadBest, !health.isSuspect { try withRoom { try save() } }
+  }
+
+  private func answerSamples() throws {
+    guard let samples = prepared.samples else { return }
+    let answers = try samples.answers(
+      of: prepared.model, in: prepared.memory, interruption: session.interruption,
+      progress: { [observer] in observer.sampling($0, of: samples.count) })
+    try record { [metrics, step] in try metrics.append(step: step, samples: answers) }
+    observer.sampled(step: step, answers: answers)
   }
 
   /// `eval_loss` and what else there is to say, with `eval_` before its name.

@@ -20,7 +20,10 @@ struct RunPreparation {
   let evaluation: BatchPlan?
   /// What the model says of texts or tokens; `nil` where it goes on with texts.
   let labelling: Labelling?
+  /// Prompts that are answered at every evaluation, if there are any.
+  let samples: SampleAnswers?
   let identity: RunIdentity
+  let tuning: any TuningConfiguration
   let planner: TrainingPlanner
   let plan: TrainingPlan
   let memory: TrainingMemory
@@ -38,9 +41,15 @@ struct RunPreparation {
     speed: MachineSpeed?, inputs: RunInputs, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
-    let labelled = try inputs.labelled(options.dataKey(model: modelDirectory, files: files, length: nil)) {
-      try LabelledRun(options: options, modelDirectory: modelDirectory, files: files)
+    let tuning = try options.method.configuration { try Tokenizer.load(directory: modelDirectory).encode($0) }
+    let labelled = try inputs.labelled(
+      options.dataKey(model: modelDirectory, files: files, length: tuning.virtualTokenCount)
+    ) {
+      try LabelledRun(
+        options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files,
+        isKept: keepsData, note: note, progress: progress)
     }
+    self.tuning = tuning
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
     let store = try labelled?.store ?? inputs.store(modelDirectory) { try WeightStore.open(modelDirectory) }
@@ -54,18 +63,25 @@ struct RunPreparation {
         "warning: --max-mem \(ByteCount.text(budget)) is more than the \(ByteCount.text(all)) of this machine; without "
           + "--max-mem a run plans for what is free")
     }
-    let tuning = try options.method.configuration()
     let length = min(options.data.maximumLength, model.description.maximumPositions - tuning.virtualTokenCount)
     guard length > 1 else {
       throw OptionError(
         "--num-virtual-tokens \(tuning.virtualTokenCount): the model has \(model.description.maximumPositions) positions"
       )
     }
+    if labelled != nil, options.evaluation.samplePrompts != nil {
+      throw OptionError("--sample-prompts: the model learns labels here, and gives no answers")
+    }
+    let samples = try SampleAnswers(
+      options.evaluation, model: model, tokenizer: Tokenizer.load(directory: modelDirectory),
+      positions: model.description.maximumPositions - tuning.virtualTokenCount)
+    self.samples = samples
     let (all, held) =
       try labelled.map { ($0.train, $0.held) }
       ?? inputs.data(options.dataKey(model: modelDirectory, files: files, length: length)) {
         try RunData(
-          options: options, model: model, maximumLength: length, isKept: keepsData, note: note, progress: progress
+          options: options, model: model, maximumLength: length, isKept: keepsData,
+          tokenizer: samples?.tokenizer, note: note, progress: progress
         ).read(files)
       }
     let share = options.data.share
@@ -77,10 +93,16 @@ struct RunPreparation {
     let seed = options.optimization.seed
     // Steps of labelled data are made of samples, which are packed into rows.
     let samplesPerStep = labelled.map { _ in options.optimization.rowsPerStep }
+    let prompt = PromptPlaces(
+      count: tuning.promptRowCount,
+      takesFirstLabel: model.description.isEncoder && labelling?.task == .sequenceClassification)
     let data = try BatchPlan(
-      train, maximumLength: length, seed: seed, shuffles: options.data.shuffles, samplesPerStep: samplesPerStep)
+      train, maximumLength: length + prompt.count, seed: seed, shuffles: options.data.shuffles,
+      samplesPerStep: samplesPerStep, prompt: prompt)
     let evaluation = try held.map {
-      try BatchPlan($0, maximumLength: length, seed: seed, shuffles: false, samplesPerStep: samplesPerStep)
+      try BatchPlan(
+        $0, maximumLength: length + prompt.count, seed: seed, shuffles: false, samplesPerStep: samplesPerStep,
+        prompt: prompt)
     }
     note("training on " + data.summary + (evaluation.map { "; evaluating on " + $0.summary } ?? ""))
     self.data = data
@@ -91,9 +113,9 @@ struct RunPreparation {
       data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)
     let planning = try RunPlanning(
-      model: model, tuning: tuning, options: options,
+      model: model, tuning: tuning, options: options, sampleRoom: samples?.room,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0), speed: speed)
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount), speed: speed)
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
   }
@@ -107,25 +129,29 @@ struct RunPlanning {
   private let rowsPerStep: Int
   private let rowLength: Int
   private let pool: ThreadPool
+  private let sampleRoom: SampleRoom?
   private let wishes: StrategyWishes
   private let knownSpeed: MachineSpeed?
 
   /// - Parameters:
+  ///   - sampleRoom: what answers to sample prompts need, if there are any
   ///   - rowsPerStep: of an optimiser step
   ///   - rowLength: tokens of the longest row
   ///   - speed: of the machine, where it is known
   init(
-    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, rowsPerStep: Int, rowLength: Int,
-    speed: MachineSpeed?
+    model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, sampleRoom: SampleRoom?,
+    rowsPerStep: Int,
+    rowLength: Int, speed: MachineSpeed?
   ) throws {
     self.model = model
     self.tuning = tuning
     self.options = options
+    self.sampleRoom = sampleRoom
     self.rowsPerStep = rowsPerStep
     self.rowLength = rowLength
     knownSpeed = speed
     var wishes = options.plan.wishes
-    try wishes.readPlan(rowsPerStep: rowsPerStep)
+    try wishes.readPlan(rowsPerStep: rowsPerStep, optimizer: options.optimization.optimizer.kind)
     self.wishes = wishes
     if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
     pool = ThreadPool(threadCount: options.plan.threads)
@@ -150,7 +176,8 @@ struct RunPlanning {
         model: model, tuning: tuning, precision: options.plan.precision, pool: pool,
         rowsPerStep: rowsPerStep, microBatchSize: min(options.optimization.microBatchSize, rowsPerStep),
         rowLength: rowLength, processByteCount: processBytes, pastPeakByteCount: ProcessMemory.peakBytes,
-        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes)
+        spillDirectory: options.output.spillDirectory, speed: speed, wishes: wishes,
+        optimizer: options.optimization.optimizer.kind, sampleRoom: sampleRoom)
     }
     guard let budget = options.plan.maximumMemory else {
       let speed = try measuredSpeed()

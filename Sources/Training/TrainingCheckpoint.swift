@@ -5,13 +5,6 @@ import Kernels
 import Planning
 import Tuning
 
-/// A checkpoint that cannot be used.
-public struct CheckpointError: Error, CustomStringConvertible {
-  let path: String
-  let reason: String
-  public var description: String { "\(path): \(reason)" }
-}
-
 /// State of a run on disk: `checkpoint-STEP/` with the adapter as PEFT reads it, the optimiser's moments, and
 /// `trainer_state.json`, which says whose it is and has checksums of the others and of itself. It appears complete or not at
 /// all.
@@ -27,7 +20,6 @@ package struct TrainingCheckpoint {
   private static let parametersName = "parameters"
   private static let stateName = "trainer_state.json"
   private static let prefix = "checkpoint-"
-  private static let steps = 0...1_000_000_000
 
   static func name(_ step: Int) -> String { "\(prefix)\(step)" }
 
@@ -44,9 +36,7 @@ package struct TrainingCheckpoint {
 
   /// Bytes that one takes on disk, about.
   static func byteCount(of memory: TrainingMemory) -> Int {
-    let count = memory.method.trainables.parameters.count
-    let moments = memory.moments.format == .f32 ? 8 * count : 2 * count + count / 16
-    return adapterByteCount(of: memory) + 4 * count + moments + 1 << 16
+    adapterByteCount(of: memory) + 4 * memory.method.trainables.parameters.count + memory.state.byteCount + 1 << 16
   }
 
   /// Bytes of its adapter.
@@ -68,7 +58,7 @@ package struct TrainingCheckpoint {
     let parameters = memory.method.trainables.parameters
     try writer.begin(.init(name: parametersName, elementType: .f32, shape: [parameters.count]))
     try parameters.withBytes { try writer.append($0) }
-    try memory.moments.write(to: writer)
+    try memory.state.write(to: writer)
     try writer.finish()
     try seal(output.temporaryPath, step: step, run: run, identity: identity)
     try output.commit()
@@ -116,56 +106,30 @@ package struct TrainingCheckpoint {
   static func open(step: Int, in directory: String) throws -> TrainingCheckpoint {
     let path = "\(directory)/\(name(step))"
     let file = "\(path)/\(stateName)"
-    let json = try SealedJSON.read(file)
-    guard let said = json["global_step"]?.intValue, steps.contains(said), said == step,
-      let run = json["run"]?.stringValue, let files = json["files"]?.objectValue
-    else { throw CheckpointError(path: file, reason: "global_step, run or files is missing or out of range") }
-    let identity = try RunIdentity(json: json["identity"], file: file)
-    for name in [momentsName] where files[name] == nil {
+    let state = try CheckpointState(json: try SealedJSON.read(file), file: file)
+    guard state.step == step else {
+      throw CheckpointError(path: file, reason: "is of step \(state.step)")
+    }
+    for name in [momentsName] where !state.files.contains(where: { $0.name == name }) {
       throw CheckpointError(path: file, reason: "has no checksum of \(name)")
     }
-    for (name, value) in files.entries {
-      guard !name.contains("/") else { throw CheckpointError(path: file, reason: "\(name) is no name of a file") }
-      let sum = try FileChecksum(of: "\(path)/\(name)")
-      guard value["bytes"]?.intValue == sum.byteCount, value["crc32"]?.intValue == Int(sum.crc32) else {
-        throw CheckpointError(path: "\(path)/\(name)", reason: "its checksum is wrong; the file is damaged")
+    for file in state.files {
+      let sum = try FileChecksum(of: "\(path)/\(file.name)")
+      guard sum.byteCount == file.bytes, Int(sum.crc32) == file.crc32 else {
+        throw CheckpointError(path: "\(path)/\(file.name)", reason: "its checksum is wrong; the file is damaged")
       }
     }
-    return TrainingCheckpoint(step: step, path: path, run: run, identity: identity)
+    return TrainingCheckpoint(step: step, path: path, run: state.run, identity: state.identity)
   }
 
   /// Puts parameters and moments back; changes nothing where it throws.
-  /// - Returns: the form of the checkpoint's moments; if it is not the memory's, they were converted
-  func restore(into memory: TrainingMemory) throws -> MomentFormat {
+  /// - Returns: the form of the checkpoint's moments, of AdamW; if it is not the memory's, they were converted
+  func restore(into memory: TrainingMemory) throws -> MomentFormat? {
     let file = try SafetensorsFile(path: "\(path)/\(Self.momentsName)")
     let parameters = memory.method.trainables.parameters
     let tensor = try file.state(Self.parametersName, .f32, count: parameters.count)
-    let format = try memory.moments.read(file, parts: memory.method.trainables.counts)
+    let format = try memory.state.read(file, parts: memory.method.trainables.counts)
     tensor.copyPieces(into: parameters)
     return format
-  }
-}
-
-/// JSON of a run with a checksum of everything that it says.
-enum SealedJSON {
-  private static let key = "checksum"
-
-  static func text(_ object: JSONObject) -> String {
-    var sealed = object
-    sealed[key] = .integer(FileChecksum.crc32(of: JSONValue.object(object).serialized()))
-    return JSONValue.object(sealed).serialized(pretty: true) + "\n"
-  }
-
-  /// - Throws: `CheckpointError` or `JSONError` where anything was changed
-  static func read(_ path: String) throws -> JSONValue {
-    let json = try JSONValue.parse(contentsOf: path)
-    guard var object = json.objectValue, let sum = object[key]?.intValue else {
-      throw CheckpointError(path: path, reason: "has no checksum: it is damaged, or an earlier version wrote it")
-    }
-    object[key] = nil
-    guard FileChecksum.crc32(of: JSONValue.object(object).serialized()) == sum else {
-      throw CheckpointError(path: path, reason: "its checksum is wrong; the file is damaged")
-    }
-    return .object(object)
   }
 }

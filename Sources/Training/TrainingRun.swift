@@ -36,6 +36,16 @@ public protocol TrainingObserver: AnyObject {
   ///   - figures: `eval_loss` and others
   ///   - isBest: whether no earlier evaluation was as good
   func evaluated(step: Int, figures: JSONObject, isBest: Bool)
+  /// So many sample prompts are answered.
+  func sampling(_ done: Int, of all: Int)
+  /// All of them are.
+  func sampled(step: Int, answers: [SampleAnswer])
+}
+
+/// Not everybody wants to see samples.
+extension TrainingObserver {
+  public func sampling(_ done: Int, of all: Int) {}
+  public func sampled(step: Int, answers: [SampleAnswer]) {}
 }
 
 /// A whole run of `train`: data, plan, steps, checkpoints, records.
@@ -143,10 +153,13 @@ public final class TrainingRun {
         throw CheckpointError(path: directory, reason: "the adapter holds numbers that are not finite")
       }
     } else {
-      memory.method.initialize(seed: options.optimization.seed)
+      memory.method.initialize(
+        seed: options.optimization.seed, for: prepared.model, workspace: memory.workspace,
+        pass: Pass(engine: memory.engine))
     }
     return TrainingSession(
-      model: prepared.model, memory: memory, optimizer: AdamW(weightDecay: options.optimization.weightDecay),
+      model: prepared.model, memory: memory,
+      optimizer: Optimizer(options.optimization.optimizer.kind, weightDecay: options.optimization.weightDecay),
       maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
   }
 
@@ -161,8 +174,7 @@ public final class TrainingRun {
     let stored = try checkpoint.restore(into: prepared.memory)
     observer.note("resumed after step \(checkpoint.step)")
     if checkpoint.step == totalSteps { observer.note("which was the last one: more --max-steps or --epochs go on") }
-    let format = prepared.memory.moments.format
-    if stored != format {
+    if let stored, let format = prepared.memory.state.momentFormat, stored != format {
       observer.note(
         "the checkpoint's optimiser moments are \(stored.rawValue), the plan's \(format.rawValue): they were converted, "
           + "and the run ends with other bits than one in one form; --optimizer-moments \(stored.rawValue) keeps them")

@@ -25,7 +25,7 @@ public struct StepReport: Sendable {
 public final class TrainingSession {
   private let model: LanguageModel
   private let memory: TrainingMemory
-  private let optimizer: AdamW
+  private let optimizer: Optimizer
   private let maximumGradientNorm: Double
   private let seed: UInt64
 
@@ -38,7 +38,7 @@ public final class TrainingSession {
 
   /// - Parameter memory: of the run, after `begin`
   public init(
-    model: LanguageModel, memory: TrainingMemory, optimizer: AdamW, maximumGradientNorm: Double, seed: UInt64
+    model: LanguageModel, memory: TrainingMemory, optimizer: Optimizer, maximumGradientNorm: Double, seed: UInt64
   ) {
     self.model = model
     self.memory = memory
@@ -67,7 +67,7 @@ public final class TrainingSession {
       VectorOperations.scale(trainables.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
     }
     optimizer.update(
-      parameters: trainables.parameters, gradients: trainables.gradients, moments: memory.moments,
+      parameters: trainables.parameters, gradients: trainables.gradients, state: memory.state,
       step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / divisor, learningRate: learningRate, gradientNorm: norm,

@@ -165,6 +165,12 @@ struct AttentionBlock {
     }
   }
 
+  /// The keys and values that `forward` has left, rotated.
+  func keysAndValues(_ kept: Activations) -> (key: HeadMatrix, value: HeadMatrix) {
+    let (_, key, value) = heads(kept.projected)
+    return (key, value)
+  }
+
   /// On entry `y` holds the block's input, on return its output.
   ///
   /// - Parameters:
@@ -193,7 +199,7 @@ struct AttentionBlock {
     let pool = pass.engine.pool
     residual.begin(x, keeping: kept.residual, pass: pass)
     let input = residual.input(x, keeping: kept.residual, working: context.working.residual, pool: pool)
-    let prepared = pass.engine.prepare(input, for: inputs[0].weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = inputs[0].prepare(input, rowsPerSequence: context.layout.rowLength, pass: pass)
     Linear.forward(
       prepared,
       through: inputs.indices.map { (inputs[$0], kept.projected[$0], kept.adapters[$0]) }, pass: pass)
@@ -220,8 +226,7 @@ struct AttentionBlock {
   private func finish(into y: Matrix, kept: Activations, in context: BlockContext<Working>) {
     let mixed = mixed(kept, rows: y.rows, context)
     output.scaleInput(mixed, keeping: kept.adapters[inputs.count], pass: context.pass)
-    let prepared = context.pass.engine.prepare(
-      mixed, for: output.weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = output.prepare(mixed, rowsPerSequence: context.layout.rowLength, pass: context.pass)
     residual.output(
       prepared, through: output, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)
@@ -293,8 +298,15 @@ struct AttentionBlock {
       cache.append(key: key, value: value, pool: pool)
       return
     }
-    extend(
-      x, into: y, keeping: kept, caches: [KeyValueCache.Layer](repeating: cache, count: x.rows), in: context)
+    project(x, keeping: kept, in: context)
+    let (query, key, value) = heads(kept.projected)
+    for row in 0..<x.rows {
+      // One after the other: in a ring a later token takes the place of what an earlier one sees.
+      attend(
+        query.rows(row..<row + 1), texts: [seen(key.rows(row..<row + 1), value.rows(row..<row + 1), in: cache, pool)],
+        into: mixed(kept, rows: x.rows, context).rows(row..<row + 1), context)
+    }
+    finish(into: y, kept: kept, in: context)
   }
 
   /// The same for rows that belong to texts of their own, each with its cache.
@@ -305,14 +317,27 @@ struct AttentionBlock {
     let pool = context.pass.engine.pool
     project(x, keeping: kept, in: context)
     let (query, key, value) = heads(kept.projected)
-    for (row, cache) in caches.enumerated() {
-      cache.append(key: key.rows(row..<row + 1), value: value.rows(row..<row + 1), pool: pool)
-      Attention.decode(
-        query: query.rows(row..<row + 1), keys: cache.keys, values: cache.values, shape: shape,
-        prefix: hooks.prefix?.values, into: mixed(kept, rows: x.rows, context).row(row), pool: pool,
-        scratch: context.workspace.attentionScratch)
+    let texts = caches.enumerated().map { row, cache in
+      seen(key.rows(row..<row + 1), value.rows(row..<row + 1), in: cache, pool)
     }
+    attend(query, texts: texts, into: mixed(kept, rows: x.rows, context), context)
     finish(into: y, kept: kept, in: context)
+  }
+
+  /// Adds a token to a cache.
+  private func seen(
+    _ key: HeadMatrix, _ value: HeadMatrix, in cache: KeyValueCache.Layer, _ pool: ThreadPool
+  ) -> Attention.Seen {
+    cache.append(key: key, value: value, pool: pool)
+    return Attention.Seen(keys: cache.keys, values: cache.values, shape: shape)
+  }
+
+  private func attend(
+    _ query: HeadMatrix, texts: [Attention.Seen], into mixed: Matrix, _ context: BlockContext<Working>
+  ) {
+    Attention.decode(
+      query: query, texts: texts, shape: shape, prefix: hooks.prefix?.values, into: mixed,
+      pool: context.pass.engine.pool, scratch: context.workspace.attentionScratch)
   }
 }
 

@@ -14,6 +14,7 @@ public struct PreparedRows {
   public let values: Matrix
   let quantized: QuantizedRows?
   let rowsPerSequence: Int
+  let meanByRow: Bool
 }
 
 /// Thread pool, precision and the scratch memory of the frozen products.
@@ -21,13 +22,16 @@ public struct PreparedRows {
 /// One object for a run; the buffers come from the run's arena and are sized for the largest product.
 public final class ComputeEngine {
   /// Inputs of products keep four outlier columns per group of rows.
-  public static let input = QuantizedRows.Role.input(exactColumns: 4)
+  public static let input = input(meanByRow: false)
+
+  private static func input(meanByRow: Bool) -> QuantizedRows.Role { .input(exactColumns: 4, meanByRow: meanByRow) }
 
   public let precision: Precision
   public let pool: ThreadPool
   private let trains: Bool
   private let rowStorage: Scratch
   private let workerScratch: [Scratch]
+  private var rowsAreTexts = false
 
   /// A product that an engine must have room for.
   public struct Demand {
@@ -84,20 +88,29 @@ public final class ComputeEngine {
     }
   }
 
+  /// Runs `body`, in which every row is a token of a text of its own: what becomes of it does not depend on the others.
+  func withRowsOfTexts<Result>(_ body: () throws -> Result) rethrows -> Result {
+    precondition(!trains, "texts are written, not learnt")
+    rowsAreTexts = true
+    defer { rowsAreTexts = false }
+    return try body()
+  }
+
   /// Quantises `x` once for the products that share it; valid until the next call of `prepare` or `inputGradient`.
   ///
   /// - Parameters:
   ///   - x: `[tokens, in]`
   ///   - weight: one of the weights it will meet
   ///   - rowsPerSequence: outlier columns are chosen within a sequence, so micro-batches may be split between rows
-  func prepare(_ x: Matrix, for weight: StoredMatrix, rowsPerSequence: Int) -> PreparedRows {
-    guard precision == .int8 else {
-      return PreparedRows(values: x, quantized: nil, rowsPerSequence: rowsPerSequence)
+  ///   - meanByRow: whether the error of each row is to be small beside that row, however small it is
+  func prepare(_ x: Matrix, for weight: StoredMatrix, rowsPerSequence: Int, meanByRow: Bool = false) -> PreparedRows {
+    var quantized: QuantizedRows?
+    if precision == .int8 {
+      quantized = QuantizedRows.quantize(
+        x, as: Self.input(meanByRow: meanByRow), block: weight.reductionBlock,
+        rowsPerSequence: rowsAreTexts ? 1 : rowsPerSequence, storage: rowStorage, pool: pool)
     }
-    let quantized = QuantizedRows.quantize(
-      x, as: Self.input, block: weight.reductionBlock, rowsPerSequence: rowsPerSequence, storage: rowStorage,
-      pool: pool)
-    return PreparedRows(values: x, quantized: quantized, rowsPerSequence: rowsPerSequence)
+    return PreparedRows(values: x, quantized: quantized, rowsPerSequence: rowsPerSequence, meanByRow: meanByRow)
   }
 
   /// `y (+)= x Wᵀ`; `x`: `[tokens, in]`, `weight`: `[out, in]`, `y`: `[tokens, out]`.
@@ -118,13 +131,14 @@ public final class ComputeEngine {
     }
     if quantized.block != weight.reductionBlock,
       let again = prepare(
-        x.values, for: weight, rowsPerSequence: x.rowsPerSequence
+        x.values, for: weight, rowsPerSequence: x.rowsPerSequence, meanByRow: x.meanByRow
       ).quantized
     {
       quantized = again
     }
     MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, independentOfRowCount: trains,
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term,
+      few: trains ? .likeMany : rowsAreTexts ? .alone : .fast,
       pool: pool, scratch: workerScratch)
   }
 

@@ -1,7 +1,8 @@
+import Architectures
 import Kernels
 
 /// From tokens to the first rows of the residual stream, `norm(projection(scale * tokens[t]) + positions[p] + types[s])`;
-/// frozen, but for an adapter at the projection.
+/// frozen, but for an adapter at the projection, and rows that a method puts in front of the text.
 struct Embedding {
   let tokens: StoredMatrix  // [vocabulary, width]
   let scale: Float
@@ -9,6 +10,8 @@ struct Embedding {
   let types: StoredMatrix?
   let norm: Norm?
   let projection: Linear?
+  /// What a method has hooked in.
+  let hooks = EmbeddingHooks()
 
   /// Memory of a look-up.
   struct Working {
@@ -16,6 +19,7 @@ struct Embedding {
     let adapter: Matrix  // what its adapter keeps
     let addend: Vector  // [hidden]: a row of positions or types
     let statistics: NormStatistics?
+    let prompt: Matrix  // rows for the way back through the norm; empty without one
   }
 
   func share(in room: Room, hidden: Int, demand: RoomDemand) -> Working {
@@ -24,7 +28,10 @@ struct Embedding {
       adapter: room.matrix(
         "projection's adapter", rows: demand.tokens, columns: projection.map { demand.keptColumns($0.location) } ?? 0),
       addend: room.vector("position", count: positions == nil && types == nil ? 0 : hidden),
-      statistics: norm?.reserve("embedding", in: room, tokens: demand.tokens))
+      statistics: norm?.reserve("embedding", in: room, tokens: demand.tokens),
+      prompt: room.matrix(
+        "virtual rows around the norm", rows: norm != nil && demand.trains ? Self.promptWorkingRows : 0, columns: hidden
+      ))
   }
 
   /// `x` becomes the rows of a micro-batch: touches only the pages of the rows that occur.
@@ -42,24 +49,38 @@ struct Embedding {
       projection.forward(prepared, into: x, keeping: working.adapter.rows(0..<x.rows), pass: pass)
     }
     for row in 0..<x.rows {
-      if let positions {
-        positions.table.decodeRow(Int(layout.positions[row]) + positions.offset, into: working.addend)
-        VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
-      }
-      if let types {
-        types.decodeRow(typeIDs.isEmpty ? 0 : Int(typeIDs[row]), into: working.addend)
-        VectorOperations.add(working.addend, scaledBy: 1, to: x.row(row))
-      }
+      addPosition(row, typeIDs: typeIDs, layout: layout, to: x.row(row), working: working)
     }
     if let norm, let statistics = working.statistics {
       norm.forward(x, into: x, keeping: statistics.rows(0..<x.rows), pool: pool)
     }
   }
 
+  /// Adds what tells a token's position and type.
+  ///
+  /// - Parameter place: of the token in its micro-batch
+  func addPosition(
+    _ place: Int, typeIDs: [Int32], layout: SequenceLayout, to x: Vector, working: Working
+  ) {
+    if let positions {
+      positions.table.decodeRow(Int(layout.positions[place]) + positions.offset, into: working.addend)
+      VectorOperations.add(working.addend, scaledBy: 1, to: x)
+    }
+    if let types {
+      types.decodeRow(typeIDs.isEmpty ? 0 : Int(typeIDs[place]), into: working.addend)
+      VectorOperations.add(working.addend, scaledBy: 1, to: x)
+    }
+  }
+
   private func decode(_ batch: [Int32], into x: Matrix, residency: WeightResidency) {
-    residency.enterEmbedding(batch)
+    residency.enterEmbedding(hooks.prompt == nil ? batch : batch.filter { $0 >= 0 })
     for start in stride(from: 0, to: batch.count, by: WeightResidency.embeddingTile) {
       for token in start..<min(start + WeightResidency.embeddingTile, batch.count) {
+        if let row = VirtualToken.row(batch[token]) {
+          guard let prompt = hooks.prompt else { preconditionFailure("virtual rows for virtual tokens") }
+          x.row(token).copy(prompt.rows.row(row))
+          continue
+        }
         tokens.decodeRow(Int(batch[token]), into: x.row(token))
         if scale != 1 { VectorOperations.scale(x.row(token), by: scale) }
       }
@@ -67,15 +88,16 @@ struct Embedding {
     }
   }
 
-  /// The way back to the projection's adapter.
+  /// The way back to the projection's adapter and to virtual rows.
   ///
   /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
-  func backward(_ dx: Matrix, _ batch: [Int32], working: Working, workspace: Workspace, pass: Pass) {
+  func backward(_ dx: Matrix, _ batch: MicroBatch, working: Working, workspace: Workspace, pass: Pass) {
+    addPromptGradient(dx, batch, working: working, pool: pass.engine.pool)
     guard let projection, let adapter = projection.adapter else { return }
     precondition(norm == nil, "no norm stands between a projection and the layers")
     let rows = working.rows.rows(0..<dx.rows)
     let kept = working.adapter.rows(0..<dx.rows)
-    decode(batch, into: rows, residency: workspace.residency)
+    decode(batch.tokens, into: rows, residency: workspace.residency)
     projection.recompute(rows, rowsPerSequence: pass.rowLength, keeping: kept, pass: pass)
     _ = adapter.backward(dx, isFree: false, x: rows, kept: kept, pass: pass)
   }

@@ -98,7 +98,7 @@ struct FeedForwardBlock {
   func forward(_ x: Matrix, into y: Matrix, keeping kept: Activations, in context: BlockContext<Working>) {
     let hidden = activate(x, keeping: kept, in: context)
     down.scaleInput(hidden, pass: context.pass)
-    let prepared = context.pass.engine.prepare(hidden, for: down.weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = down.prepare(hidden, rowsPerSequence: context.layout.rowLength, pass: context.pass)
     residual.output(
       prepared, through: down, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)
@@ -128,7 +128,7 @@ struct FeedForwardBlock {
     let (pass, working) = (context.pass, context.working)
     residual.begin(x, keeping: kept.residual, pass: pass)
     let input = residual.input(x, keeping: kept.residual, working: working.residual, pool: pass.engine.pool)
-    let prepared = pass.engine.prepare(input, for: inputs[0].weight, rowsPerSequence: context.layout.rowLength)
+    let prepared = inputs[0].prepare(input, rowsPerSequence: context.layout.rowLength, pass: pass)
     Linear.forward(
       prepared,
       through: inputs.indices.map { (inputs[$0], working.outputs[$0].rows(0..<x.rows), kept.adapters[$0]) }, pass: pass)

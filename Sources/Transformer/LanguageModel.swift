@@ -63,6 +63,7 @@ public final class LanguageModel {
       layer.feedForward.residual.hooks.adapter = nil
     }
     prefixCount = 0
+    embedding.hooks.prompt = nil
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
@@ -165,7 +166,7 @@ public final class LanguageModel {
       default: preconditionFailure("a model with a head, and its room")
       }
     }
-    let trainsEmbedding = embedding.projection?.adapter != nil
+    let trainsEmbedding = embedding.isTrained
     let lowest = trainsEmbedding ? 0 : layers.firstIndex { $0.hasAdapter } ?? layers.count
     for index in layers.indices.reversed() where index >= lowest {
       workspace.residency.enter(index, next: index - 1)
@@ -180,7 +181,7 @@ public final class LanguageModel {
     if trainsEmbedding {
       for place in places(of: batches, workspace, pass) {
         embedding.backward(
-          place.x, place.batch.tokens, working: workspace.embedding, workspace: workspace, pass: place.pass)
+          place.x, place.batch, working: workspace.embedding, workspace: workspace, pass: place.pass)
       }
     }
     return loss
@@ -218,16 +219,18 @@ public final class LanguageModel {
     let x = workspace.residual.rows(0..<tokens.count)
     embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
     for (index, layer) in layers.enumerated() {
+      workspace.residency.enter(index, next: index + 1)
       layer.extend(
         x, cache: cache.layers[index],
         in: TransformerLayer.Context(
           tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
+      workspace.residency.leave(index)
     }
     return head.logits(of: x.rows(tokens.count - 1..<tokens.count), workspace: workspace, pass: pass).row(0)
   }
 
-  /// Reads a token behind what each of `caches` holds, and returns the logits after each, `[caches, vocabulary]`: the weights
-  /// are decoded once for all of them.
+  /// Reads a token behind what each of `caches` holds, and returns the logits after each, `[caches, vocabulary]`. The texts
+  /// pass over the weights together, and in 8 bits each gets the logits that it would get alone, to the bit.
   public func extend(_ caches: [KeyValueCache], with tokens: [Int32], workspace: Workspace, pass: Pass) -> Matrix {
     guard case .vocabulary(let head) = head else { preconditionFailure("a model that names tokens") }
     precondition(
@@ -236,14 +239,19 @@ public final class LanguageModel {
     precondition(caches.allSatisfy { $0.length < $0.capacity }, "every cache has room for a token")
     let layout = SequenceLayout(continuingAt: caches.map(\.length), of: caches[0].capacity).behind(prefixCount)
     let x = workspace.residual.rows(0..<tokens.count)
-    embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
-    for (index, layer) in layers.enumerated() {
-      layer.extend(
-        x, caches: caches.map { $0.layers[index] },
-        in: TransformerLayer.Context(
-          tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
+    return pass.engine.withRowsOfTexts {
+      embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
+      for (index, layer) in layers.enumerated() {
+        workspace.residency.enter(index, next: index + 1)
+        layer.extend(
+          x, caches: caches.map { $0.layers[index] },
+          in: TransformerLayer.Context(
+            tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass)
+        )
+        workspace.residency.leave(index)
+      }
+      return head.logits(of: x, workspace: workspace, pass: pass)
     }
-    return head.logits(of: x, workspace: workspace, pass: pass)
   }
 
   /// Runs all layers; the residual stream holds the output of the last one afterwards.
@@ -305,7 +313,7 @@ public final class LanguageModel {
 
 /// Tokens that go through a layer together.
 public struct MicroBatch: Sendable {
-  /// Ids below the vocabulary size, `[tokens]`.
+  /// Ids below the vocabulary size, or of `VirtualToken`, `[tokens]`.
   public let tokens: [Int32]
   /// The id that should follow each token, or its label's id, or `Label.ignored`; `[tokens]`.
   public let labels: [Int32]

@@ -105,12 +105,22 @@ public final class Linear {
   public let location: LinearLocation
   public let weight: StoredMatrix  // [out, in]
   let bias: Vector?  // [out]
+  /// Whether nothing but a norm follows: it makes the output of each row as large as that of any other, and with it the
+  /// row's error. The first token of a text, on which heads rest that have nothing to say, has outputs a hundredth of the
+  /// others' in Gemma.
+  private let meetsNorm: Bool
   public internal(set) var adapter: (any LinearAdapter)?
 
-  init(location: LinearLocation, weight: StoredMatrix, bias: Vector?) {
+  init(location: LinearLocation, weight: StoredMatrix, bias: Vector?, meetsNorm: Bool) {
     self.location = location
     self.weight = weight
     self.bias = bias
+    self.meetsNorm = meetsNorm
+  }
+
+  /// Prepares an input of this layer and of those that share it.
+  func prepare(_ x: Matrix, rowsPerSequence: Int, pass: Pass) -> PreparedRows {
+    pass.engine.prepare(x, for: weight, rowsPerSequence: rowsPerSequence, meanByRow: meetsNorm)
   }
 
   /// - Parameters:
@@ -153,7 +163,7 @@ public final class Linear {
       _ = adapter.forward(x, weight: weight, keeping: kept, pass: pass)
       return
     }
-    let prepared = pass.engine.prepare(x, for: weight, rowsPerSequence: rowsPerSequence)
+    let prepared = prepare(x, rowsPerSequence: rowsPerSequence, pass: pass)
     let share = adapter.forward(x, weight: weight, keeping: kept, pass: pass)
     let unscaled = unscaledOutput(kept)
     pass.engine.product(prepared, weight, into: unscaled, accumulate: false, adding: share)

@@ -54,12 +54,15 @@ final class ModelAssembly {
       bias: try norm.bias.map { vector($0.name, try store.vector($0)) }, epsilon: norm.epsilon)
   }
 
-  /// - Parameter place: among the layers with the same input
-  private func linear(_ linear: LinearDescription, place: Int = 0) throws -> Linear {
+  /// - Parameters:
+  ///   - place: among the layers with the same input
+  ///   - meetsNorm: whether nothing but a norm follows
+  private func linear(_ linear: LinearDescription, place: Int = 0, meetsNorm: Bool = false) throws -> Linear {
     let made = Linear(
       location: LinearLocation(
         index: linears.count, name: linear.path, place: place, shape: (linear.outputSize, linear.inputSize)),
-      weight: try store.matrix(linear.weight), bias: try linear.bias.map { vector($0.name, try store.vector($0)) })
+      weight: try store.matrix(linear.weight), bias: try linear.bias.map { vector($0.name, try store.vector($0)) },
+      meetsNorm: meetsNorm)
     linears.append(made)
     return made
   }
@@ -91,7 +94,8 @@ final class ModelAssembly {
     let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
     let headNorms = try norm(block.queryNorm).flatMap { query in try norm(block.keyNorm).map { (query, $0) } }
     return AttentionBlock(
-      residual: residual, inputs: inputs, output: try linear(block.output), projection: projection,
+      residual: residual, inputs: inputs, output: try linear(block.output, meetsNorm: residual.after != nil),
+      projection: projection,
       shape: AttentionShape(
         headCount: block.headCount, keyValueHeadCount: block.keyValueHeadCount, headSize: block.headSize,
         scale: block.scale),
@@ -108,7 +112,7 @@ final class ModelAssembly {
     let residual = try residual(block.norms)
     let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
     return FeedForwardBlock(
-      residual: residual, inputs: inputs, down: try linear(block.down), inner: inner,
+      residual: residual, inputs: inputs, down: try linear(block.down, meetsNorm: residual.after != nil), inner: inner,
       activation: Activation(block.activation))
   }
 

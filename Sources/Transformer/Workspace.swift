@@ -40,12 +40,13 @@ public final class Workspace {
   ///   - positionCount: positions of the longest sample
   ///   - headRows: tokens of one chunk of the vocabulary head
   ///   - precision: of the frozen products; where it is not the reference, wide activations are kept as halves
+  ///   - residency: of another workspace of the same model; of its own, by the purpose, if `nil`
   public init(
     model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int,
     keptBlockColumns: @escaping (LinearLocation) -> Int = { _ in 0 }, prefixCount: Int = 0,
     tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
-    threadCount: Int, arena: Arena
+    threadCount: Int, residency: WeightResidency? = nil, arena: Arena
   ) {
     let hidden = model.description.hiddenSize
     let layerCount = model.layers.count
@@ -60,7 +61,7 @@ public final class Workspace {
     }
     let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
     self.feedForwardTokens = feedForwardTokens
-    residency = WeightResidency(model: model, strategy: strategy)
+    self.residency = residency ?? WeightResidency(model: model, strategy: strategy)
     residual = arena.matrix("residual stream", kind: .activations, rows: group, columns: hidden)
     inputs = strategy.map {
       LayerInputs(

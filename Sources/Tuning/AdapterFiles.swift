@@ -31,7 +31,7 @@ enum TrainableFiles {
     let names = Set(trainables.map(\.name))
     for name in file.tensorNames where !names.contains(name) {
       throw AdapterError.unexpectedTensor(
-        file: path, tensor: name, reason: "belongs to no wrapped layer of this model")
+        file: path, tensor: name, reason: "this model has no such layer; name the model of the adapter with --model")
     }
     for entry in trainables {
       let name = entry.name

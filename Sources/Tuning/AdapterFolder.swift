@@ -15,8 +15,8 @@ public enum AdapterFolder {
     case .lora(let lora): return try LowRankConfiguration(lora, file: file)
     case .ia3(let ia3): return try ScalingConfiguration(ia3, file: file)
     case .prefixTuning(let prefix): return try PrefixConfiguration(prefix, file: file)
-    case let other:
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "peft_type \(other.method) is not supported")
+    case .promptTuning(let prompt): return try PromptConfiguration(prompt, file: file)
+    case .pTuning(let prompt): return try PromptConfiguration(prompt, file: file)
     }
   }
 

@@ -4,3 +4,4 @@ import Glibc
 func logarithm(_ x: Double) -> Double { log(x) }
 func cosine(_ x: Double) -> Double { cos(x) }
 func hyperbolicTangent(_ x: Float) -> Float { tanhf(x) }
+func sigmoid(_ x: Float) -> Float { 1 / (1 + expf(-x)) }

@@ -7,10 +7,14 @@ import Transformer
 public struct PrefixConfiguration: TuningConfiguration, Equatable {
   /// Keys and values in front of every layer's attention.
   public var count: Int
-  /// Whether an encoder of two layers makes them while training.
+  /// Whether an encoder makes them while training.
   public var hasProjection: Bool
   /// Width of the encoder; that of a layer's keys if `nil`.
   public var encoderSize: Int?
+  /// Two layers, or an LSTM in front of them.
+  public var encoder = PromptConfiguration.Encoder.mlp
+  /// A text, tokenised, whose keys and values are the start; empty for a random one. It repeats if it is shorter.
+  public var startTokens: [Int32] = []
 
   public init(count: Int = 20, hasProjection: Bool = false, encoderSize: Int? = nil) {
     self.count = count
@@ -31,6 +35,7 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   }
 
   public var virtualTokenCount: Int { count }
+  public var startTokenCount: Int { startTokens.isEmpty ? 0 : count }
 
   /// Columns of a layer's keys.
   /// - Throws: `AdapterError` where layers differ or would lose sight of the prefix
@@ -64,7 +69,7 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
 
   public var identity: [(String, String)] {
     [
-      ("virtual_tokens", "\(count)"), ("projection", "\(hasProjection)"),
+      ("virtual_tokens", "\(count)"), ("projection", hasProjection && encoder == .lstm ? "lstm" : "\(hasProjection)"),
       ("encoder", encoderSize.map { "\($0)" } ?? "default"),
     ]
   }

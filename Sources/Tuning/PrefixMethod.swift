@@ -12,7 +12,7 @@ public final class PrefixMethod: TuningMethod {
   public let trainables: Trainables
   /// `[virtual tokens, layers * (keys, then values)]`: the parameters, or what the encoder makes of them.
   private let prompt: Matrix
-  private let encoder: PrefixEncoder?
+  private let encoder: PromptEncoder?
   private let prefixes: [AttentionPrefix]
   private let headCount: Int
   private let width: Int
@@ -27,9 +27,10 @@ public final class PrefixMethod: TuningMethod {
     let columns = attentions.count * 2 * width
     let gradient: Matrix
     if configuration.hasProjection {
-      let encoder = try PrefixEncoder(
-        rows: count, width: width, inner: configuration.encoderSize ?? width, columns: columns, of: model,
-        isTrained: isTrained, arena: arena)
+      let encoder = try PromptEncoder(
+        rows: count, width: width,
+        layers: Self.layers(configuration.encoder, inner: configuration.encoderSize ?? width, out: columns),
+        hasStart: !configuration.startTokens.isEmpty, of: model, isTrained: isTrained, arena: arena)
       (trainables, prompt, gradient) = (encoder.trainables, encoder.output, encoder.outputGradient)
       self.encoder = encoder
     } else {
@@ -55,6 +56,18 @@ public final class PrefixMethod: TuningMethod {
     }
   }
 
+  /// The layers of PEFT's encoder; with an LSTM in front of them, as P-Tuning v2 has it.
+  private static func layers(_ kind: PromptConfiguration.Encoder, inner: Int, out: Int) -> [PromptEncoder.Layer] {
+    let recurrent: [PromptEncoder.Layer] =
+      kind == .mlp
+      ? []
+      : (0..<PromptConfiguration.recurrentLayers).map { .recurrent(name: "lstm_head", index: $0, size: inner) }
+    return recurrent + [
+      .linear(name: "transform.0", out: inner, activation: .tanh),
+      .linear(name: "transform.2", out: out, activation: .none),
+    ]
+  }
+
   public var prefixCount: Int { configuration.count }
 
   public func keptColumns(at location: LinearLocation) -> Int { 0 }
@@ -76,14 +89,22 @@ public final class PrefixMethod: TuningMethod {
     trainables.initializeHead(seed: seed)
   }
 
-  /// What a file holds: the prefix and the head, which PEFT does not wrap here.
-  private var stored: [Trainable] {
-    let prefix = Trainable(
-      name: Self.tensorName, matrix: prompt, gradient: prompt, isTransposed: false, isVector: false,
-      learningRateFactor: 1)
-    let wrapped = "base_model.model."
-    return [prefix]
-      + trainables.headEntries.map { $0.named("base_model." + $0.name.dropFirst(wrapped.count)) }
+  /// From the keys and values of a text, if the configuration has one.
+  public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
+    initialize(seed: seed)
+    let tokens = configuration.startTokens
+    guard !tokens.isEmpty else { return }
+    let start = encoder?.start ?? prompt
+    let text = (0..<prompt.rows).map { tokens[$0 % tokens.count] }
+    model.removeHooks()
+    model.keysAndValues(of: text, workspace: workspace, pass: pass) { layer, key, value in
+      for (index, part) in [key, value].enumerated() {
+        let first = (2 * layer + index) * width
+        let target = start.columns(first..<first + width)
+        VectorOperations.copy(part, into: HeadMatrix(target, size: part.size), pool: pass.engine.pool)
+      }
+    }
+    attach(to: model)
   }
 
   public func parametersChanged(pool: ThreadPool) { encoder?.forward(pool: pool) }
@@ -93,7 +114,7 @@ public final class PrefixMethod: TuningMethod {
   /// The encoder is folded in: what it makes is written, as if it had been trained without one.
   public func save(to directory: String, baseModel: String) throws {
     encoder?.forward(pool: ThreadPool(threadCount: 1))
-    try TrainableFiles.write(stored, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    try TrainableFiles.write(trainables.withPrompt(prompt), \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     try PEFTConfiguration.prefixTuning(
       PEFTPrefixTuning(
         shape: PEFTPromptShape(
@@ -109,6 +130,6 @@ public final class PrefixMethod: TuningMethod {
       throw AdapterError.unexpectedTensor(
         file: path, tensor: Self.tensorName, reason: "the encoder that made it cannot be found again")
     }
-    try TrainableFiles.read(stored, from: path)
+    try TrainableFiles.read(trainables.withPrompt(prompt), from: path)
   }
 }

@@ -16,6 +16,9 @@ public protocol TuningMethod: AnyObject {
   /// Keys and values that it puts in front of every layer's attention.
   var prefixCount: Int { get }
 
+  /// Rows that it puts in front of every embedded text.
+  var promptCount: Int { get }
+
   /// Floats per token that the method keeps at a block, which its last linear layer stands for.
   func keptBlockColumns(at location: LinearLocation) -> Int
 
@@ -24,6 +27,12 @@ public protocol TuningMethod: AnyObject {
 
   /// The parameters that training begins with; reproducible from `seed`.
   func initialize(seed: UInt64)
+
+  /// The same once the method is attached, for starts that the model itself computes.
+  ///
+  /// - Parameters:
+  ///   - workspace: of the run; nothing in it is needed afterwards
+  func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass)
 
   /// Writes the method's configuration and parameters into `directory`, which exists.
   ///
@@ -42,6 +51,10 @@ public protocol TuningMethod: AnyObject {
 
 extension TuningMethod {
   public var prefixCount: Int { 0 }
+  public var promptCount: Int { 0 }
+  public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
+    initialize(seed: seed)
+  }
   public func keptBlockColumns(at location: LinearLocation) -> Int { 0 }
   public func parametersChanged(pool: ThreadPool) {}
   public func completeGradients(pool: ThreadPool) {}
@@ -86,10 +99,18 @@ public protocol TuningConfiguration: Sendable {
   /// Positions that the method takes in front of every text.
   var virtualTokenCount: Int { get }
 
+  /// Of these, rows in front of the embedded text, which lengthen a batch.
+  var promptRowCount: Int { get }
+
+  /// Tokens of a text that a start is computed of.
+  var startTokenCount: Int { get }
+
   /// Name and value of each hyper-parameter, for what a resumed run must share with the first.
   var identity: [(String, String)] { get }
 }
 
 extension TuningConfiguration {
   public var virtualTokenCount: Int { 0 }
+  public var promptRowCount: Int { 0 }
+  public var startTokenCount: Int { 0 }
 }

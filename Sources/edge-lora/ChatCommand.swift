@@ -18,6 +18,7 @@ let chatCommand = Command(
     .init("top-p", "X", default: "1", "only the likeliest tokens of this probability together"),
     .init("top-k", "N", default: "0", "only so many of the likeliest tokens; 0 for all"),
     .init("seed", "N", default: "42", "seed of the draws"),
+    .init("max-mem", "SIZE", "memory of the whole process, weights included; refused if that cannot be"),
     .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
     .init("threads", "N", "worker threads (default: one per processor)"),
   ]
@@ -37,7 +38,8 @@ let chatCommand = Command(
   let chat = try ChatSession(
     loaded, template: template, adapters: adapters.map(\.name), system: arguments.text("system"),
     contextLength: min(try arguments.number("ctx-size", in: 64...1_048_576), loaded.maximumPositions),
-    maximumTokens: try arguments.number("max-new-tokens", in: 1...1_000_000), sampling: sampling)
+    maximumTokens: try arguments.number("max-new-tokens", in: 1...1_000_000), sampling: sampling,
+    budget: try arguments.values.size("max-mem"))
   try chat.run()
   return ExitCode.success
 }
@@ -64,7 +66,7 @@ private final class ChatSession {
 
   init(
     _ loaded: LoadedModel, template: ChatTemplate, adapters: [String], system: String?, contextLength: Int,
-    maximumTokens: Int, sampling: SamplingOptions
+    maximumTokens: Int, sampling: SamplingOptions, budget: Int?
   ) throws {
     self.loaded = loaded
     self.template = template
@@ -73,7 +75,7 @@ private final class ChatSession {
     self.contextLength = contextLength
     self.maximumTokens = maximumTokens
     self.sampling = sampling
-    generator = try TextGenerator(loaded, capacity: contextLength)
+    generator = try TextGenerator(loaded, capacity: contextLength, budget: budget, keepsBeginning: true)
     loaded.select(adapters.first)
   }
 
@@ -136,6 +138,7 @@ private final class ChatSession {
         break
       }
       loaded.select(argument == "none" ? nil : argument)
+      generator.forget()
     case "/save":
       guard !argument.isEmpty, !turns.isEmpty else {
         Console.error(turns.isEmpty ? "there is nothing to save yet" : "/save FILE")

@@ -36,7 +36,7 @@ struct EdgeLoRA {
     }
     guard let command = (commands + [manualCommand, completionsCommand]).first(where: { $0.name == name }) else {
       let suggestion = Arguments.suggestion(name, commands)
-      Console.error("error: unknown command \(name)\(suggestion)\n\n\(usage)")
+      Console.error("error: unknown command \(name)\(suggestion)\n       edge-lora --help lists the commands")
       return ExitCode.usage
     }
     if words.contains("--help") || words.contains("-h") {

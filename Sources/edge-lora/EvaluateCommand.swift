@@ -37,7 +37,9 @@ let evaluateCommand = Command(
     try output.commit()
   }
   if loaded.model.description.isEncoder { return ExitCode.success }
-  var result = try evaluator.loss(data, maximumLength: length)
+  var result = try evaluator.loss(data, maximumLength: length) {
+    Console.progress(done: $0, of: $1, "batches for the loss")
+  }
   if arguments.flag("exact-match") || arguments.flag("show") {
     guard !data.questions.isEmpty else {
       throw UsageError(description: "--exact-match needs prompts with answers in \(files.joined(separator: ", "))")
@@ -72,12 +74,12 @@ private func evaluateLabels(
   _ loaded: LoadedModel, _ files: [String], _ length: Int, _ arguments: Arguments
 ) throws -> Int32 {
   let labelling = try loaded.labelling()
-  let (rows, skipped) = try LabelledRows.read(
+  let rows = try LabelledFiles(
     files, columns: TaskOptions.columns(arguments.values), skipBadLines: arguments.flag("skip-bad-lines"))
   let data = try LabelledSamples(
     tokenizer: loaded.tokenizer, labelling: labelling, description: loaded.model.description, maximumLength: length,
-    rows: rows
-  ).data(rows, skipBadLines: arguments.flag("skip-bad-lines"), skippedLines: skipped)
+    survey: labelling.problem == .multiLabel ? try rows.survey() : nil
+  ).data(rows)
   if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
   if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
   let evaluator = Evaluator(loaded)

@@ -63,10 +63,10 @@ enum ExitCode {
     case is OutputInUse, is SearchMismatch, is FolderLock.Held: cannotCreate
     case is RunFailed: diverged
     case let stop as StopRequest.Stopped: 128 + stop.signal
-    case is PlanError, is BudgetExceeded: outOfBudget
+    case is PlanError, is BudgetExceeded, is BudgetTooSmall: outOfBudget
     case is Arena.Failure: outOfBudget
     case is SafetensorsError, is GGUFError, is JSONError, is PEFTAdapterConfig.Unsupported, is AdapterError,
-      is DataError,
+      is DataError, is SamplePrompt.Invalid,
       is TokenizerError, is TemplateError, is ModelDescription.Invalid, is WeightStore.Invalid,
       is ModelSource.Unsuitable,
       is CheckpointError, is GenerationError, is VerificationFailed:

@@ -1,4 +1,3 @@
-import Formats
 import Hub
 import Options
 import Training
@@ -61,33 +60,5 @@ private enum FetchConsole {
     if let file = gguf.first { return "next: edge-lora quantize \(output)/\(file.path)" }
     if files.contains(where: { $0.path == "adapter_config.json" }) { return nil }
     return files.contains { $0.path.hasSuffix(".safetensors") } ? "next: edge-lora quantize \(output)" : nil
-  }
-}
-
-/// A name of the hub where a file or folder is expected that is there.
-struct MissingPath: Error, CustomStringConvertible {
-  let path: String
-  let command: String
-
-  var description: String {
-    "\(path): no such file or folder\n       if it is a name of the Hugging Face hub: edge-lora fetch \(command)"
-  }
-
-  private static let fileEnds = [
-    ".gguf", ".safetensors", ".json", ".jsonl", ".txt", ".csv", ".tsv", ".conll", ".bio", ".iob",
-  ]
-
-  /// Whether somebody has given a repository for a model or for data.
-  static func check(_ arguments: Arguments, of command: Command) throws {
-    let models = ["quantize", "inspect", "verify"].contains(command.name) ? arguments.positional : []
-    for (paths, kind) in [(models, RepositoryName.Kind.model), (arguments.values.given["data"] ?? [], .dataset)] {
-      for path in paths {
-        guard (try? PathKind(path)) == nil, !fileEnds.contains(where: { path.lowercased().hasSuffix($0) }),
-          let meant = RepositoryName.meant(by: path)
-        else { continue }
-        let prefix = meant.kind == .model && kind == .dataset ? "datasets/" : ""
-        throw MissingPath(path: path, command: prefix + meant.text)
-      }
-    }
   }
 }

@@ -17,6 +17,7 @@ let generateCommand = Command(
     .init("top-p", "X", default: "1", "only the likeliest tokens of this probability together"),
     .init("top-k", "N", default: "0", "only so many of the likeliest tokens; 0 for all"),
     .init("seed", "N", default: "42", "seed of the draws"),
+    .init("max-mem", "SIZE", "memory of the whole process, weights included; refused if that cannot be"),
   ]
 ) { arguments in
   let maximum = try arguments.number("max-new-tokens", in: 1...1_000_000)
@@ -42,10 +43,12 @@ let generateCommand = Command(
   let room = loaded.maximumPositions - tokens.count
   guard room > 0 else {
     throw GenerationError(
-      description: "the prompt takes \(tokens.count) tokens, but the model was made for \(loaded.maximumPositions)")
+      description:
+        "the prompt takes \(tokens.count) tokens, but the model was made for \(loaded.maximumPositions); shorten it")
   }
   let most = min(maximum, room)
-  let generator = try TextGenerator(loaded, capacity: tokens.count + most)
+  let generator = try TextGenerator(
+    loaded, capacity: tokens.count + most, budget: try arguments.values.size("max-mem"))
   let answer = try generator.generate(
     prompt: tokens, maximumTokens: most, sampling: sampling, stops: arguments.values.list("stop")
   ) { piece in

@@ -55,6 +55,7 @@ enum ModelFinder {
       throw UsageError(
         description: "--model \(path): no such folder; for the model of this name on the hub: edge-lora fetch \(path)")
     }
+    try MissingPath.checkModel(path)
     return path
   }
 

@@ -27,6 +27,7 @@ enum ModelOptions {
   static func withAdapter<Result>(_ arguments: Arguments, _ body: (String?) throws -> Result) throws -> Result {
     let words = arguments.values.list("adapter")
     let adapters = words.map(WeightedAdapter.init)
+    for adapter in adapters { try MissingPath.checkAdapter(adapter.directory) }
     guard let first = adapters.first, adapters.count > 1 || first.weight != 1 else { return try body(words.first) }
     let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)

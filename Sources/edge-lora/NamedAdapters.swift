@@ -12,6 +12,7 @@ enum NamedAdapters {
       guard !found.contains(where: { $0.name == name }) else {
         throw OptionError("--adapter \(word): another adapter is called \(name); name it as in --adapter other=\(path)")
       }
+      try MissingPath.checkAdapter(path)
       found.append((name, path))
     }
     return found

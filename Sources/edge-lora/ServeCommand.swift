@@ -17,6 +17,7 @@ let serveCommand = Command(
     .init("parallel", "N", default: "4", "requests that are answered at once"),
     .init("ctx-size", "N", "tokens of prompt and answer together (default: 4096, or what fits)"),
     .init("queue", "N", default: "64", "requests that may wait; more are refused with 429"),
+    .init("time-limit", "SECONDS", default: "600", "an answer that takes longer is cut, one that waits longer refused"),
     .init("api-key-file", "FILE", "keys, one a line; requests need one of them"),
     .init("max-mem", "SIZE", "memory of the whole process, weights included"),
     .init("precision", "KIND", default: "int8", "int8, or f32 for the reference"),
@@ -29,6 +30,7 @@ let serveCommand = Command(
   options.parallel = try arguments.number("parallel", in: 1...64)
   options.queueLimit = try arguments.number("queue", in: 0...100_000)
   options.contextLength = try arguments.values.optionalNumber("ctx-size", in: 64...1_048_576)
+  options.timeLimit = try arguments.number("time-limit", in: 0.1...86_400)
   options.maximumMemory = try arguments.values.size("max-mem")
   if let file = arguments.text("api-key-file") { options.keys = try ServeSetup.keys(file) }
   let adapters = try NamedAdapters.parse(arguments.values.list("adapter"))

@@ -127,8 +127,8 @@ let trainCommand = Command(
     Console.print(
       "last loss \(Console.decimal(last, 4)), "
         + "\(Int(outcome.summary["tokens_per_second"]?.doubleValue ?? 0)) tokens/s "
-        + "(predicted \(Int(run.plan.predictedTokensPerSecond))), peak \(ByteCount.text(peak)) "
-        + "(predicted \(ByteCount.text(run.plan.predictedPeakBytes)))")
+        + "(plan \(Int(run.plan.predictedTokensPerSecond))), peak \(ByteCount.text(peak)) "
+        + "(plan \(ByteCount.text(run.plan.predictedPeakBytes)))")
     if let chart = LossChart(metrics: "\(options.output.folder)/metrics.jsonl") {
       Console.print(chart.text)
       let mean = chart.lastMean

@@ -48,9 +48,32 @@ final class TrainingConsole: TrainingObserver {
     Console.progress(done: done, of: all, "batches of the evaluation")
   }
 
-  func evaluated(step: Int, figures: JSONObject, isBest: Bool) {
+  func sampling(_ done: Int, of all: Int) {
+    if evaluationStart == nil { evaluationStart = Console.uptime }
+    Console.progress(done: done, of: all, "sample prompts")
+  }
+
+  func sampled(step: Int, answers: [SampleAnswer]) {
+    endEvaluation()
+    for answer in answers {
+      log("step \(step)  prompt: \(Self.line(answer.prompt, most: 200))")
+      Console.error("  answer: \(Self.line(answer.answer, most: 400))\(answer.isCut ? " [cut]" : "")")
+    }
+  }
+
+  /// A text on one line, without its end where it is long.
+  private static func line(_ text: String, most: Int) -> String {
+    let flat = text.split(whereSeparator: \.isNewline).joined(separator: " / ")
+    return flat.count > most ? flat.prefix(most) + "…" : flat
+  }
+
+  private func endEvaluation() {
     if let start = evaluationStart, first != nil { evaluating += Console.uptime - start }
     evaluationStart = nil
+  }
+
+  func evaluated(step: Int, figures: JSONObject, isBest: Bool) {
+    endEvaluation()
     let shown = figures.entries.compactMap { name, value -> String? in
       guard let number = value.doubleValue, name.hasPrefix("eval_") else { return nil }
       return "\(name.dropFirst("eval_".count)) \(Console.decimal(number, name == "eval_perplexity" ? 2 : 4))"

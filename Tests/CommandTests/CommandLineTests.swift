@@ -142,4 +142,30 @@ struct CommandLineTests {
     #expect(refused.code == 73 && refused.error.contains("in use by process"), "\(refused.error)")
     withExtendedLifetime(lock) {}
   }
+
+  /// The last answers of a run are those that its adapter gives. Products of few rows are rounded otherwise in a run, which may
+  /// show in the end where two tokens are equally likely.
+  @Test func sampleAnswersAreThoseOfGenerate() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("samples-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let prompt = "turn the lights off in the kitchen"
+    try (prompt + "\n").write(toFile: "\(folder)/prompts.txt", atomically: true, encoding: .utf8)
+    let trained = try Program.run([
+      "train", "--model", tinyLlama, "--data", data, "--output", "\(folder)/adapter", "--max-steps", "3",
+      "--max-length", "64", "--learning-rate", "1e-2", "--threads", "2", "--sample-prompts", "\(folder)/prompts.txt",
+      "--sample-max-new-tokens", "12",
+    ])
+    #expect(trained.code == 0, "\(trained.error)")
+    let lines = try String(contentsOfFile: "\(folder)/adapter/metrics.jsonl", encoding: .utf8).split(separator: "\n")
+    let last = try JSONValue.parse(String(try #require(lines.last { $0.contains("samples") })), file: "metrics")
+    let answer = try #require(last["samples"]?.arrayValue?.first?["answer"]?.stringValue)
+    let generated = try Program.run([
+      "generate", "--model", tinyLlama, "--adapter", "\(folder)/adapter", "--prompt", prompt, "--max-new-tokens", "12",
+      "--threads", "2",
+    ])
+    let common = zip(generated.output, answer).prefix { $0 == $1 }.count
+    #expect(!answer.isEmpty && common >= answer.count / 2, "\(answer) for \(generated.output)")
+    #expect(trained.error.contains("prompt: \(prompt)"))
+  }
 }

@@ -15,7 +15,10 @@ struct LabelledDataTests {
   private func rows(_ text: String, _ name: String, _ columns: LabelledColumns = LabelledColumns()) throws
     -> [LabelledRow]
   {
-    try LabelledRows.read([try write(text, name)], columns: columns).rows
+    let reader = try LabelledRows(try write(text, name), columns: columns)
+    var rows: [LabelledRow] = []
+    while let row = try reader.nextRow() { rows.append(row) }
+    return rows
   }
 
   private func message(_ body: () throws -> Void) -> String {
@@ -78,6 +81,56 @@ struct LabelledDataTests {
       _ = try LabellingFinder().labelling(of: try rows("text,label\na,1\nb,yes\n", "a.csv"))
     }
     #expect(mixed.contains("some labels are words and some numbers"))
+  }
+
+  /// What is read a row at a time and twice makes the same samples, from a file, an array, and a pipe that can be read once.
+  @Test func rowsAreReadAgainFromWhereverTheyCome() throws {
+    let lines = (0..<100).map { "{\"text\": \"row \($0)\", \"label\": \"\($0 % 3 == 0 ? "a" : "b")\"}" }
+    let plain = try write(lines.joined(separator: "\n"), "a.jsonl")
+    let array = try write("[" + lines.joined(separator: ",\n") + "]", "a.json")
+    let pipe = try write("", "b.jsonl")
+    try FileManager.default.removeItem(atPath: pipe)
+    #expect(mkfifo(pipe, 0o600) == 0)
+    let text = Data(lines.joined(separator: "\n").utf8)
+    Thread.detachNewThread { FileHandle(forWritingAtPath: pipe)?.write(text) }
+    for path in [plain, array, pipe] {
+      let files = try LabelledFiles([path], columns: LabelledColumns())
+      for _ in 0..<2 {
+        let survey = try files.survey()
+        #expect(survey.rowCount == 100)
+        #expect(try LabellingFinder().labelling(of: survey).labels == ["a", "b"])
+      }
+    }
+  }
+
+  @Test func anArrayThatDoesNotEndIsToldOnce() throws {
+    let path = try write(#"[{"text": "a", "label": 1}, {"text": "b""#, "a.json")
+    let skipping = try LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true)
+    #expect(try skipping.survey().rowCount == 1)
+    let strict = try LabelledFiles([path], columns: LabelledColumns())
+    #expect(message { _ = try strict.survey() }.contains("does not end"))
+  }
+
+  /// Batches of an evaluation are made when they are asked for, in any order.
+  @Test func allSamplesOfAnEvaluationComeOnceInAnyOrder() throws {
+    let samples = (0..<1000).map { index in
+      var sample = Sample(
+        tokens: [Int32](repeating: Int32(index), count: 1 + index * 7 % 31),
+        labels: [Int32](repeating: 0, count: 1 + index * 7 % 31))
+      sample.labelsFollow = false
+      return sample
+    }
+    let plan = try BatchPlan(
+      try TrainingData(samples: samples), maximumLength: 64, seed: 1, shuffles: false, samplesPerStep: 4)
+    let batches = plan.all(microBatchSize: 3)
+    var seen: [Int32] = []
+    for index in batches.indices.reversed() {
+      let batch = batches[index]
+      for segment in 0..<batch.segments.count - 1 where batch.labels[batch.segments[segment]] == 0 {
+        seen.append(batch.tokens[batch.segments[segment]])
+      }
+    }
+    #expect(seen.sorted() == (0..<1000).map { Int32($0) })
   }
 
   @Test func stepsOfSamplesArePackedWithoutSeeingEachOther() throws {

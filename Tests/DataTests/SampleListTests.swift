@@ -79,7 +79,9 @@ struct SampleListTests {
           folder: folder, purpose: "train", settings: [("length", "\(length)")], files: [file])
         return try cache.data(note: { _ in }) { place in
           reads += 1
-          return try TrainingData(samples: kinds, in: place)
+          var data = try TrainingData(samples: kinds, in: place)
+          data.labelling = Labelling(task: .sequenceClassification, problem: .multiLabel, labels: ["a", "b"])
+          return data
         }
       }
       func kept() throws -> [String] {
@@ -88,6 +90,7 @@ struct SampleListTests {
       let first = try data(8)
       let again = try data(8)
       #expect(reads == 1 && first.samples == again.samples && first.fingerprint == again.fingerprint)
+      #expect(again.labelling == first.labelling && again.labelling?.labels == ["a", "b"])
       let path = "\(folder)/\(try #require(kept().first))/records"
       var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
       bytes[3] ^= 1

@@ -273,11 +273,15 @@ private func attentionToACacheIsThatOfTheLastToken(of given: Case) {
   for (start, end) in zip(given.segments, given.segments.dropFirst()) {
     let width = given.heads * given.headSize
     Attention.decode(
-      query: workload.query.rows(end - 1..<end), keys: workload.key.matrix.rows(start..<end),
-      values: workload.value.matrix.rows(start..<end), shape: given.shape, visibility: given.visibility,
+      query: workload.query.rows(end - 1..<end),
+      texts: [
+        Attention.Seen(
+          keys: workload.key.matrix.rows(start..<end), values: workload.value.matrix.rows(start..<end),
+          shape: given.shape, visibility: given.visibility)
+      ], shape: given.shape,
       prefix: given.prefix == 0
         ? nil : Attention.Prefix(key: workload.prefix.key, value: workload.prefix.value, shape: given.shape),
-      into: workload.output.row(0), pool: pool, scratch: spaces.map { Scratch($0.base, byteCount: bytes) })
+      into: workload.output.rows(0..<1), pool: pool, scratch: spaces.map { Scratch($0.base, byteCount: bytes) })
     #expect(error(workload.output.row(0).values, Array(expected[(end - 1) * width..<end * width])) < 2e-6)
   }
 }

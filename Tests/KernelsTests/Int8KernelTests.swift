@@ -174,7 +174,8 @@ func productsOfFewRowsHaveTheSameBits(kind: StoredKind, shape: (rows: Int, reduc
     var y = [Float](repeating: 0, count: shape.rows * 20)
     columns.withUnsafeBufferPointer { columns in
       values.withUnsafeBufferPointer { values in
-        var exact = el_exact_columns(count: 3, columns: columns.baseAddress, values: values.baseAddress)
+        var exact = el_exact_columns(
+          count: 3, columns: columns.baseAddress, values: values.baseAddress, are_own: 0)
         bench.kernels.pointee.dot_rows(
           &weight.native, 2, 17, &x.native, 2, shape.rows, &exact, buffer.base, &y, 20)
       }
@@ -294,6 +295,36 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
   }
 }
 
+/// Tokens of several texts: what a row has does not depend on those beside it.
+@Test(arguments: StoredKind.allCases, [3, 8])
+func rowsWithColumnsOfTheirOwnHaveTheBitsThatTheyHaveAlone(kind: StoredKind, rows: Int) {
+  let weight = MadeUpMatrix(kind, rows: 19, columns: 576)
+  let block = weight.matrix.reductionBlock
+  // Some are those of other rows as well, at other places.
+  let columns = (0..<rows).flatMap { row -> [Int32] in [5, 10 + Int32(row), row % 2 == 0 ? 500 : 501] }
+  let values = (0..<rows * 3).map { Float($0) * 0.37 - 3 }
+  _ = expectEqualBits { bench in
+    var x = bench.rows(rows, count: 576, block: block, zeroColumns: Array(Set(columns)))
+    let buffer = Memory(bench.kernels.pointee.dot_buffer_bytes(576, rows))
+    func product(_ first: Int, _ count: Int, areOwn: Bool) -> [Float] {
+      var y = [Float](repeating: 0, count: count * 17)
+      columns.withUnsafeBufferPointer { columns in
+        values.withUnsafeBufferPointer { values in
+          var exact = el_exact_columns(
+            count: 3, columns: columns.baseAddress.map { $0 + first * 3 },
+            values: values.baseAddress.map { $0 + first * 3 }, are_own: areOwn ? 1 : 0)
+          bench.kernels.pointee.dot_rows(&weight.native, 2, 17, &x.native, first, count, &exact, buffer.base, &y, 17)
+        }
+      }
+      return y
+    }
+    let together = product(0, rows, areOwn: true)
+    let alone: [Float] = (0..<rows).flatMap { product($0, 1, areOwn: false) }
+    #expect(bits(together) == bits(alone))
+    return withExtendedLifetime(x.memory) { together }
+  }
+}
+
 @Test func theLowestCodeKeepsItsSign() {
   // -128 has no positive counterpart in 8 bits
   let weight = Memory(64)
@@ -308,7 +339,7 @@ func inputsLoseTheirMeanAndWhatStaysExact(count: Int, block: Int) {
     let values = (0..<64).map { Float($0 % 2 == 0 ? 127 : -126) }
     kernels.pointee.quantize_row(&x.native, 0, 0, 64, values, 0)
     let buffer = Memory(kernels.pointee.dot_buffer_bytes(64, 1))
-    var exact = el_exact_columns(count: 0, columns: nil, values: nil)
+    var exact = el_exact_columns(count: 0, columns: nil, values: nil, are_own: 0)
     var y: Float = 0
     kernels.pointee.dot_rows(&matrix, 0, 1, &x.native, 0, 1, &exact, buffer.base, &y, 1)
     #expect(y == -128 * 32, "\(String(cString: kernels.pointee.name))")

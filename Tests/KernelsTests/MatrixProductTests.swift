@@ -35,14 +35,14 @@ private final class Products {
     return (memory.map { Scratch($0.base, byteCount: byteCount) }, memory)
   }
 
-  func quantizedInput() -> (rows: QuantizedRows, storage: Memory) {
+  func quantizedInput(_ x: Matrix, meanByRow: Bool = false) -> (rows: QuantizedRows, storage: Memory) {
     let w = weight.matrix
+    let role = QuantizedRows.Role.input(exactColumns: 8, meanByRow: meanByRow)
     let storage = Memory(
       QuantizedRows.byteCount(
-        rows: x.rows, columns: w.columns, block: w.reductionBlock, as: .input(exactColumns: 8),
-        threadCount: pool.threadCount))
+        rows: x.rows, columns: w.columns, block: w.reductionBlock, as: role, threadCount: pool.threadCount))
     let rows = QuantizedRows.quantize(
-      x, as: .input(exactColumns: 8), block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
+      x, as: role, block: w.reductionBlock, rowsPerSequence: rowsPerSequence,
       storage: Scratch(storage.base, byteCount: storage.byteCount), pool: pool)
     return (rows, storage)
   }
@@ -61,9 +61,15 @@ private final class Products {
   }
 
   /// `x Wᵀ`, slice by slice.
-  func forward(_ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil) -> [Float] {
+  ///
+  /// - Parameter tokens: rows of `x`; all unless said otherwise
+  func forward(
+    _ slices: [Range<Int>?], reference: Bool = false, adding term: LowRankTerm? = nil, tokens: Range<Int>? = nil,
+    few: MatrixProduct.FewRows = .fast, meanByRow: Bool = false
+  ) -> [Float] {
     let w = weight.matrix
-    let (quantized, storage) = quantizedInput()
+    let x = x.rows(tokens ?? 0..<x.rows)
+    let (quantized, storage) = quantizedInput(x, meanByRow: meanByRow)
     let space = Memory(x.rows * w.rows * 4)
     let y = Matrix(space.bind(Float.self), rows: x.rows, columns: w.rows)
     let bytes = max(
@@ -76,7 +82,8 @@ private final class Products {
           x, w, rows: slice, into: target, accumulate: false, pool: pool, scratch: scratch.pieces)
       } else {
         MatrixProduct.forward(
-          quantized, w, rows: slice, into: target, accumulate: false, adding: term, pool: pool, scratch: scratch.pieces)
+          quantized, w, rows: slice, into: target, accumulate: false, adding: term, few: few, pool: pool,
+          scratch: scratch.pieces)
       }
     }
     return withExtendedLifetime((storage, scratch.memory)) { space.floats }
@@ -128,6 +135,33 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
   #expect(relativeError(products.gradient([nil]), products.gradient([nil], reference: true)) < 0.015)
 }
 
+/// A row of a hundredth of the others' size is as exact as they are where each has its own say about the mean.
+@Test(arguments: [StoredKind.nf4, .int8], [1, 2, 3]) func aSmallRowIsExactToo(kind: StoredKind, threads: Int) {
+  let products = Products(
+    kind, rows: 201, columns: 192, tokens: 140, rowsPerSequence: 140, mean: 4, threadCount: threads)
+  let small = 70
+  for column in 0..<192 { products.x.base[small * 192 + column] *= 0.01 * Float(column % 3 - 1) }
+  let truth = products.forward([nil], reference: true)
+  func error(_ values: [Float], _ rows: Range<Int>) -> Double {
+    let part = rows.lowerBound * 201..<rows.upperBound * 201
+    return relativeError(Array(values[part]), Array(truth[part]))
+  }
+  let (shared, own) = (products.forward([nil]), products.forward([nil], meanByRow: true))
+  #expect(error(shared, small..<small + 1) > 0.1)
+  #expect(error(own, small..<small + 1) < 0.02)
+  #expect(error(own, 0..<small) < 0.015)
+  // the others lose the mean as before
+  #expect(own[..<(small * 201)] == shared[..<(small * 201)])
+}
+
+/// More texts than meet a row of the weight together, and than one kernel takes.
+@Test(arguments: StoredKind.allCases) func rowsOfTextsHaveTheBitsThatTheyHaveAlone(kind: StoredKind) {
+  let products = Products(kind, rows: 201, columns: 192, tokens: 11, rowsPerSequence: 1)
+  let alone = (0..<11).flatMap { products.forward([nil], tokens: $0..<$0 + 1) }
+  #expect(products.forward([nil], few: .alone) == alone)
+  #expect(products.forward([nil]) != alone)
+}
+
 @Test(arguments: [1, 100]) func aTermJoinsTheProduct(tokens: Int) {
   let products = Products(.nf4, rows: 201, columns: 192, tokens: tokens)
   let p = products.dy.columns(0..<5)
@@ -174,7 +208,7 @@ private func relativeError(_ a: [Float], _ b: [Float]) -> Double {
         MatrixProduct.forwardScratchByteCount($0.weight.matrix, rows: 131),
         MatrixProduct.gradientScratchByteCount($0.weight.matrix, rows: 131))
     }.max() ?? 0)
-  let (x, storage) = parts[0].quantizedInput()
+  let (x, storage) = parts[0].quantizedInput(parts[0].x)
   MatrixProduct.forward(
     x,
     zip(parts, outputs).map { part, memory in

@@ -103,7 +103,7 @@ private final class Head {
     let w = weight.matrix
     let logits = matrix(x.rows, w.rows)
     MatrixProduct.forward(
-      quantized(), w, into: logits, accumulate: false, independentOfRowCount: true, pool: pool,
+      quantized(), w, into: logits, accumulate: false, few: .likeMany, pool: pool,
       scratch: forwardScratch())
     var losses: [Double] = []
     var gradient = [Double](repeating: 0, count: x.rows * w.columns)

@@ -81,3 +81,23 @@ func aTemplateWithoutEndIsRefused(source: String) {
     try ChatTemplate(source: source).render(messages: [], addGenerationPrompt: false)
   }
 }
+
+/// Each would take gigabytes, or for ever, if it were made before it is measured.
+@Test(arguments: [
+  "{{ ('a,' * 1000000).split(',') | join('a' * 1000000) }}",
+  "{{ ('a' * 4000000).replace('a', 'b' * 4000000) }}",
+  "{{ ('a' * 4000000).replace('', 'b' * 4000000) }}",
+  "{{ ('a,' * 8000000).split(',') | length }}",
+  "{% set ns = namespace(a=['a']) %}{% for i in range(99) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a == ns.a }}",
+  "{% set ns = namespace(a='a') %}{% for i in range(99) %}{% set ns.a = {'a': ns.a, 'b': ns.a} %}{% endfor %}{{ ns.a }}",
+  "{{ ['a' * 1000000] * 1000000 }}",
+])
+func whatIsLargerThanAnyConversationIsRefused(source: String) throws {
+  let template = try ChatTemplate(source: source)
+  #expect(throws: TemplateError.self) { try template.render(messages: [], addGenerationPrompt: false) }
+}
+
+@Test func aTemplateThatIsNoneBySizeIsRefused() {
+  let source = String(repeating: "{{ 1 }}", count: 1 << 18)
+  #expect(throws: TemplateError.self) { try ChatTemplate(source: source) }
+}

@@ -30,3 +30,7 @@ func aWrongPatternIsRefused(pattern: String) {
   let pattern = try TextPattern("(a+)+b")
   #expect(throws: TextPatternError.self) { try pattern.matchesWhole(String(repeating: "a", count: 60)) }
 }
+
+@Test func aPatternOfMegabytesIsRefused() {
+  #expect(throws: TextPatternError.self) { try TextPattern(String(repeating: "a", count: 1 << 20)) }
+}

@@ -133,3 +133,18 @@ func aDamagedTokenizerIsRefused(json: String) {
   let ids = tokenizer.encode(String(repeating: "a", count: 5000) + "b")
   #expect(ids.count == 5000)
 }
+
+/// Both would take hours or all memory: a pattern whose time grows with the third power of the text, begun anew at each of its
+/// characters, and replacements of replacements.
+@Test func aTokenizerThatDoesTooMuchIsGivenUp() throws {
+  let model = #""model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": [], "unk_token": "a"}}"#
+  let pattern = #"{"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "a*a*a*b"}, "behavior": "Isolated"}, "#
+  let slow = try Tokenizer(json: pattern + model)
+  #expect(slow.encode(String(repeating: "a", count: 420)).count == 420)
+  let replacement =
+    "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"a\"}, \"content\": \"\(String(repeating: "a", count: 4096))\"}"
+  let normalizers = [String](repeating: replacement, count: 3).joined(separator: ", ")
+  let growing = try Tokenizer(
+    json: "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [\(normalizers)]}, " + model)
+  #expect(growing.encode("aaaa").count < 1 << 23)
+}

@@ -36,6 +36,8 @@ func prepare(
 ) throws -> TrainingRun {
   var all: [String: [String]] = [
     "max-length": ["64"], "micro-batch-size": ["1"], "threads": ["1"], "output": [output], "learning-rate": ["1e-3"],
+    // No checkpoint because time has passed: on a machine that does much else, or that was put to sleep, it may have.
+    "save-minutes": ["0"],
   ]
   all.merge(values) { $1 }
   return try TrainingRun(

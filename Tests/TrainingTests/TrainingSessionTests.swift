@@ -26,7 +26,8 @@ import WeightStore
   chosen.method.initialize(seed: 1)
   let other = try memory(rank: 8, .allLinear)
   #expect(try memory(rank: 4, .names(["q_proj"])).arena.buffers == chosen.arena.buffers)
-  let session = TrainingSession(model: model, memory: chosen, optimizer: AdamW(), maximumGradientNorm: 1, seed: 1)
+  let session = TrainingSession(
+    model: model, memory: chosen, optimizer: .adamw(AdamW()), maximumGradientNorm: 1, seed: 1)
   let sample = Sample(tokens: [1, 2, 3, 4], labels: [1, 2, 3, 4])
   let report = try session.step([Batch(rows: [[sample]], rowLength: 32)], step: 0, learningRate: 1e-3)
   #expect(report.gradientNorm > 0)

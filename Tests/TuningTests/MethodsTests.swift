@@ -17,7 +17,8 @@ struct MethodsTests {
     return [
       dora, patterns, ScalingConfiguration(), PrefixConfiguration(count: 3), BottleneckConfiguration(),
       BottleneckConfiguration(kind: .doubleSequential, leaveOut: [0]),
-      BottleneckConfiguration(kind: .parallel, nonLinearity: .gelu),
+      BottleneckConfiguration(kind: .parallel, nonLinearity: .gelu), PromptConfiguration(count: 3),
+      PromptConfiguration(count: 2, isPTuning: true),
     ]
   }()
 
@@ -40,7 +41,7 @@ struct MethodsTests {
     dora.useDoRA = true
     let configurations: [any TuningConfiguration] = [
       LowRankConfiguration(rank: 4, targetModules: .allLinear), dora, ScalingConfiguration(),
-      PrefixConfiguration(count: 3),
+      PrefixConfiguration(count: 3), PromptConfiguration(count: 3),
     ]
     for configuration in configurations { try expectRoundTrip(configuration, for: golden(name)) }
     guard name == "qwen3-labels" else {
@@ -110,7 +111,7 @@ struct MethodsTests {
       let (arena, method) = try reserve(configuration, for: model)
       return withExtendedLifetime(arena) { method is any MergeableMethod }
     }
-    #expect(mergeable == [true, true, true, false, false, false, false])
+    #expect(mergeable == [true, true, true, false, false, false, false, false, false])
   }
 
   @Test func aLearningRateOfBAloneIsThatOfLoRAPlus() throws {

@@ -179,11 +179,13 @@ def read_blocks(path):
 
 
 def mean_loss(model, blocks):
-    """Mean cross-entropy per predicted token over blocks of any lengths, each block a sequence of its own."""
+    """Mean cross-entropy per predicted token over blocks of any lengths, each block a sequence of its own. Behind rows
+    that a prompt has put in front of it the first token is predicted as well."""
     total, count = 0.0, 0
     for ids, labels in blocks:
-        logits = model(input_ids=ids[None]).logits[0, :-1]
-        wanted = labels[1:]
+        logits = model(input_ids=ids[None]).logits[0]
+        virtual = len(logits) - len(ids)
+        logits, wanted = logits[max(virtual - 1, 0):-1], labels if virtual else labels[1:]
         total = total + torch.nn.functional.cross_entropy(logits, wanted, ignore_index=-100, reduction="sum")
         count += int((wanted != -100).sum())
     return total / max(count, 1), count

@@ -67,8 +67,9 @@ typedef struct {
 // A few columns of some rows that stay floats.
 typedef struct {
   size_t count;
-  const int32_t *columns;  // [count]
+  const int32_t *columns;  // [count], or [rows][count] where each row has its own
   const float *values;     // [rows][count]
+  int are_own;
 } el_exact_columns;
 
 typedef struct {

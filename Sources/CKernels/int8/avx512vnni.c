@@ -12,6 +12,8 @@
 #pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c"))), \
                              apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_epi32(s, x, w)
+#define DOT_UNSIGNED
+#define WIDE_DOTS
 #define WIDE_QUANTIZE_BLOCK
 #define PACK_ROWS
 #define PACK_COLUMNS

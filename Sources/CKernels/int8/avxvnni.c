@@ -11,6 +11,7 @@
 
 #pragma clang attribute push(__attribute__((target("avx2,fma,f16c,avxvnni"))), apply_to = function)
 #define ADD_PRODUCTS(s, x, w) _mm256_dpbusd_avx_epi32(s, x, w)
+#define DOT_UNSIGNED
 #include "x86.inc"
 #include "vnni.inc"
 

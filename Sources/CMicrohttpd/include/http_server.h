@@ -36,6 +36,8 @@ const void *http_body(const http_request *request);
 size_t http_body_size(const http_request *request);
 // Whether the body was longer than it may be; it is not there then.
 int http_is_too_long(const http_request *request);
+// Whether who asked has closed the connection.
+int http_is_gone(const http_request *request);
 
 // Answers a request. `extra_name` and `extra_value` are one more header, or NULL.
 void http_reply(

@@ -10,14 +10,16 @@ public final class LabelledRows {
     case lines(UnsafeMutablePointer<FILE>)
     case table(DelimitedReader, columns: [String])
     case sentences(CoNLLReader)
-    case array([LabelledRow])
+    case array(MappedFile)
   }
 
   private let file: String
   private let columns: LabelledColumns
   private let source: Source
   private var line = 0
-  private var next = 0
+  private var elements: JSONArrayElements?
+  private var lineBytes = 0
+  private var droppedBytes = 0
   private var text: UnsafeMutablePointer<CChar>?
   private var capacity = 0
 
@@ -28,10 +30,17 @@ public final class LabelledRows {
   }
 
   /// - Parameter file: a path, or `-`
-  public init(_ file: String, columns: LabelledColumns) throws {
-    self.file = file == "-" ? "standard input" : file
+  public convenience init(_ file: String, columns: LabelledColumns) throws {
+    try self.init(file, at: file, columns: columns)
+  }
+
+  /// - Parameters:
+  ///   - given: the name that the user gave, which says of what kind the file is
+  ///   - file: where its bytes are
+  init(_ given: String, at file: String, columns: LabelledColumns) throws {
+    self.file = given == "-" ? "standard input" : given
     self.columns = columns
-    let name = file.lowercased()
+    let name = given.lowercased()
     if name.hasSuffix(".csv") || name.hasSuffix(".tsv") {
       var format: DelimitedFormat = name.hasSuffix(".csv") ? .csv : .tsv
       format.hasHeader = columns.names == nil
@@ -39,8 +48,9 @@ public final class LabelledRows {
       source = .table(reader, columns: columns.names ?? reader.header ?? [])
     } else if [".conll", ".bio", ".iob", ".txt"].contains(where: { name.hasSuffix($0) }) {
       source = .sentences(try CoNLLReader(path: file))
-    } else if name.hasSuffix(".json"), let rows = try Self.array(file, columns) {
-      source = .array(rows)
+    } else if name.hasSuffix(".json"), let array = try Self.array(file) {
+      source = .array(array)
+      elements = JSONArrayElements(array.bytes, file: given)
     } else {
       if file != "-", case .directory = try PathKind(file) { throw FileError.isDirectory(file: file) }
       guard let stream = file == "-" ? fdopen(dup(0), "r") : fopen(file, "r") else {
@@ -57,6 +67,16 @@ public final class LabelledRows {
 
   private func failure(_ reason: String, line: Int? = nil) -> DataError {
     .badLine(file: file, line: line ?? self.line, reason: reason)
+  }
+
+  /// Bytes of the file that were read.
+  var byteCount: Int {
+    switch source {
+    case .lines: lineBytes
+    case .table(let reader, _): reader.byteCount
+    case .sentences(let reader): reader.byteCount
+    case .array: elements?.position ?? 0
+    }
   }
 
   /// The next row, or `nil` at the end.
@@ -76,9 +96,7 @@ public final class LabelledRows {
       return LabelledRow(
         .words(sentence.rows.map { $0[0] }), label: tags.count == sentence.rows.count ? .list(tags) : nil, file: file,
         line: sentence.line)
-    case .array(let rows):
-      defer { next += 1 }
-      return next < rows.count ? rows[next] : nil
+    case .array(let array): return try nextElement(array)
     }
   }
 
@@ -87,6 +105,7 @@ public final class LabelledRows {
       let count = getline(&text, &capacity, stream)
       if count < 0 { return nil }
       line += 1
+      lineBytes += count
       var bytes = UnsafeRawBufferPointer(start: text, count: count)
       if line == 1, bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = UnsafeRawBufferPointer(rebasing: bytes[3...]) }
       if bytes.allSatisfy({ $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }) { continue }
@@ -98,15 +117,25 @@ public final class LabelledRows {
     }
   }
 
-  private static func array(_ file: String, _ columns: LabelledColumns) throws -> [LabelledRow]? {
+  /// The file, if it is a JSON array.
+  private static func array(_ file: String) throws -> MappedFile? {
     let mapped = try MappedFile(path: file)
-    return try withExtendedLifetime(mapped) {
-      guard JSONArrayText.isArray(mapped.bytes) else { return nil }
-      var rows: [LabelledRow] = []
-      try JSONArrayText.forEachElement(of: mapped.bytes, file: file) { element, line in
-        rows.append(try row(try JSONValue.parse(element, file: file), columns, file: file, line: line))
+    return withExtendedLifetime(mapped) { JSONArrayText.isArray(mapped.bytes) } ? mapped : nil
+  }
+
+  private func nextElement(_ array: MappedFile) throws -> LabelledRow? {
+    try withExtendedLifetime(array) {
+      guard let (element, place) = try elements?.next() else { return nil }
+      line = place
+      if byteCount - droppedBytes > 1 << 20 {
+        droppedBytes = byteCount
+        array.dropPages(offset: 0, count: min(droppedBytes, array.byteCount))
       }
-      return rows
+      do {
+        return try Self.row(try JSONValue.parse(element, file: file), columns, file: file, line: line)
+      } catch let error as JSONError {
+        throw failure("not JSON: \(error.reason) (column \(error.column))")
+      }
     }
   }
 

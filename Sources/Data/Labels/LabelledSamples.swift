@@ -15,10 +15,10 @@ public struct LabelledSamples {
   private let ids: [String: Int]
   private let indicatorWidth: Int?
 
-  /// - Parameter rows: of which lists of zeros and ones are told from lists of ids
+  /// - Parameter survey: of the rows, by which lists of zeros and ones are told from lists of ids
   public init(
     tokenizer: Tokenizer, labelling: Labelling, description: ModelDescription, maximumLength: Int,
-    rows: [LabelledRow] = []
+    survey: LabelSurvey? = nil
   ) {
     self.tokenizer = tokenizer
     self.labelling = labelling
@@ -26,8 +26,7 @@ public struct LabelledSamples {
     readsFirstToken = description.isEncoder
     typeCount = description.embedding.tokenTypes?.shape[0] ?? 0
     ids = Dictionary(labelling.labels.enumerated().map { ($1, $0) }) { first, _ in first }
-    indicatorWidth =
-      labelling.problem == .multiLabel ? LabellingFinder.indicatorWidth(rows.compactMap(\.label)) : nil
+    indicatorWidth = labelling.problem == .multiLabel ? survey?.indicatorWidth : nil
   }
 
   /// The tokens of a row within the maximum length, special tokens kept; of a pair the longer text is cut.
@@ -115,60 +114,34 @@ public struct LabelledSamples {
     return result
   }
 
-  /// All rows as samples.
+  /// All rows of files as samples.
   ///
-  /// - Parameters:
-  ///   - skipBadLines: counts rows that cannot be used and goes on
-  ///   - skippedLines: lines that were skipped before
+  /// - Parameter place: for samples that memory does not take
+  /// - Throws: `DataError` where a row cannot be used, unless such rows are skipped
   public func data(
-    _ rows: [LabelledRow], skipBadLines: Bool = false, skippedLines: Int = 0
+    _ files: LabelledFiles, into place: SamplePlace = .unnamed(directory: TrainingData.temporary)
   ) throws -> TrainingData {
-    var data = TrainingData(.unnamed(directory: TrainingData.temporary))
-    data.skippedLines = skippedLines
-    for row in rows {
+    var data = TrainingData(place)
+    var useless = 0
+    let skipped = try files.forEachRow { row in
       do {
         let (sample, isCut) = try sample(row)
         if isCut { data.truncatedCount += 1 }
         if sample.labels.contains(where: { $0 != Label.ignored }) { data.hasLabel = true }
         try data.samples.append(sample)
-      } catch {
-        guard skipBadLines else { throw error }
-        data.skippedLines += 1
+      } catch let error as DataError {
+        guard files.skipsBadRows else { throw error }
+        useless += 1
       }
     }
+    data.skippedLines = skipped + useless
     try data.samples.seal()
-    guard data.hasLabel else {
-      throw DataError.empty(files: rows.first.map { [$0.file] } ?? [], skippedLines: data.skippedLines)
-    }
+    guard data.hasLabel else { throw DataError.empty(files: files.names, skippedLines: data.skippedLines) }
     return data
   }
 }
 
 extension LabelledRows {
-  /// All rows of some files.
-  ///
-  /// - Parameter skipped: counts rows that cannot be used; they end the reading if `nil`
-  public static func read(
-    _ files: [String], columns: LabelledColumns, skipBadLines: Bool = false
-  ) throws -> (rows: [LabelledRow], skippedLines: Int) {
-    var rows: [LabelledRow] = []
-    var skipped = 0
-    for file in files {
-      let reader = try LabelledRows(file, columns: columns)
-      while true {
-        do {
-          guard let row = try reader.nextRow() else { break }
-          rows.append(row)
-        } catch let error as DataError {
-          guard skipBadLines else { throw error }
-          skipped += 1
-        }
-      }
-    }
-    guard !rows.isEmpty else { throw DataError.empty(files: files, skippedLines: skipped) }
-    return (rows, skipped)
-  }
-
   /// The task that the first row of a file is for: `nil` where it is text to go on with, or cannot be told.
   public static func task(of file: String, columns: LabelledColumns) -> ModelTask? {
     if file == "-" { return nil }

@@ -24,8 +24,9 @@ struct PackedRows: Sendable {
 
   /// - Parameters:
   ///   - maximumLength: tokens of a row
+  ///   - extra: tokens of a sample beside its own
   ///   - order: in which the samples are taken; that of the data if `nil`
-  static func pack(_ data: TrainingData, maximumLength: Int, order: [UInt32]?) throws -> PackedRows {
+  static func pack(_ data: TrainingData, maximumLength: Int, extra: Int, order: [UInt32]?) throws -> PackedRows {
     let samples = data.samples
     let starts = MappedList<UInt32>(.unnamed(directory: data.directory))
     let members = MappedList<UInt32>(.unnamed(directory: data.directory))
@@ -39,7 +40,7 @@ struct PackedRows: Sendable {
     }
     for place in 0..<samples.count {
       let index = order?[place] ?? UInt32(place)
-      let count = samples.length(Int(index))
+      let count = samples.length(Int(index)) + extra
       if !data.isOnePerRow, let fit = open.firstIndex(where: { $0.room >= count }) {
         open[fit].members.append(index)
         open[fit].room -= count

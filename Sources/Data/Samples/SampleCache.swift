@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import FoundationEssentials
 
@@ -95,8 +96,26 @@ extension TrainingData {
         ("labels_crc32", .integer(Int(storage.labelsChecksum))), ("truncated", .integer(truncatedCount)),
         ("skipped_lines", .integer(skippedLines)), ("left_out", .integer(uselessCount)),
         ("left_out_places", .array(uselessPlaces.map { .string($0) })), ("one_per_row", .bool(isOnePerRow)),
-        ("files", .object(files)),
+        ("files", .object(files)), ("labelling", labelling.map(Self.json) ?? .null),
       ]))
+  }
+
+  private static func json(_ labelling: Labelling) -> JSONValue {
+    .object(
+      JSONObject([
+        ("task", .string(labelling.task.rawValue)), ("problem", .string(labelling.problem.rawValue)),
+        ("labels", .array(labelling.labels.map { .string($0) })),
+      ]))
+  }
+
+  private static func labelling(_ json: JSONValue?, _ file: String) throws -> Labelling? {
+    guard let json, json != .null else { return nil }
+    guard let task = json["task"]?.stringValue.flatMap({ ModelTask(rawValue: $0) }), task != .causalLM,
+      let problem = json["problem"]?.stringValue.flatMap({ ProblemType(rawValue: $0) }),
+      let labels = json["labels"]?.arrayValue?.compactMap(\.stringValue), !labels.isEmpty,
+      labels.count <= Labelling.most
+    else { throw FileError.cannotOpen(file: file, reason: "its labels are none") }
+    return Labelling(task: task, problem: problem, labels: labels)
   }
 
   private var checksums: [(String, FileChecksum)] {
@@ -134,6 +153,7 @@ extension TrainingData {
       uselessCount: try number("left_out"),
       places: json["left_out_places"]?.arrayValue?.compactMap(\.stringValue) ?? [])
     isOnePerRow = json["one_per_row"]?.boolValue ?? false
+    labelling = try Self.labelling(json["labelling"], file)
   }
 }
 

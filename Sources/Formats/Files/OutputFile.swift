@@ -34,6 +34,12 @@ public final class OutputFile {
     return try MappedFile(descriptor: descriptor, path: path)
   }
 
+  /// A path under which what was written so far can be read, as long as this object lives: also of a file without a name.
+  public func readablePath() throws -> String {
+    try flush()
+    return "/proc/self/fd/\(descriptor)"
+  }
+
   deinit { close(descriptor) }
 
   public func append(_ bytes: UnsafeRawBufferPointer) throws {

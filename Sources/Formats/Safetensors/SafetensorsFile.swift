@@ -35,7 +35,8 @@ public enum SafetensorsError: Error, CustomStringConvertible {
       return "\(file): tensor \(tensor) has shape \(found), config.json asks for \(expected)"
     case .noWeights(let directory, let found):
       return "\(directory): no model.safetensors and no model.safetensors.index.json; it holds "
-        + (found.isEmpty ? "nothing" : found.prefix(12).joined(separator: ", "))
+        + (found.isEmpty ? "nothing" : found.prefix(8).joined(separator: ", "))
+        + "\n       name a model's folder, its .safetensors or a .gguf file"
     case .badIndex(let file, let reason):
       return "\(file): \(reason)"
     }

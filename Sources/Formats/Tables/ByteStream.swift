@@ -19,6 +19,11 @@ struct ByteStream {
   private var buffer: [UInt8] = []
   private var position = 0
   private var isAtEnd = false
+  /// Bytes of whole buffers that were taken.
+  private var taken = 0
+
+  /// Bytes that were taken.
+  var byteCount: Int { taken + position }
 
   init(path: String) throws {
     file = path
@@ -66,6 +71,7 @@ struct ByteStream {
 
   private mutating func fill() throws {
     buffer.removeSubrange(0..<position)
+    taken += position
     position = 0
     let kept = buffer.count
     buffer.append(contentsOf: repeatElement(0, count: 1 << 16))

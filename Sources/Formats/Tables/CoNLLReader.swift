@@ -40,6 +40,9 @@ public final class CoNLLReader {
     self.skipsComments = skipsComments
   }
 
+  /// Bytes of the file that were read.
+  public var byteCount: Int { stream.byteCount }
+
   deinit { stream.close() }
 
   private func failure(_ reason: String) -> TableError { TableError(file: file, line: line, reason: reason) }

@@ -62,6 +62,9 @@ public final class DelimitedReader {
     }
   }
 
+  /// Bytes of the file that were read.
+  public var byteCount: Int { stream.byteCount }
+
   deinit { stream.close() }
 
   private func failure(_ reason: String, line: Int? = nil) -> TableError {

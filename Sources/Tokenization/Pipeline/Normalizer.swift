@@ -76,11 +76,16 @@ enum Normalizer: Sendable {
 
   private static func replace(_ text: inout TracedText, _ pattern: RegexPattern, _ content: [UInt8]) {
     let matcher = RegexMatcher(pattern)
+    matcher.begin(byteCount: text.bytes.count)
     guard let first = text.bytes.withUnsafeBufferPointer({ matcher.firstMatch($0, from: 0) }) else { return }
     text.edit { source, edit in
       var position = 0
       var next: Range<Int>? = first
+      // No tokenizer makes this much of a text; several replacements that did would fill the memory.
+      var room = (1 << 20) + 4 * source.count
       while let match = next {
+        room -= content.count
+        if room < 0 { break }
         edit.keep(position..<match.lowerBound)
         edit.put(content, at: match.upperBound - 1)
         position = match.upperBound

@@ -58,7 +58,7 @@ final class TextEncoder: @unchecked Sendable {
   }
 
   private func run(_ text: Stretch) {
-    for matcher in matchers { matcher?.begin() }
+    for matcher in matchers { matcher?.begin(byteCount: text.text.count) }
     pipeline.rawTokens.pieces(text.text, table) { piece in
       switch piece {
       case .token(let id, let range): append(id, text.part(range))

@@ -109,6 +109,7 @@ public struct TokenizerFolder {
     if isThere(path) {
       try refuseStandIns(path)
       let template = try MappedFile(path: path)
+      guard template.byteCount <= ChatTemplate.longestSource else { throw ChatTemplate.tooLong(path) }
       let source = withExtendedLifetime(template) { String(decoding: template.bytes, as: UTF8.self) }
       return try ChatTemplate(source: source, file: path, tokens: tokens)
     }

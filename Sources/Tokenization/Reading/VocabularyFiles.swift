@@ -59,6 +59,9 @@ enum VocabularyFiles {
     var ids: [String: Int] = [:]
     var tokens = try lines(of: path)
     if tokens.last?.isEmpty == true { tokens.removeLast() }
+    guard tokens.count <= Vocabulary.mostListed else {
+      throw TokenizerError(file: path, reason: "has more than \(Vocabulary.mostListed) words, which is not believed")
+    }
     for (id, token) in tokens.enumerated() {
       entries[token] = .integer(id)
       ids[token] = id
@@ -117,6 +120,10 @@ enum VocabularyFiles {
     return try withExtendedLifetime(file) {
       guard file.bytes.bindMemory(to: UInt8.self).isUTF8 else {
         throw TokenizerError(file: path, reason: "the file is not UTF-8")
+      }
+      guard file.bytes.lazy.filter({ $0 == 0x0A }).count <= 2 * Vocabulary.mostListed else {
+        throw TokenizerError(
+          file: path, reason: "has more than \(2 * Vocabulary.mostListed) lines, which is not believed")
       }
       // The lines end with \n, perhaps after \r.
       return file.bytes.split(separator: 0x0A, omittingEmptySubsequences: false).map { line in

@@ -13,23 +13,29 @@ final class RegexMatcher {
   private let table = UnicodeTable.shared
   private var stack: [Resumption] = []
   private var steps = 0
-  /// Steps of one attempt after which the pattern is given up for the text: it does not describe words.
-  private var mostSteps = 20_000_000
+  /// Steps after which the pattern is given up for a text: it does not describe words.
+  private var mostSteps = stepsPerText
+  /// What any text may take, and what each of its bytes may: some ten are usual.
+  private static let stepsPerText = 20_000_000
+  private static let stepsPerByte = 256
   /// Whether a match counts only if it takes the whole text.
   private var requiresEnd = false
   private var isGivenUp = false
 
   init(_ pattern: RegexPattern) { self.pattern = pattern }
 
-  /// To be called before a new text.
-  func begin() { isGivenUp = false }
+  /// To be called before a new text, of which parts are searched one after another.
+  func begin(byteCount: Int) {
+    isGivenUp = false
+    steps = 0
+    mostSteps = Self.stepsPerText + Self.stepsPerByte * byteCount
+  }
 
   /// The first match at or after `start` that is not empty; none any more once a match took too long to find.
   func firstMatch(_ text: Bytes, from start: Int) -> Range<Int>? {
     if let literal = pattern.literal { return Self.find(literal, in: text, from: start) }
     var position = start
     while position < text.count, !isGivenUp {
-      steps = 0
       if let end = run(text, position, instruction: 0, depth: 0), end > position { return position..<end }
       position += text.scalar(at: position).length
     }

@@ -60,6 +60,9 @@ struct RegexParser {
     case python
   }
 
+  /// Bytes of a pattern: its nodes take many times as much.
+  private static let longestPattern = 1 << 18
+
   private let text: [Unicode.Scalar]
   private let dialect: Dialect
   private var position = 0
@@ -67,6 +70,9 @@ struct RegexParser {
   private var depth = 0
 
   static func parse(_ pattern: String, _ dialect: Dialect = .oniguruma) throws -> RegexNode {
+    guard pattern.utf8.count <= longestPattern else {
+      throw RegexError(position: 0, reason: "a pattern of more than \(longestPattern / 1024) KB")
+    }
     var parser = RegexParser(pattern, dialect)
     let node = try parser.choice()
     if !parser.isAtEnd { throw parser.unsupported("')' without '('") }

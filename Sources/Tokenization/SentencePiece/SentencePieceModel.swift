@@ -54,7 +54,7 @@ struct SentencePieceModel {
   }
 
   private mutating func readPiece(_ part: UnsafeRawBufferPointer) throws {
-    if pieces.count > Vocabulary.largestID { throw refuse("it has more than \(Vocabulary.largestID) pieces") }
+    if pieces.count >= Vocabulary.mostListed { throw refuse("it has more than \(Vocabulary.mostListed) pieces") }
     var piece = Piece()
     var message = ProtobufReader(part, file: file)
     while let field = try message.next() {
@@ -115,16 +115,25 @@ struct SentencePieceModel {
   private func check() throws {
     guard pieces.contains(where: { $0.type == .normal }) else { throw refuse("it has no pieces of text") }
     guard pieces.indices.contains(unknownID) else { throw refuse("its unknown piece \(unknownID) does not exist") }
-    var seen: Set<[UInt8]> = []
-    seen.reserveCapacity(pieces.count)
-    for (index, piece) in pieces.enumerated() {
-      if piece.text.isEmpty { throw refuse("piece \(index) is empty") }
-      guard seen.insert(Array(piece.text.utf8)).inserted else {
-        throw refuse("the piece \(piece.text.prefix(40)) is there twice")
-      }
+    if let twice = firstTwice() { throw refuse("the piece \(pieces[twice].text.prefix(40)) is there twice") }
+    if let empty = pieces.firstIndex(where: \.text.isEmpty) { throw refuse("piece \(empty) is empty") }
+  }
+
+  /// A piece whose text another one has, byte for byte. A set of all texts would take several times the file.
+  private func firstTwice() -> Int? {
+    var order = pieces.indices.map { (hash: pieces[$0].text.utf8.fnv1a, index: UInt32($0)) }
+    order.sort { ($0.hash, $0.index) < ($1.hash, $1.index) }
+    for (left, right) in zip(order, order.dropFirst()) where left.hash == right.hash {
+      if pieces[Int(left.index)].text.utf8.elementsEqual(pieces[Int(right.index)].text.utf8) { return Int(right.index) }
     }
+    return nil
   }
 
   /// The text of a piece; `nil` where the id means that there is none.
   func text(_ id: Int) -> String? { pieces.indices.contains(id) ? pieces[id].text : nil }
+}
+
+extension String.UTF8View {
+  /// Source: Fowler, Noll & Vo, FNV-1a with 64 bits.
+  fileprivate var fnv1a: UInt64 { reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 } }
 }

@@ -19,13 +19,22 @@ public struct ChatTemplate: Sendable {
   private let file: String
   private let tokens: [String: String]
 
+  /// Bytes of a template: published ones have some ten thousand, and what is made of it takes many times as much.
+  static let longestSource = 1 << 20
+
   /// - Parameters:
   ///   - file: the name that errors carry
   ///   - tokens: `bos_token` and its like, for the template
+  /// - Throws: `TemplateError`
   public init(source: String, file: String = "chat template", tokens: [String: String] = [:]) throws {
+    guard source.utf8.count <= Self.longestSource else { throw Self.tooLong(file) }
     self.file = file
     self.tokens = tokens
     program = try TemplateParser.parse(source, file: file)
+  }
+
+  static func tooLong(_ file: String) -> TemplateError {
+    TemplateError(file: file, line: 1, reason: "a template of more than \(longestSource >> 20) MB is not believed")
   }
 
   /// The conversation as text.

@@ -13,7 +13,10 @@ final class TemplateEvaluator {
   private var loopValues: [Int: [TemplateValue]] = [:]
   /// Statements, expressions and the values that they go through; all loops share this bound.
   private static let mostSteps = 5_000_000
-  static let longestText = 1 << 26
+  /// Bytes of a text, and of a value written as text.
+  static let longestText = 1 << 24
+
+  static let longestList = 1 << 20
 
   private enum Flow { case normal, breakLoop, continueLoop }
 
@@ -36,7 +39,7 @@ final class TemplateEvaluator {
 
   private func write(_ text: String) throws {
     output += text
-    if output.utf8.count > Self.longestText { throw failure("the template writes more than 64 MB") }
+    if output.utf8.count > Self.longestText { throw failure("the template writes more than 16 MB") }
   }
 
   private func execute(_ nodes: [TemplateNode]) throws -> Flow {
@@ -135,6 +138,7 @@ final class TemplateEvaluator {
       try charge(entries.count)
       return entries.map { .string($0.0) }
     case .string(let text):
+      if text.utf8.count > Self.longestList { throw failure("a text is too long to go through") }
       try charge(text.utf8.count)
       return text.unicodeScalars.map { .string(String($0)) }
     case .undefined: return []
@@ -166,6 +170,7 @@ final class TemplateEvaluator {
     var values = source
     if let filter {
       values = try source.filter { value in
+        try charge(1)
         try bind(names, to: value)
         return try evaluate(filter).isTrue
       }
@@ -175,6 +180,8 @@ final class TemplateEvaluator {
       return
     }
     for (index, value) in values.enumerated() {
+      // What a turn of a loop defines costs as much as some expressions.
+      try charge(4)
       scopes[scopes.count - 1] = [
         "loop": .map([
           ("index", .integer(index + 1)), ("index0", .integer(index)), ("first", .bool(index == 0)),

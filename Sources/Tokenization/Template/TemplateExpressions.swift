@@ -13,15 +13,50 @@ extension TemplateEvaluator {
     let value = try evaluateParts(of: expression)
     switch value {
     case .string(let text):
-      if text.utf8.count > Self.longestText { throw failure("a text is longer than 64 MB") }
+      if text.utf8.count > Self.longestText { throw failure("a text is longer than 16 MB") }
       try charge(1 + text.utf8.count / 32)
     case .list(let values):
-      if values.count > 1 << 20 { throw failure("a list has more than a million values") }
+      if values.count > Self.longestList { throw failure("a list has more than a million values") }
       try charge(1 + values.count / 16)
-    case .map(let entries): try charge(1 + entries.count / 16)
+      if expression.makesValues { try weigh(value) }
+    case .map(let entries):
+      try charge(1 + entries.count / 16)
+      if expression.makesValues { try weigh(value) }
     default: try charge(1)
     }
     return value
+  }
+
+  /// Refuses a value that would be a very long text: lists of lists of the same list grow with every turn of a loop, and
+  /// take no memory until they are written or compared.
+  private func weigh(_ value: TemplateValue) throws {
+    let weight = value.weight(upTo: Self.longestText)
+    if weight >= Self.longestText { throw failure("a value holds more than 16 MB") }
+    try charge(weight / 256)
+  }
+
+  /// Refuses a text of so many bytes before it is made.
+  func requireShort(_ count: (partialValue: Int, overflow: Bool)) throws {
+    if count.overflow || count.partialValue > Self.longestText { throw failure("a text is longer than 16 MB") }
+  }
+
+  func joined(_ values: [TemplateValue], by separator: String) throws -> TemplateValue {
+    var texts: [String] = []
+    var count = 0
+    for value in values {
+      texts.append(value.text)
+      count += texts[texts.count - 1].utf8.count + separator.utf8.count
+      try requireShort((count, false))
+    }
+    return .string(texts.joined(separator: separator))
+  }
+
+  func replaced(_ part: String, by other: String, in text: String) throws -> TemplateValue {
+    let places = part.isEmpty ? text.unicodeScalars.count + 1 : TemplateText.occurrences(of: part, in: text)
+    let more = places.multipliedReportingOverflow(by: other.utf8.count)
+    try requireShort(more)
+    try requireShort((more.partialValue + text.utf8.count - places * part.utf8.count, false))
+    return .string(TemplateText.replace(part, by: other, in: text))
   }
 
   private func evaluateParts(of expression: TemplateExpression) throws -> TemplateValue {
@@ -215,6 +250,16 @@ extension TemplateEvaluator {
       return TemplateText.first(part.text, in: text) != nil
     case .undefined: return false
     default: throw failure("'in' something that holds nothing")
+    }
+  }
+}
+
+extension TemplateExpression {
+  /// Whether lists that it comes to are new: not a part of what was there.
+  fileprivate var makesValues: Bool {
+    switch self {
+    case .list, .map, .binary, .call, .filter: true
+    default: false
     }
   }
 }

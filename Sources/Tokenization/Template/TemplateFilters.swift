@@ -96,9 +96,9 @@ extension TemplateEvaluator {
     case "reverse": return .list(try elements(of: value).reversed())
     case "items": return try method("items", of: value, [], [:])
     case "join":
-      return .string(try elements(of: value).map(\.text).joined(separator: arguments.first?.text ?? ""))
+      return try joined(try elements(of: value), by: arguments.first?.text ?? "")
     case "replace" where arguments.count >= 2:
-      return .string(TemplateText.replace(arguments[0].text, by: arguments[1].text, in: value.text))
+      return try replaced(arguments[0].text, by: arguments[1].text, in: value.text)
     case "default", "d":
       let fallback = arguments.first ?? .string("")
       let onFalse = arguments.count > 1 ? arguments[1].isTrue : keywords["boolean"]?.isTrue ?? false
@@ -163,8 +163,7 @@ extension TemplateEvaluator {
     case "attr": return value.member(arguments.first?.text ?? "")
     case "indent":
       let width = (keywords["width"] ?? arguments.first)?.double.map { Int(min(max($0, 0), 64)) } ?? 4
-      let indented = TemplateText.replace("\n", by: "\n" + String(repeating: " ", count: width), in: value.text)
-      return .string(indented)
+      return try replaced("\n", by: "\n" + String(repeating: " ", count: width), in: value.text)
     default: throw failure("filter '\(name)' is not supported")
     }
   }

@@ -104,12 +104,12 @@ extension TemplateEvaluator {
               ? text.utf8.starts(with: $0.utf8) : text.utf8.reversed().starts(with: $0.utf8.reversed())
           })
       case "replace" where arguments.count >= 2:
-        return .string(TemplateText.replace(arguments[0].text, by: arguments[1].text, in: text))
+        return try replaced(arguments[0].text, by: arguments[1].text, in: text)
       case "find" where first != nil:
         return .integer(
           TemplateText.first(first ?? "", in: text).map { TemplateText.scalarCount(text, before: $0) } ?? -1)
       case "count" where first?.isEmpty == false:
-        return .integer(TemplateText.split(text, at: first ?? "", most: nil).count - 1)
+        return .integer(TemplateText.occurrences(of: first ?? "", in: text))
       case "splitlines": return .list(TemplateText.lines(text).map { .string($0) })
       case "split":
         var most: Int?
@@ -118,7 +118,7 @@ extension TemplateEvaluator {
           return .list(text.unicodeScalars.split { $0.properties.isWhitespace }.map { .string(String($0)) })
         }
         guard !first.isEmpty else { throw failure("split at an empty text") }
-        return .list(TemplateText.split(text, at: first, most: most).map { .string($0) })
+        return .list(TemplateText.split(text, at: first, most: most ?? Self.longestList).map { .string($0) })
       case "format": return .string(try TemplateFormat.braces(text, arguments, keywords, failure))
       case "rfind" where first != nil:
         return .integer(
@@ -128,6 +128,7 @@ extension TemplateEvaluator {
         return .integer(TemplateText.scalarCount(text, before: place))
       case "rsplit" where first?.isEmpty == false:
         var parts = TemplateText.split(text, at: first ?? "", most: nil)
+        if parts.count > Self.longestList { throw failure("a list has more than a million values") }
         if arguments.count > 1, case .integer(let most) = arguments[1], most >= 0, parts.count > most + 1 {
           let joined = parts.dropLast(most).joined(separator: first ?? "")
           parts = [joined] + parts.suffix(most)
@@ -149,7 +150,7 @@ extension TemplateEvaluator {
       case "isspace": return .bool(!text.isEmpty && text.unicodeScalars.allSatisfy(\.properties.isWhitespace))
       case "isupper": return .bool(text != text.lowercased() && text == text.uppercased())
       case "islower": return .bool(text != text.uppercased() && text == text.lowercased())
-      case "join": return .string(try elements(of: arguments.first ?? .list([])).map(\.text).joined(separator: text))
+      case "join": return try joined(try elements(of: arguments.first ?? .list([])), by: text)
       default: break
       }
     case .map(let entries):

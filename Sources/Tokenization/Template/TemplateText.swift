@@ -59,9 +59,36 @@ enum TemplateText {
     return result + [String(decoding: bytes[start...], as: UTF8.self)]
   }
 
+  /// How often a text that is not empty occurs, one after another.
+  static func occurrences(of part: String, in text: String) -> Int {
+    let (bytes, part) = (Array(text.utf8), Array(part.utf8))
+    var count = 0
+    var start = 0
+    while let place = first(part, in: bytes, from: start) {
+      count += 1
+      start = place + part.count
+    }
+    return count
+  }
+
   static func replace(_ part: String, by other: String, in text: String) -> String {
-    if part.isEmpty { return other + text.unicodeScalars.map { String($0) + other }.joined() }
-    return split(text, at: part, most: nil).joined(separator: other)
+    var result = ""
+    if part.isEmpty {
+      result = other
+      for scalar in text.unicodeScalars {
+        result.unicodeScalars.append(scalar)
+        result += other
+      }
+      return result
+    }
+    let (bytes, part) = (Array(text.utf8), Array(part.utf8))
+    var start = 0
+    while let place = first(part, in: bytes, from: start) {
+      result += String(decoding: bytes[start..<place], as: UTF8.self)
+      result += other
+      start = place + part.count
+    }
+    return result + String(decoding: bytes[start...], as: UTF8.self)
   }
 
   static func lines(_ text: String) -> [String] {
@@ -118,13 +145,11 @@ enum TemplateText {
   }
 
   static func strip(_ text: String, _ characters: String?, left: Bool, right: Bool) -> String {
-    var scalars = Array(text.unicodeScalars)[...]
+    var scalars = text[...].unicodeScalars
     let set = characters.map { Set($0.unicodeScalars) }
     func strips(_ scalar: Unicode.Scalar) -> Bool { set?.contains(scalar) ?? scalar.properties.isWhitespace }
     if left { scalars = scalars.drop(while: strips) }
     if right { while let last = scalars.last, strips(last) { scalars.removeLast() } }
-    var result = String.UnicodeScalarView()
-    result.append(contentsOf: scalars)
-    return String(result)
+    return String(scalars)
   }
 }

@@ -84,6 +84,22 @@ indirect enum TemplateValue: Sendable {
     if case .string(let value) = self { TemplateText.quoted(value) } else { text }
   }
 
+  /// About the bytes that the value takes as text; `limit` or more where it takes that much.
+  func weight(upTo limit: Int) -> Int {
+    switch self {
+    case .string(let text): return text.utf8.count + 2
+    case .list(let values):
+      var sum = 2
+      for value in values where sum < limit { sum += value.weight(upTo: limit - sum) + 2 }
+      return sum
+    case .map(let entries):
+      var sum = 2
+      for (key, value) in entries where sum < limit { sum += key.utf8.count + value.weight(upTo: limit - sum) + 4 }
+      return sum
+    default: return 8
+    }
+  }
+
   var isUndefined: Bool { if case .undefined = self { true } else { false } }
 
   var double: Double? {

@@ -17,6 +17,10 @@ public struct EvaluationOptions: Sendable {
   public var patience: Int?
   /// By which a figure must be better to count as better for `patience`.
   public var threshold: Double
+  /// A file of prompts that are answered whenever there is an evaluation.
+  public var samplePrompts: String?
+  /// Tokens of such an answer at most.
+  public var sampleTokens: Int
 
   static let declarations: [OptionDeclaration] = [
     .init("eval-steps", "N", default: "0", "evaluate every N steps; 0: at the end"),
@@ -31,6 +35,10 @@ public struct EvaluationOptions: Sendable {
     .init("early-stopping-patience", "N", "end after N evaluations in a row that were not better"),
     .init(
       "early-stopping-threshold", "X", default: "0", "by which an evaluation must be better to count for the patience"),
+    .init(
+      "sample-prompts", "FILE",
+      "answer these at every evaluation: a prompt a line, or JSON lines with prompt or messages"),
+    .init("sample-max-new-tokens", "N", default: "64", "tokens of such an answer at most"),
   ]
 
   init(_ values: OptionValues) throws {
@@ -47,6 +55,8 @@ public struct EvaluationOptions: Sendable {
     }
     patience = try values.optionalNumber("early-stopping-patience", in: 1...1_000_000)
     threshold = try values.number("early-stopping-threshold", in: 0...1e9)
+    samplePrompts = values.text("sample-prompts")
+    sampleTokens = try values.number("sample-max-new-tokens", in: 1...100_000)
     let needsMany = loadBest || patience != nil
     strategy =
       try values.optionalChoice("eval-strategy", Strategy.self) ?? (steps > 0 ? .steps : needsMany ? .epoch : .no)
@@ -58,10 +68,14 @@ public struct EvaluationOptions: Sendable {
     }
   }
 
-  /// The option that asks for evaluations, if one does.
-  var asking: String? {
+  /// The option that asks for evaluations, if one does and there is no data for them.
+  ///
+  /// - Parameter evaluates: whether there is such data
+  func missing(evaluates: Bool) -> String? {
+    if evaluates { return nil }
     if loadBest { return "--load-best-model-at-end" }
     if patience != nil { return "--early-stopping-patience" }
+    if samplePrompts != nil { return nil }
     switch strategy {
     case .steps: return steps > 0 ? "--eval-steps" : nil
     case .epoch: return "--eval-strategy epoch"

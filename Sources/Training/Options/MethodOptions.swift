@@ -12,6 +12,8 @@ public struct MethodOptions: Sendable {
     case bottleneck
     case prefixTuning = "prefix_tuning"
     case ptuningV2 = "ptuning_v2"
+    case promptTuning = "prompt_tuning"
+    case pTuning = "p_tuning"
   }
 
   public var method: Method
@@ -19,6 +21,10 @@ public struct MethodOptions: Sendable {
   public var scaling: ScalingConfiguration
   public var bottleneck: BottleneckConfiguration
   public var prefix: PrefixConfiguration
+  public var prompt: PromptConfiguration
+  /// A text whose keys and values a prefix begins with.
+  var prefixText: String?
+  private let countIsGiven: Bool
   /// An adapter to start from, whose configuration counts.
   public var initialAdapter: String?
 
@@ -59,9 +65,23 @@ public struct MethodOptions: Sendable {
     .init("scaling", "X", identifies: true, "bottleneck: factor of its share (default: 1, par_bn 4)"),
     .init("adapter-off", "N,...", identifies: true, "bottleneck: numbers of layers without one, from 0"),
     .init(
-      "num-virtual-tokens", "N", default: "20", identifies: true, "prefixes: keys and values in front of every layer"),
-    .init("prefix-projection", nil, identifies: true, "prefixes: made by an encoder of two layers while training"),
-    .init("encoder-hidden-size", "N", identifies: true, "prefixes: width of the encoder (default: that of the keys)"),
+      "num-virtual-tokens", "N", default: "20", identifies: true,
+      "prefixes: keys and values in front of every layer; prompts: rows in front of the text (default with a text to "
+        + "start from: its tokens)"),
+    .init("prefix-projection", nil, identifies: true, "prefixes: made by an encoder while training"),
+    .init(
+      "prefix-text", "TEXT", identifies: true, "prefixes: begin with the keys and values of this text"),
+    .init(
+      "encoder-hidden-size", "N", identifies: true,
+      "prefixes, p_tuning: width of the encoder (default: that of the keys, or of the model)"),
+    .init(
+      "encoder-reparameterization-type", "KIND", default: "mlp", identifies: true,
+      "prefixes, p_tuning: encoder, mlp or lstm"),
+    .init(
+      "prompt-tuning-init", "KIND", default: "random", identifies: true,
+      "prompt_tuning: random, text or sample_vocab (embedded tokens that are drawn)"),
+    .init(
+      "prompt-tuning-init-text", "TEXT", identifies: true, "prompt_tuning: the text to start from"),
     .init("init-adapter", "DIR", "start from this adapter; its method and options are used"),
   ]
 
@@ -93,12 +113,28 @@ public struct MethodOptions: Sendable {
       scaling: try values.optionalNumber("scaling", in: -1e6...1e6),
       leaveOut: try Self.layers(values, "adapter-off") ?? [])
     prefix = PrefixConfiguration(
-      count: try values.number("num-virtual-tokens", in: 1...4096),
+      count: try values.number("num-virtual-tokens", in: 1...Self.mostVirtualTokens),
       hasProjection: values.flag("prefix-projection") || method == .ptuningV2,
       encoderSize: try values.optionalNumber("encoder-hidden-size", in: 1...65_536))
+    let encoder = try values.choice("encoder-reparameterization-type", PromptConfiguration.Encoder.self)
+    prefix.encoder = encoder
+    if values.isGiven("encoder-reparameterization-type") { prefix.hasProjection = true }
+    prefixText = values.text("prefix-text")
+    countIsGiven = values.isGiven("num-virtual-tokens")
+    prompt = PromptConfiguration(
+      count: prefix.count, isPTuning: method == .pTuning, encoder: method == .pTuning ? encoder : nil,
+      encoderSize: prefix.encoderSize)
+    prompt.startText = values.text("prompt-tuning-init-text")
+    prompt.start = try values.choice("prompt-tuning-init", PromptConfiguration.Start.self)
+    if prompt.startText != nil, !values.isGiven("prompt-tuning-init") { prompt.start = .text }
+    guard (prompt.start == .text) == (prompt.startText != nil) else {
+      throw OptionError("--prompt-tuning-init text and --prompt-tuning-init-text TEXT go together")
+    }
     initialAdapter = values.text("init-adapter")
     try Self.check(values, method)
   }
+
+  private static let mostVirtualTokens = 4096
 
   /// Options that say something for some methods only.
   private static var own: [(methods: [Method], options: [String])] {
@@ -112,8 +148,11 @@ public struct MethodOptions: Sendable {
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),
       (
-        [.prefixTuning, .ptuningV2], ["num-virtual-tokens", "prefix-projection", "encoder-hidden-size"]
+        [.prefixTuning, .ptuningV2, .promptTuning, .pTuning], ["num-virtual-tokens"]
       ),
+      ([.prefixTuning, .ptuningV2], ["prefix-projection", "prefix-text"]),
+      ([.prefixTuning, .ptuningV2, .pTuning], ["encoder-hidden-size", "encoder-reparameterization-type"]),
+      ([.promptTuning], ["prompt-tuning-init", "prompt-tuning-init-text"]),
       (
         [.bottleneck], ["adapter-config", "reduction-factor", "non-linearity", "scaling", "adapter-off"]
       ),
@@ -163,18 +202,31 @@ public struct MethodOptions: Sendable {
   }
 
   /// The configuration that the run trains with.
-  func configuration() throws -> any TuningConfiguration {
+  ///
+  /// - Parameter encode: makes tokens of a text to start from
+  func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
     if let initialAdapter {
       let configuration = try AdapterFolder.configuration(of: initialAdapter)
       guard var lowRank = configuration as? LowRankConfiguration else { return configuration }
       lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
       return lowRank
     }
+    func tokens(_ text: String?, option: String, count: inout Int) throws -> [Int32] {
+      guard let text else { return [] }
+      let tokens = try encode(text)
+      guard !tokens.isEmpty else { throw OptionError("--\(option): the text has no tokens") }
+      if !countIsGiven { count = min(tokens.count, Self.mostVirtualTokens) }
+      return tokens
+    }
+    var (prefix, prompt) = (prefix, prompt)
+    prefix.startTokens = try tokens(prefixText, option: "prefix-text", count: &prefix.count)
+    prompt.startTokens = try tokens(prompt.startText, option: "prompt-tuning-init-text", count: &prompt.count)
     return switch method {
     case .lora, .dora: lowRank
     case .ia3: scaling
     case .bottleneck: bottleneck
     case .prefixTuning, .ptuningV2: prefix
+    case .promptTuning, .pTuning: prompt
     }
   }
 }

@@ -1,7 +1,9 @@
+import Kernels
 import Options
 
 /// How parameters follow their gradients.
 public struct OptimizationOptions: Sendable {
+  public var optimizer: OptimizerName
   public var learningRate: Double
   public var schedule: LearningRateSchedule.Kind
   public var scheduleShape: LearningRateSchedule.Shape
@@ -17,6 +19,7 @@ public struct OptimizationOptions: Sendable {
   public var seed: UInt64
 
   static let declarations: [OptionDeclaration] = [
+    .init("optim", "KIND", default: "adamw", OptimizerName.allCases.map(\.rawValue).joined(separator: ", ")),
     .init("learning-rate", "X", default: "2e-4", aliases: ["lr"], identifies: true, "peak learning rate"),
     .init(
       "lr-scheduler", "KIND", default: "linear", aliases: ["lr-scheduler-type"], identifies: true,
@@ -26,7 +29,7 @@ public struct OptimizationOptions: Sendable {
       "num_cycles, power, lr_end, num_decay_steps, min_lr_ratio or timescale of the scheduler"),
     .init("warmup-steps", "N", identifies: true, "steps of linear warm-up"),
     .init("warmup-ratio", "X", default: "0", identifies: true, "warm-up as a share of all steps"),
-    .init("weight-decay", "X", default: "0", identifies: true, "decoupled weight decay"),
+    .init("weight-decay", "X", default: "0", identifies: true, "weight decay, decoupled but with sgd"),
     .init(
       "max-grad-norm", "X", default: "1", identifies: true, "clip the gradient to this norm; 0 does not clip"),
     .init("epochs", "N", default: "3", aliases: ["num-train-epochs"], "passes over the data"),
@@ -40,6 +43,7 @@ public struct OptimizationOptions: Sendable {
   ]
 
   init(_ values: OptionValues) throws {
+    optimizer = try OptimizerName(option: values.required("optim"))
     learningRate = try values.number("learning-rate", in: 0...10)
     schedule = try values.choice("lr-scheduler", LearningRateSchedule.Kind.self)
     scheduleShape =

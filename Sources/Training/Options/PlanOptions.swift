@@ -17,7 +17,7 @@ public struct PlanOptions: Sendable {
     .init("layer-inputs", "KIND", "keep layer inputs as f32, spilled (to a file), bf16 or int8 (both lossy)"),
     .init(
       "optimizer-moments", "KIND",
-      "keep AdamW's moments as f32 or int8 (lossy; what Hugging Face calls --optim adamw_8bit)"),
+      "keep AdamW's moments as f32 or int8 (lossy; as --optim adamw_8bit)"),
     .init("keep-layers", "N", "keep the activations of so many layers; the others are computed again"),
     .init("resident-layers", "N", "keep the weights of so many layers in memory; the others pass through"),
     .init("precision", "KIND", default: "int8", identifies: true, "int8, or f32 for the reference"),

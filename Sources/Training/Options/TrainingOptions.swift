@@ -1,3 +1,4 @@
+import Kernels
 import Options
 
 /// Everything that `train` and `plan` can be told; names and defaults are Hugging Face's where it has them.
@@ -32,7 +33,8 @@ public struct TrainingOptions: Sendable {
     plan = try PlanOptions(values)
     evaluation = try EvaluationOptions(values)
     output = try OutputOptions(values)
-    if let option = evaluation.asking, !data.evaluates {
+    try keepMoments()
+    if let option = evaluation.missing(evaluates: data.evaluates) {
       throw OptionError("\(option) needs --eval-data or --eval-split")
     }
   }
@@ -41,5 +43,21 @@ public struct TrainingOptions: Sendable {
   var given: [String: [String]] { values.given }
 
   /// Name and value of the options that a resumed run must share with the one that wrote the checkpoint.
-  var identity: [(String, String)] { values.identity.map { ($0.name, $0.value) } }
+  ///
+  /// AdamW is not named: its checkpoints are taken up with moments in either form, and are older than its name.
+  var identity: [(String, String)] {
+    let optimizer = optimization.optimizer.kind
+    return values.identity.map { ($0.name, $0.value) } + (optimizer == .adamw ? [] : [("optim", optimizer.rawValue)])
+  }
+
+  /// Makes the plan keep the moments that `--optim` names.
+  private mutating func keepMoments() throws {
+    let (optimizer, wished) = (optimization.optimizer, plan.wishes.optimizerMoments)
+    if optimizer.kind != .adamw, wished == .int8 {
+      throw OptionError("--optimizer-moments int8 is of AdamW; --optim \(optimizer.rawValue) keeps no such moments")
+    }
+    guard optimizer == .adamwIn8Bits else { return }
+    if wished == .f32 { throw OptionError("--optim adamw_8bit and --optimizer-moments f32 contradict each other") }
+    plan.wishes.optimizerMoments = .int8
+  }
 }

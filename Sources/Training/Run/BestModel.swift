@@ -3,22 +3,22 @@ import Options
 
 /// The best evaluation of a run so far, and whether there is hope of a better one: as transformers' `Trainer` and its
 /// `EarlyStoppingCallback` count. The evaluation before the first step does not take part.
-struct BestModel {
+package struct BestModel {
   private let options: EvaluationOptions
   /// Step of the best evaluation.
-  private(set) var step: Int?
-  private(set) var value: Double?
+  package private(set) var step: Int?
+  package private(set) var value: Double?
   /// Evaluations in a row that were not better by more than the threshold.
   private var worse = 0
 
-  init(_ options: EvaluationOptions) { self.options = options }
+  package init(_ options: EvaluationOptions) { self.options = options }
 
   /// Takes the figures of an evaluation.
   ///
   /// - Returns: whether it is the best so far
   /// - Throws: `OptionError` where the wanted figure is not among them
   @discardableResult
-  mutating func take(step: Int, figures: JSONObject) throws -> Bool {
+  package mutating func take(step: Int, figures: JSONObject) throws -> Bool {
     guard step > 0, options.loadBest || options.patience != nil else { return false }
     guard let figure = figures[options.metric]?.doubleValue else {
       let names = figures.entries.filter { $0.1.doubleValue != nil }.map { String($0.0.dropFirst("eval_".count)) }
@@ -37,5 +37,5 @@ struct BestModel {
   }
 
   /// Whether the run may end here.
-  var isExhausted: Bool { options.patience.map { worse >= $0 } ?? false }
+  package var isExhausted: Bool { options.patience.map { worse >= $0 } ?? false }
 }

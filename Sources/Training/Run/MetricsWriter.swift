@@ -20,6 +20,9 @@ final class MetricsWriter {
   /// The evaluations so far, by ascending steps, with the numbers among their figures.
   private(set) var evaluations: [(step: Int, figures: JSONObject)] = []
 
+  /// The last step after which sample prompts were answered.
+  private(set) var lastSampledStep: Int?
+
   /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
   init(path: String, keepingSteps: Int) throws {
     self.path = path
@@ -28,6 +31,7 @@ final class MetricsWriter {
     var first: Double?
     var last: (step: Int, loss: Double)?
     var evaluations: [(step: Int, figures: JSONObject)] = []
+    var sampled: Int?
     var steps = 0
     if keepingSteps > 0 {
       try Self.forEachLine(of: path) { line in
@@ -42,6 +46,9 @@ final class MetricsWriter {
         } else if json["eval_loss"]?.doubleValue != nil {
           guard step > evaluations.last?.step ?? -1 else { return }
           evaluations.append((step, Self.figures(of: json)))
+        } else if json["samples"] != nil {
+          guard step > sampled ?? -1 else { return }
+          sampled = step
         }
         try kept.append(line)
         try kept.append([UInt8(ascii: "\n")])
@@ -52,6 +59,7 @@ final class MetricsWriter {
     try output.commit()
     firstLoss = first
     lastLoss = last?.loss
+    lastSampledStep = sampled
     self.evaluations = evaluations
     lostSteps = keepingSteps - steps
     descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
@@ -100,6 +108,12 @@ final class MetricsWriter {
   func append(step: Int, evaluation figures: JSONObject) throws {
     try append([("step", .integer(step))] + figures.entries)
     evaluations.append((step, Self.figures(of: .object(figures))))
+  }
+
+  /// Answers to sample prompts, in a line of their own.
+  func append(step: Int, samples: [SampleAnswer]) throws {
+    try append([("step", .integer(step)), ("samples", .array(samples.map(\.json)))])
+    lastSampledStep = step
   }
 
   /// The numbers of an evaluation.

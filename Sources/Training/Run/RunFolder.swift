@@ -261,5 +261,5 @@ final class RunFolder {
 
 extension TrainingMemory {
   /// Whether everything that a checkpoint holds is.
-  var isFinite: Bool { method.trainables.parameters.isFinite && moments.isFinite }
+  var isFinite: Bool { method.trainables.parameters.isFinite && state.isFinite }
 }

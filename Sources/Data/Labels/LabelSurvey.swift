@@ -1,0 +1,84 @@
+import Architectures
+
+/// What the labels of rows are, row by row: all that `LabellingFinder` decides by, in memory that does not grow with the rows.
+public struct LabelSurvey: Sendable {
+  /// Rows that were seen.
+  public private(set) var rowCount = 0
+  private(set) var first: LabelledRow?
+  /// The first row that has no label.
+  private(set) var unlabelled: LabelledRow?
+  /// Whether any label is a list, or a number that is not whole.
+  private(set) var hasLists = false
+  private(set) var hasFractions = false
+  /// The labels as they stand, what lists of them hold, and those that hold where a field may name several.
+  private(set) var whole = LabelNames()
+  private(set) var parts = LabelNames()
+  private(set) var chosen = LabelNames()
+  /// How many labels all lists of zeros and ones speak of until now; `nil` once a label is no such list.
+  private var width: Int?
+
+  public init() {}
+
+  init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
+
+  /// How many labels lists of zeros and ones speak of, if all labels are such lists of equal length.
+  var indicatorWidth: Int? { width }
+
+  public mutating func add(_ row: LabelledRow) {
+    rowCount += 1
+    if first == nil { first = row }
+    guard let label = row.label else {
+      if unlabelled == nil { unlabelled = row }
+      return
+    }
+    let isFirst = whole.isEmpty
+    if case .list = label { hasLists = true }
+    if case .number(let value) = label, value != value.rounded() { hasFractions = true }
+    let areNew = whole.add(label)
+    for part in label.parts { parts.add(part) }
+    if areNew { for part in label.chosen { chosen.add(part) } }
+    if isFirst {
+      width = Self.indicators(label)
+    } else if width != nil, Self.indicators(label) != width {
+      width = nil
+    }
+  }
+
+  /// The length of a list of more than one zero or one.
+  private static func indicators(_ label: RowLabel) -> Int? {
+    guard case .list(let parts) = label, parts.count > 1, parts.allSatisfy({ $0.id == 0 || $0.id == 1 }) else {
+      return nil
+    }
+    return parts.count
+  }
+}
+
+/// Different labels: words, and the greatest of numbers.
+struct LabelNames: Sendable {
+  private(set) var words: Set<String> = []
+  /// The greatest number of a label; -1 without one.
+  private(set) var greatest = -1
+  /// The first that is neither a word nor the number of a label.
+  private(set) var misfit: RowLabel?
+  private(set) var isEmpty = true
+
+  /// More than a model may have are not kept.
+  var isFull: Bool { words.count > Labelling.most }
+
+  /// - Returns: `false` for a word that was there before
+  @discardableResult
+  mutating func add(_ label: RowLabel) -> Bool {
+    isEmpty = false
+    switch label {
+    case .word(let word): return isFull || words.insert(word).inserted
+    case .number:
+      if let id = label.id, id < Labelling.most {
+        greatest = max(greatest, id)
+      } else if misfit == nil {
+        misfit = label
+      }
+    case .list: if misfit == nil { misfit = label }
+    }
+    return true
+  }
+}

@@ -1,0 +1,101 @@
+import Architectures
+import Kernels
+
+/// Rows in front of the embedded text, as wide as the embedding, and where their gradient goes.
+public struct PromptRows {
+  let rows: Matrix  // [virtual tokens, hidden]
+  let gradient: Matrix?
+
+  /// - Parameters:
+  ///   - rows: `[virtual tokens, hidden]`
+  ///   - gradient: of the same shape; `nil` where nothing is trained
+  public init(_ rows: Matrix, gradient: Matrix?) {
+    self.rows = rows
+    self.gradient = gradient
+  }
+}
+
+/// What a method has hooked into the embedding; shared by all copies of it.
+final class EmbeddingHooks {
+  var prompt: PromptRows?
+}
+
+extension Embedding {
+  /// Memory for the gradient of one virtual row through the norm: its input, output and gradient.
+  static let promptWorkingRows = 3
+
+  /// Whether anything in front of the layers is trained.
+  var isTrained: Bool { projection?.adapter != nil || hooks.prompt?.gradient != nil }
+
+  /// Adds the gradients of the virtual rows of a micro-batch, sample after sample.
+  ///
+  /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
+  func addPromptGradient(_ dx: Matrix, _ batch: MicroBatch, working: Working, pool: ThreadPool) {
+    guard let prompt = hooks.prompt, let gradient = prompt.gradient else { return }
+    for (place, id) in batch.tokens.enumerated() {
+      guard let row = VirtualToken.row(id) else { continue }
+      let target = gradient.row(row)
+      guard let norm, let statistics = working.statistics else {
+        VectorOperations.add(dx.row(place), scaledBy: 1, to: target)
+        continue
+      }
+      let (x, y, d) = (working.prompt.rows(0..<1), working.prompt.rows(1..<2), working.prompt.rows(2..<3))
+      VectorOperations.copy(prompt.rows.rows(row..<row + 1), into: x, pool: pool)
+      addPosition(place, typeIDs: batch.typeIDs, layout: batch.layout, to: x.row(0), working: working)
+      norm.forward(x, into: y, keeping: statistics.rows(0..<1), pool: pool)
+      VectorOperations.fill(d, with: 0)
+      norm.backward(
+        dx.rows(place..<place + 1), x: x, statistics: statistics.rows(0..<1), addingTo: d, pool: pool)
+      VectorOperations.add(d.row(0), scaledBy: 1, to: target)
+    }
+  }
+}
+
+extension LanguageModel {
+  /// Puts rows in front of the embedded text; in batches they stand as ids of `VirtualToken`.
+  public func setPrompt(_ rows: PromptRows?) { embedding.hooks.prompt = rows }
+
+  /// Whether embedded text goes into the layers as it is, perhaps normalised.
+  public var embedsPlainly: Bool { embedding.projection == nil }
+
+  /// The embedded token, `[hidden]`, without position and type.
+  public func embeddedToken(_ id: Int32) -> [Float] {
+    var values = [Float](repeating: 0, count: embedding.tokens.columns)
+    values.withUnsafeMutableBufferPointer { buffer in
+      guard let base = buffer.baseAddress else { return }
+      embedding.tokens.decodeRow(Int(id), into: Vector(base, count: buffer.count))
+    }
+    return embedding.scale == 1 ? values : values.map { $0 * embedding.scale }
+  }
+
+  /// Entries of the vocabulary.
+  public var vocabularySize: Int { embedding.tokens.rows }
+
+  /// Reads a text and hands over every layer's keys and values as its attention sees them: normalised and rotated.
+  ///
+  /// - Parameters:
+  ///   - tokens: at most as many as a micro-batch has
+  ///   - body: gets what is valid until it returns, `[tokens, heads * head size]` each
+  public func keysAndValues(
+    of tokens: [Int32], workspace: Workspace, pass: Pass,
+    _ body: (_ layer: Int, _ key: HeadMatrix, _ value: HeadMatrix)
+      -> Void
+  ) {
+    precondition(!tokens.isEmpty && tokens.count <= workspace.tokenCapacity, "as many tokens as the workspace holds")
+    let layout = SequenceLayout(rowLength: tokens.count, segments: [0, tokens.count])
+    var pass = pass
+    pass.rowLength = tokens.count
+    let x = workspace.residual.rows(0..<tokens.count)
+    embedding.lookUp(tokens, layout: layout, into: x, working: workspace.embedding, workspace: workspace, pass: pass)
+    for (index, layer) in layers.enumerated() {
+      workspace.residency.enter(index, next: index + 1)
+      layer.forward(
+        x,
+        in: TransformerLayer.Context(
+          tokens: 0..<tokens.count, layout: layout, memory: workspace.layers[index], workspace: workspace, pass: pass))
+      let made = layer.attention.keysAndValues(workspace.layers[index].attention(0..<tokens.count))
+      body(index, made.key, made.value)
+      workspace.residency.leave(index)
+    }
+  }
+}

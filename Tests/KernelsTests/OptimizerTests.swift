@@ -1,0 +1,75 @@
+import Formats
+import Foundation
+import Kernels
+import Testing
+
+private let golden = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+  .appendingPathComponent("Golden/optimizers.safetensors").path
+
+/// A vector whose memory stays until the tests end.
+private func vector(_ values: [Float]) -> Vector {
+  let vector = Vector(UnsafeMutablePointer<Float>.allocate(capacity: max(values.count, 1)), count: values.count)
+  vector.assign(values)
+  return vector
+}
+
+private func zeros(_ count: Int) -> Vector { vector([Float](repeating: 0, count: count)) }
+
+/// Updates of a matrix and a vector, one behind the other, against those of torch, transformers and bitsandbytes.
+struct OptimizerTests {
+  private static let shapes = [
+    FactoredSquares.Shape(rows: 6, columns: 5, isFactored: true),
+    FactoredSquares.Shape(rows: 1, columns: 7, isFactored: false),
+  ]
+
+  private static func state(_ kind: OptimizerKind) -> OptimizerState {
+    switch kind {
+    case .adamw: .moments(.f32(first: zeros(37), second: zeros(37)))
+    case .adafactor: .factored(FactoredSquares(shapes, means: zeros(FactoredSquares.count(of: shapes))))
+    case .lion: .momentum(zeros(37))
+    case .sgd: .none
+    }
+  }
+
+  @Test(arguments: [OptimizerKind.sgd, .adafactor, .lion], ["0.0", "0.1"])
+  func updatesAreThoseOfTheLibraries(kind: OptimizerKind, decay: String) throws {
+    let file = try SafetensorsFile(path: golden)
+    func floats(_ name: String) throws -> [Float] {
+      let matrix = try #require(file.tensor("\(name).matrix"))
+      let other = try #require(file.tensor("\(name).vector"))
+      return matrix.floats() + other.floats()
+    }
+    let parameters = vector(try floats("start"))
+    let optimizer = Optimizer(kind, weightDecay: Double(decay) ?? 0)
+    let state = Self.state(kind)
+    let pool = ThreadPool(threadCount: 2)
+    for step in 1...6 {
+      optimizer.update(
+        parameters: parameters, gradients: vector(try floats("gradient.\(step)")), state: state, step: step,
+        learningRate: 1e-2, pool: pool)
+      let expected = try floats("\(kind.rawValue).\(decay).\(step)")
+      // sums of a few squares in another order
+      let worst = zip(parameters.values, expected).map { abs($0 - $1) }.max() ?? 1
+      #expect(worst < 2e-6, "\(kind) after step \(step): \(worst)")
+    }
+  }
+
+  /// Two halves with one factor are the whole with that learning rate.
+  @Test(arguments: OptimizerKind.allCases) func factorsMultiplyTheLearningRate(kind: OptimizerKind) throws {
+    func trained(_ factors: [(elements: Range<Int>, factor: Double)], rate: Double) -> [Float] {
+      let parameters = vector((0..<37).map { Float($0) / 37 - 0.5 })
+      let state = Self.state(kind)
+      for step in 1...3 {
+        Optimizer(kind, weightDecay: 0.1).update(
+          parameters: parameters, gradients: vector((0..<37).map { Float($0 % 5 - 2) * Float(step) }), state: state,
+          step: step, learningRate: rate, factors: factors, pool: ThreadPool(threadCount: 1))
+      }
+      return parameters.values
+    }
+    let halves: [(elements: Range<Int>, factor: Double)] = [(0..<30, 4), (30..<37, 4)]
+    #expect(trained(halves, rate: 0.25e-2) == trained([], rate: 1e-2))
+    let one: [(elements: Range<Int>, factor: Double)] = [(0..<30, 1), (30..<37, 4)]
+    #expect(trained(one, rate: 1e-2).prefix(30) == trained([], rate: 1e-2).prefix(30))
+    #expect(trained(one, rate: 1e-2).suffix(7) != trained([], rate: 1e-2).suffix(7))
+  }
+}
