@@ -129,7 +129,7 @@ public final class Advisor {
         if found == nil { (all.budgets, all.shares) = try Self.budgets(run) }
         var planned = Planned(
           candidate: candidate, plan: run.plan, forecast: run.forecast(), products: try run.products())
-        planned.fits = all.budgets.map { budget in (try? run.check(budget: budget)) != nil }
+        planned.fits = try all.budgets.map { try run.fits(budget: $0) }
         all.planned.append(planned)
         found = all
       } catch let error as PlanError {

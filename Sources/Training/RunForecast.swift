@@ -37,8 +37,8 @@ extension TrainingRun {
   /// - Throws: `PlanError`
   public func plan(budget: Int) throws -> TrainingPlan { try prepared.planner.plan(budget: budget) }
 
-  /// - Throws: `PlanError` if no plan fits the budget
-  public func check(budget: Int) throws { try prepared.planner.check(budget: budget) }
+  /// Whether a plan fits the budget, without looking for one.
+  public func fits(budget: Int) throws -> Bool { try prepared.planner.fits(budget: budget) }
 
   /// The least that works and all that would be used, in whole mebibytes.
   public func budgetRange() throws -> (least: Int, most: Int) {
