@@ -73,7 +73,7 @@ public final class Advisor {
     return Advice(
       data: report, model: Self.text(found.description), speed: speed ?? .assumed,
       availableBytes: MachineMemory.obtainableBytes, methods: ranked(methods), refused: found.refused,
-      budgets: found.budgets, matrix: matrix(planned, shares: found.shares, excess: usual))
+      budgets: found.budgets, matrix: matrix(planned, of: found, excess: usual))
   }
 
   private static func mean(_ values: [Double]) -> Double? {
@@ -244,9 +244,12 @@ public final class Advisor {
   }
 
   private func matrix(
-    _ planned: [Planned], shares: [Double], excess: Double
+    _ planned: [Planned], of found: Found, excess: Double
   ) -> [(task: TaskKind, cells: [Advice.Cell?])] {
-    TaskKind.allCases.compactMap { task in
+    // An encoder gives no answers.
+    let tasks = TaskKind.allCases.filter { !found.description.isEncoder || [.texts, .words].contains($0) }
+    let shares = found.shares
+    return tasks.compactMap { task in
       let cells = shares.indices.map { place -> Advice.Cell? in
         var best: (cell: Advice.Cell, step: Int)?
         for method in planned where method.fits[place] {
