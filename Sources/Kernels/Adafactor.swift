@@ -132,12 +132,15 @@ public struct Adafactor: Sendable {
         for place in 0..<shape.count { body(place, 1 / means[place].squareRoot() * gradients[place]) }
         return
       }
-      let mean = Float((0..<shape.rows).reduce(0.0) { $0 + Double(means[$1]) } / Double(shape.rows))
+      var sum = 0.0
+      for row in 0..<shape.rows { sum += Double(means[row]) }
+      let mean = Float(sum / Double(shape.rows))
       for row in 0..<shape.rows {
         let ofRow = 1 / (means[row] / mean).squareRoot()
         for column in 0..<shape.columns {
           let place = row * shape.columns + column
-          body(place, ofRow * (1 / columnMeans[column].squareRoot()) * gradients[place])
+          let ofColumn = 1 / columnMeans[column].squareRoot()
+          body(place, ofRow * ofColumn * gradients[place])
         }
       }
     }

@@ -74,7 +74,7 @@ struct RunPreparation {
     }
     let samples = try SampleAnswers(
       options.evaluation, model: model, tokenizer: Tokenizer.load(directory: modelDirectory),
-      positions: model.description.maximumPositions - tuning.virtualTokenCount)
+      virtualTokens: tuning.virtualTokenCount)
     self.samples = samples
     let (all, held) =
       try labelled.map { ($0.train, $0.held) }

@@ -45,9 +45,10 @@ struct SampleAnswers {
 
   /// `nil` where no prompts are named.
   ///
-  /// - Parameter positions: tokens that the model takes at most
+  /// - Parameter virtualTokens: of a method, in front of every text
   init?(
-    _ options: EvaluationOptions, model: LanguageModel, tokenizer: @autoclosure () throws -> Tokenizer, positions: Int
+    _ options: EvaluationOptions, model: LanguageModel, tokenizer: @autoclosure () throws -> Tokenizer,
+    virtualTokens: Int
   ) throws {
     guard let file = options.samplePrompts else { return nil }
     self.tokenizer = try tokenizer()
@@ -60,12 +61,13 @@ struct SampleAnswers {
       model.description, directory: model.store.directory, tokenizer: self.tokenizer)
     maximumTokens = options.sampleTokens
     let longest = prompts.map(\.tokens.count).max() ?? 0
+    let positions = model.description.maximumPositions - virtualTokens
     guard longest + maximumTokens <= positions else {
       throw OptionError(
         "--sample-prompts \(file): the longest prompt takes \(longest) tokens, and with \(maximumTokens) of "
           + "--sample-max-new-tokens more than the \(positions) that the model takes")
     }
-    room = SampleRoom(capacity: longest + maximumTokens)
+    room = SampleRoom(capacity: virtualTokens + longest + maximumTokens)
   }
 
   /// The likeliest answer to each prompt.
@@ -79,8 +81,9 @@ struct SampleAnswers {
     guard let samples = memory.samples else { preconditionFailure("a plan with room for the answers") }
     memory.method.parametersChanged(pool: memory.engine.pool)
     let pass = Pass(engine: memory.engine)
+    let front = VirtualToken.ids(memory.method.promptCount)
     return try prompts.enumerated().map { index, prompt in
-      let (text, isCut) = try answer(prompt.tokens, model, samples, pass, interruption)
+      let (text, isCut) = try answer(front + prompt.tokens, model, samples, pass, interruption)
       progress(index + 1)
       return SampleAnswer(prompt: prompt.text, wanted: prompt.wanted, answer: text, isCut: isCut)
     }

@@ -153,7 +153,7 @@ public final class TrainingRun {
         throw CheckpointError(path: directory, reason: "the adapter holds numbers that are not finite")
       }
     } else {
-      memory.method.initialize(
+      try memory.method.initialize(
         seed: options.optimization.seed, for: prepared.model, workspace: memory.workspace,
         pass: Pass(engine: memory.engine))
     }

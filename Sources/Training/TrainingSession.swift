@@ -66,6 +66,7 @@ public final class TrainingSession {
     if maximumGradientNorm > 0, norm > maximumGradientNorm {
       VectorOperations.scale(trainables.gradients, by: Float(maximumGradientNorm / (norm + 1e-6)))
     }
+    memory.method.prepareUpdate()
     optimizer.update(
       parameters: trainables.parameters, gradients: trainables.gradients, state: memory.state,
       step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)

@@ -41,8 +41,11 @@ public final class WeightResidency: Sendable {
   /// Bytes of the next layer that are read during a layer's turn. The rest is read in its own, just before it is used: more
   /// would push out of a small memory what the turn still needs.
   private static let readAheadBytes = 8 << 20
-  /// Rows of the embedding that are looked up before its pages are dropped, where it does not stay.
-  static let embeddingTile = 64
+  /// Rows of the embedding that are looked up before its pages are dropped, where it does not stay. Few, because each may
+  /// bring in a large folio.
+  static let embeddingTile = 4
+  /// What one touched row brings in where the page cache has large folios: Linux 6.18 maps all of one around a fault.
+  private static let folioBytes = 2 << 20
   /// What one touched row brings in: the kernel maps 16 pages around a fault.
   private static let faultBytes = 64 << 10
 
@@ -93,7 +96,7 @@ public final class WeightResidency: Sendable {
     if isHeadResident { return kept + passing + vocabulary + (headIsEmbedding ? 0 : lookedUp) }
     let slice = hasVocabulary ? pages(head, 0..<sliceRows).byteCount : 0
     let scales = MappedPages(Array(head.memory().dropFirst())).byteCount
-    let lookup = min(lookedUp, Self.embeddingTile * Self.faultBytes)
+    let lookup = min(lookedUp, Self.embeddingTile * Self.folioBytes)
     return kept + scales + max(passing, slice + Self.faultBytes, lookup)
   }
 

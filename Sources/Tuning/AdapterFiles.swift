@@ -77,7 +77,8 @@ extension LowRankMethod {
   }
 
   public func save(to directory: String, baseModel: String) throws {
-    try TrainableFiles.write(trainables.entries, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    for adapter in adapters { adapter.start?.refresh(a: adapter.a, bTransposed: adapter.bTransposed) }
+    try TrainableFiles.write(stored, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     let locations = adapters.map(\.location)
     var file = configuration.peft(
       common: trainables.common(baseModel: baseModel), wrapped: locations, usesConv1D: usesConv1D)
@@ -90,7 +91,7 @@ extension LowRankMethod {
   }
 
   public func load(from directory: String) throws {
-    try TrainableFiles.read(trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)")
+    try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)")
   }
 }
 
@@ -149,13 +150,17 @@ extension LowRankConfiguration {
   ///   - wrapped: the layers that have adapters
   ///   - usesConv1D: whether the base keeps its weights transposed
   func peft(common: PEFTCommon, wrapped: [LinearLocation], usesConv1D: Bool) -> PEFTLoRA {
+    // With what takes the start off the rank is twice what is trained, and the scaling stays.
+    let times = initialisation.subtractsStart ? 2 : 1
+    let alphaTimes = useRSLoRA ? Double(times).squareRoot() : Double(times)
     var lora = PEFTLoRA(
-      rank: rank, alpha: alpha, dropout: dropout, targetModules: targetModules.modules(wrapped: wrapped),
+      rank: times * rank, alpha: alphaTimes * alpha, dropout: dropout,
+      targetModules: targetModules.modules(wrapped: wrapped),
       common: common)
     lora.useRSLoRA = useRSLoRA
     lora.useDoRA = useDoRA
-    lora.rankPattern = rankPattern
-    lora.alphaPattern = alphaPattern
+    lora.rankPattern = rankPattern.map { .init(pattern: $0.pattern, value: times * $0.value) }
+    lora.alphaPattern = alphaPattern.map { .init(pattern: $0.pattern, value: alphaTimes * $0.value) }
     lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)
     lora.layersToTransform = selection.layers
     lora.layersPattern = selection.layersPattern

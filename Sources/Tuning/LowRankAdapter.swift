@@ -17,17 +17,19 @@ public final class LowRankAdapter: LinearAdapter {
   public let a: Matrix
   /// `Bᵀ`, `[rank, out]`: with the rank as rows every product runs along contiguous memory.
   public let bTransposed: Matrix
-  /// `[rank, in]`
+  /// `[rank, in]`; empty where `A` is frozen.
   public let aGradient: Matrix
   /// `[rank, out]`
   public let bTransposedGradient: Matrix
+  /// Where what the factors start with is taken off.
+  let start: SubtractedStart?
   /// Of DoRA.
   let magnitude: LowRankMagnitude?
   private let buffers: LowRankBuffers
 
   init(
     location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Trainable, bTransposed: Trainable,
-    magnitude: LowRankMagnitude?, buffers: LowRankBuffers
+    start: SubtractedStart? = nil, magnitude: LowRankMagnitude?, buffers: LowRankBuffers
   ) {
     self.location = location
     self.rank = rank
@@ -37,20 +39,27 @@ public final class LowRankAdapter: LinearAdapter {
     self.bTransposed = bTransposed.matrix
     aGradient = a.gradient
     bTransposedGradient = bTransposed.gradient
+    self.start = start
     self.magnitude = magnitude
     self.buffers = buffers
   }
 
+  /// What is multiplied: `A` and `Bᵀ`, perhaps with their start, `[rank or 2 rank, in]` and `[rank or 2 rank, out]`.
+  var factors: (a: Matrix, bTransposed: Matrix) {
+    start.map { ($0.a, $0.bTransposed) } ?? (a, bTransposed)
+  }
+
   /// `x Aᵀ` is kept, and with magnitudes the output before them.
-  public var keptColumns: Int { rank + (magnitude == nil ? 0 : location.shape.out) }
+  public var keptColumns: Int { factors.a.rows + (magnitude == nil ? 0 : location.shape.out) }
 
   public var outputScale: OutputScale? { magnitude.map { OutputScale(factor: $0.factor, coversBias: false) } }
 
   public func forward(_ x: Matrix, weight: StoredMatrix, keeping kept: Matrix, pass: Pass) -> LowRankTerm? {
     magnitude?.refresh(weight, a: a, bTransposed: bTransposed, scaling: scaling, pool: pass.engine.pool)
     let p = projection(kept)
+    let (a, b) = factors
     ThinProduct.project(dropped(x, pass: pass), a, into: p, pool: pass.engine.pool)
-    return LowRankTerm(p: p, w: bTransposed, scale: scaling)
+    return LowRankTerm(p: p, w: b, scale: scaling)
   }
 
   /// `dB += s dyᵀ P`, `dP = s dy B`, `dA += dPᵀ x`, and `dP A` for the input gradient, where `P = x Aᵀ` was kept.
@@ -62,20 +71,23 @@ public final class LowRankAdapter: LinearAdapter {
     if let magnitude {
       let scaled = isFree ? dy : buffers.scaledGradient(rows: dy.rows, columns: dy.columns)
       magnitude.backward(
-        dy, unscaled: kept.columns(rank..<kept.columns), into: scaled, rowLength: pass.rowLength, pool: pool)
+        dy, unscaled: kept.columns(factors.a.rows..<kept.columns), into: scaled, rowLength: pass.rowLength, pool: pool)
       dy = scaled
     }
+    let (a, b) = factors
     let p = projection(kept)
-    let dKept = buffers.projectionGradient(at: location, rows: dy.rows, rank: rank)
+    let dKept = buffers.projectionGradient(at: location, rows: dy.rows, rank: a.rows)
     ThinProduct.weightGradient(
-      p, dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
-    ThinProduct.project(dy, bTransposed, scale: scaling, into: dKept, pool: pool)
-    ThinProduct.weightGradient(
-      dKept, dropped(x, pass: pass), addingTo: aGradient, rowLength: pass.rowLength, pool: pool)
+      p.columns(0..<rank), dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
+    ThinProduct.project(dy, b, scale: scaling, into: dKept, pool: pool)
+    if aGradient.rows > 0 {
+      ThinProduct.weightGradient(
+        dKept.columns(0..<rank), dropped(x, pass: pass), addingTo: aGradient, rowLength: pass.rowLength, pool: pool)
+    }
     return (dy, LowRankTerm(p: dKept, w: a, mask: mask(pass)))
   }
 
-  private func projection(_ kept: Matrix) -> Matrix { magnitude == nil ? kept : kept.columns(0..<rank) }
+  private func projection(_ kept: Matrix) -> Matrix { magnitude == nil ? kept : kept.columns(0..<factors.a.rows) }
 
   private func dropped(_ x: Matrix, pass: Pass) -> Matrix {
     guard let mask = mask(pass) else { return x }
@@ -94,11 +106,12 @@ public final class LowRankAdapter: LinearAdapter {
 
   /// The change of the weight as plain numbers.
   func merge(_ weight: StoredMatrix, pool: ThreadPool) -> WeightMerge {
-    let a = (0..<rank).map { self.a.row($0).values }
-    let b = (0..<rank).map { bTransposed.row($0).values }
+    let factors = factors
+    let a = (0..<factors.a.rows).map { factors.a.row($0).values }
+    let b = a.indices.map { factors.bTransposed.row($0).values }
     let scaling = scaling
     magnitude?.refresh(weight, a: self.a, bTransposed: bTransposed, scaling: scaling, pool: pool)
-    let factors = magnitude?.factor.values
+    let lengths = magnitude?.factor.values
     return WeightMerge { row, values in
       for rank in a.indices {
         let factor = scaling * b[rank][row]
@@ -106,7 +119,7 @@ public final class LowRankAdapter: LinearAdapter {
           for column in 0..<values.count { values[column] += factor * line[column] }
         }
       }
-      if let factors { for column in 0..<values.count { values[column] *= factors[row] } }
+      if let lengths { for column in 0..<values.count { values[column] *= lengths[row] } }
     }
   }
 }

@@ -5,14 +5,6 @@ import Transformer
 
 /// The hyper-parameters of LoRA and DoRA, with PEFT's meaning.
 public struct LowRankConfiguration: TuningConfiguration, Equatable {
-  /// Where `A` starts; `B` is zero.
-  public enum Initialisation: String, Sendable, CaseIterable {
-    /// Uniform in `±1/sqrt(in)`.
-    case standard = "true"
-    /// Normal with a deviation of `1/rank`.
-    case gaussian
-  }
-
   public var rank: Int
   public var alpha: Double
   public var dropout: Double
@@ -24,7 +16,11 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var rankPattern: [PEFTPattern<Int>] = []
   public var alphaPattern: [PEFTPattern<Double>] = []
   public var selection = TargetSelection()
-  public var initialisation = Initialisation.standard
+  public var initialisation = LowRankInitialisation.standard
+  /// Folder of the model before it was quantised, for a start that makes up for that.
+  public var originalModel: String?
+  /// Whether `A` stays as it starts: LoRA-FA.
+  public var freezesA = false
   /// How many times the learning rate of `A` that of `B` is: LoRA+.
   public var loraPlusRatio = 1.0
 
@@ -67,7 +63,10 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
     try places(in: model).reduce(0) {
-      $0 + Double($1.rank * ($1.location.shape.in + $1.location.shape.out) + (useDoRA ? 4 * $1.location.shape.out : 0))
+      $0
+        + Double(
+          (initialisation.subtractsStart ? 2 : 1) * $1.rank * ($1.location.shape.in + $1.location.shape.out)
+            + (useDoRA ? 4 * $1.location.shape.out : 0))
     }
   }
 
@@ -88,9 +87,12 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   }
 
   public var identity: [(String, String)] {
-    [
+    let more =
+      (initialisation.readsWeights ? [("start", initialisation.description)] : [])
+      + (freezesA ? [("lora_fa", "true")] : [])
+    return [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),
       ("rslora", "\(useRSLoRA)"), ("dora", "\(useDoRA)"),
-    ]
+    ] + more
   }
 }

@@ -2,6 +2,7 @@ import Kernels
 import Memory
 import Randomness
 import Transformer
+import WeightStore
 
 /// Working memory that all adapters of a model share.
 final class LowRankBuffers {
@@ -34,10 +35,11 @@ final class LowRankBuffers {
 public final class LowRankMethod: MergeableMethod {
   public let configuration: LowRankConfiguration
   public let adapters: [LowRankAdapter]
-  /// For each adapter `A`, then `Bᵀ`, then the magnitudes of DoRA.
+  /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA.
   public let trainables: Trainables
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
+  private var corrections: [FrozenFactorCorrection] = []
   /// How PEFT writes it down.
   var usesConv1D: Bool { model.description.linears.contains { $0.weight.isTransposed } }
 
@@ -49,6 +51,9 @@ public final class LowRankMethod: MergeableMethod {
     self.model = model
     let places = try configuration.places(in: model)
     let ratio = configuration.loraPlusRatio
+    // Who only applies an adapter reads `A` from where it was written.
+    let freezesA = configuration.freezesA && trainingTokens > 0
+    let subtracts = configuration.initialisation.subtractsStart
     let trainables = try Trainables(
       places.flatMap { place -> [Trainables.Wish] in
         let location = place.location
@@ -56,30 +61,42 @@ public final class LowRankMethod: MergeableMethod {
         let b = Trainables.Wish(
           Self.tensorName(location, "B"), rows: place.rank, columns: location.shape.out, isTransposed: true,
           learningRateFactor: ratio)
-        guard configuration.useDoRA else { return [a, b] }
-        return [
-          a, b,
+        let factors = freezesA ? [b] : [a, b]
+        guard configuration.useDoRA else { return factors }
+        return factors + [
           Trainables.Wish(
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
-            learningRateFactor: ratio),
+            learningRateFactor: ratio)
         ]
       }, of: model, trains: trainingTokens > 0, arena: arena)
     let buffers = LowRankBuffers(
-      tokens: trainingTokens, rank: places.map(\.rank).max() ?? 0,
+      tokens: trainingTokens, rank: (subtracts ? 2 : 1) * (places.map(\.rank).max() ?? 0),
       places: (model.linearLocations.map(\.place).max() ?? 0) + 1,
       widestInput: places.map(\.location.shape.in).max() ?? 0,
       widestScaled: configuration.useDoRA ? places.map(\.location.shape.out).max() ?? 0 : 0,
       dropout: configuration.dropout > 0, arena: arena)
-    let each = configuration.useDoRA ? 3 : 2
-    adapters = places.enumerated().map { index, place in
+    var rest = trainables.entries[...]
+    adapters = places.map { place in
+      let a: Trainable
+      if freezesA {
+        let frozen = arena.matrix(
+          "frozen factors", kind: .adapter, rows: place.rank, columns: place.location.shape.in)
+        a = Trainable(
+          name: Self.tensorName(place.location, "A"), matrix: frozen, gradient: frozen.rows(0..<0), isTransposed: false,
+          isVector: false, learningRateFactor: 1)
+      } else {
+        a = rest.removeFirst()
+      }
+      let b = rest.removeFirst()
       let out = place.location.shape.out
       return LowRankAdapter(
         location: place.location, rank: place.rank, scaling: place.scaling, dropout: Float(configuration.dropout),
-        a: trainables.entries[each * index], bTransposed: trainables.entries[each * index + 1],
+        a: a, bTransposed: b,
+        start: subtracts ? SubtractedStart(location: place.location, rank: place.rank, arena: arena) : nil,
         magnitude: !configuration.useDoRA
           ? nil
           : LowRankMagnitude(
-            trainables.entries[each * index + 2],
+            rest.removeFirst(),
             factor: arena.vector("magnitudes over norms", kind: .adapter, count: out),
             inverseNorms: arena.vector("norms of rows", kind: .adapter, count: out)),
         buffers: buffers)
@@ -105,7 +122,7 @@ public final class LowRankMethod: MergeableMethod {
       let bound = 1 / Float(adapter.a.columns).squareRoot()
       for row in 0..<adapter.a.rows {
         switch configuration.initialisation {
-        case .standard:
+        case .standard, .pissa, .olora, .loftq:
           adapter.a.row(row).assign((0..<adapter.a.columns).map { _ in generator.uniform(in: -bound...bound) })
         case .gaussian:
           adapter.a.row(row).assign(
@@ -123,7 +140,80 @@ public final class LowRankMethod: MergeableMethod {
   }
 
   public func parametersChanged(pool: ThreadPool) {
-    for adapter in adapters { adapter.magnitude?.parametersChanged() }
+    for adapter in adapters {
+      adapter.magnitude?.parametersChanged()
+      adapter.start?.refresh(a: adapter.a, bTransposed: adapter.bTransposed)
+    }
+  }
+
+  /// Starts that the weights decide: those of the model, or what quantising has taken from those of its original.
+  public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) throws {
+    initialize(seed: seed)
+    guard configuration.initialisation.readsWeights else { return }
+    let pool = pass.engine.pool
+    let original = try originalModel()
+    for (index, adapter) in adapters.enumerated() {
+      let weight = model.weight(at: adapter.location)
+      let seed = seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03
+      let start: WeightStart
+      switch configuration.initialisation {
+      case .pissa(let rounds):
+        start = .principal(
+          of: DecodedProduct(weight), rank: adapter.rank, scaling: adapter.scaling, rounds: rounds, seed: seed,
+          pool: pool)
+      case .loftq:
+        guard let original else { continue }
+        start = .principal(
+          of: DecodedProduct(original.weight(at: adapter.location), minus: weight), rank: adapter.rank,
+          scaling: adapter.scaling, rounds: LowRankInitialisation.usualRounds, seed: seed, pool: pool)
+        original.store.dropPages()
+      default: start = .orthonormal(of: DecodedProduct(weight), rank: adapter.rank, pool: pool)
+      }
+      adapter.a.elements.assign(start.a.floats)
+      adapter.bTransposed.elements.assign(start.bTransposed.floats)
+      adapter.start?.begin(a: adapter.a, bTransposed: adapter.bTransposed)
+      model.store.dropPages()
+    }
+  }
+
+  /// The model before it was quantised, whose layers must be those of this one.
+  private func originalModel() throws -> LanguageModel? {
+    guard configuration.initialisation == .loftq, let directory = configuration.originalModel else { return nil }
+    let original = try LanguageModel(store: try WeightStore.open(directory))
+    func shapes(_ model: LanguageModel) -> [String] {
+      model.linearLocations.map { "\($0.name) \($0.shape)" }
+    }
+    guard shapes(original) == shapes(model) else {
+      throw AdapterError.unsuitableModel(
+        "\(directory): has other layers than the model that is trained; name the model that it was quantised from")
+    }
+    return original
+  }
+
+  public func prepareUpdate() {
+    guard configuration.freezesA else { return }
+    if corrections.isEmpty {
+      corrections = adapters.map { FrozenFactorCorrection(a: $0.a, scaling: $0.scaling) }
+    }
+    for (adapter, correction) in zip(adapters, corrections) { correction.apply(to: adapter.bTransposedGradient) }
+  }
+
+  /// What a file holds: the factors with the start that is taken off, if there is one.
+  var stored: [Trainable] {
+    guard configuration.freezesA || configuration.initialisation.subtractsStart else { return trainables.entries }
+    func entry(_ name: String, _ matrix: Matrix, isTransposed: Bool) -> Trainable {
+      Trainable(
+        name: name, matrix: matrix, gradient: matrix, isTransposed: isTransposed, isVector: false,
+        learningRateFactor: 1)
+    }
+    let factors = adapters.flatMap { adapter in
+      [
+        entry(Self.tensorName(adapter.location, "A"), adapter.factors.a, isTransposed: false),
+        entry(Self.tensorName(adapter.location, "B"), adapter.factors.bTransposed, isTransposed: true),
+      ]
+    }
+    let names = Set(factors.map(\.name))
+    return factors + trainables.entries.filter { !names.contains($0.name) }
   }
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] {

@@ -37,7 +37,7 @@ enum SmallDecomposition {
 
   /// `x = rᵀ q` with orthonormal rows of `q`, or zero rows where those of `x` depend on each other: `x[k] = Σ r[i][k] q[i]`.
   /// Gram-Schmidt, twice.
-  private static func orthogonal(_ x: Factor) -> (q: Factor, r: Factor) {
+  static func orthogonal(_ x: Factor) -> (q: Factor, r: Factor) {
     var (q, r) = (x, Factor(rows: x.rows, columns: x.rows))
     let columns = x.columns
     for k in 0..<x.rows {

@@ -32,7 +32,7 @@ public protocol TuningMethod: AnyObject {
   ///
   /// - Parameters:
   ///   - workspace: of the run; nothing in it is needed afterwards
-  func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass)
+  func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) throws
 
   /// Writes the method's configuration and parameters into `directory`, which exists.
   ///
@@ -45,6 +45,9 @@ public protocol TuningMethod: AnyObject {
   /// Called before the first pass after parameters were changed: what follows from them is stale.
   func parametersChanged(pool: ThreadPool)
 
+  /// Called before an optimiser takes the gradients, after they were clipped.
+  func prepareUpdate()
+
   /// Called after the last way back of a step: gradients that hooks left elsewhere go on to the parameters.
   func completeGradients(pool: ThreadPool)
 }
@@ -56,6 +59,7 @@ extension TuningMethod {
     initialize(seed: seed)
   }
   public func keptBlockColumns(at location: LinearLocation) -> Int { 0 }
+  public func prepareUpdate() {}
   public func parametersChanged(pool: ThreadPool) {}
   public func completeGradients(pool: ThreadPool) {}
 }

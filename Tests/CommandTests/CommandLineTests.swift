@@ -145,7 +145,8 @@ struct CommandLineTests {
 
   /// The last answers of a run are those that its adapter gives. Products of few rows are rounded otherwise in a run, which may
   /// show in the end where two tokens are equally likely.
-  @Test func sampleAnswersAreThoseOfGenerate() throws {
+  @Test(arguments: ["lora", "prefix_tuning", "prompt_tuning", "p_tuning"])
+  func sampleAnswersAreThoseOfGenerate(method: String) throws {
     let folder = FileManager.default.temporaryDirectory.appendingPathComponent("samples-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -154,7 +155,7 @@ struct CommandLineTests {
     let trained = try Program.run([
       "train", "--model", tinyLlama, "--data", data, "--output", "\(folder)/adapter", "--max-steps", "3",
       "--max-length", "64", "--learning-rate", "1e-2", "--threads", "2", "--sample-prompts", "\(folder)/prompts.txt",
-      "--sample-max-new-tokens", "12",
+      "--sample-max-new-tokens", "12", "--method", method,
     ])
     #expect(trained.code == 0, "\(trained.error)")
     let lines = try String(contentsOfFile: "\(folder)/adapter/metrics.jsonl", encoding: .utf8).split(separator: "\n")

@@ -81,9 +81,11 @@ private func ids(_ json: JSONValue?) -> [Int32] { json?.arrayValue?.compactMap {
 }
 
 @Test(arguments: [
-  ("{", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"), (#"{"a":1}"#, "none of text"),
+  ("{", "over several lines"), ("{]", "line 2: not JSON"), ("[1]", "expected an object"), ("7", "expected an object"),
+  (#"{"a":1}"#, "none of text"),
   (#"{"text":5}"#, "text is not a string"), (#"{"text":""}"#, "fewer than two tokens"),
   (#"{"prompt":"a"}"#, "completion is missing"), (#"{"prompt":"a","completion":null}"#, "completion is missing"),
+  (#"{"instruction":"a","response":"b"}"#, "there is response: call it output"),
   (#"{"question":"a"}"#, "answer is missing"), (#"{"instruction":"a","output":1}"#, "output is not a string"),
   (#"{"instruction":"a","input":1,"output":"b"}"#, "input is not a string"),
   (#"{"messages":[]}"#, "messages is not a list"), (#"{"messages":[{"role":"user"}]}"#, "lacks role or content"),

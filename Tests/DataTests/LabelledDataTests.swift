@@ -108,7 +108,8 @@ struct LabelledDataTests {
     let skipping = try LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true)
     #expect(try skipping.survey().rowCount == 1)
     let strict = try LabelledFiles([path], columns: LabelledColumns())
-    #expect(message { _ = try strict.survey() }.contains("does not end"))
+    let text = message { _ = try strict.survey() }
+    #expect(text.contains("does not end"))
   }
 
   /// Batches of an evaluation are made when they are asked for, in any order.

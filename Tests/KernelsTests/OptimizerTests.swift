@@ -57,11 +57,12 @@ struct OptimizerTests {
   /// Two halves with one factor are the whole with that learning rate.
   @Test(arguments: OptimizerKind.allCases) func factorsMultiplyTheLearningRate(kind: OptimizerKind) throws {
     func trained(_ factors: [(elements: Range<Int>, factor: Double)], rate: Double) -> [Float] {
-      let parameters = vector((0..<37).map { Float($0) / 37 - 0.5 })
+      let parameters = vector((0..<37).map { (place: Int) -> Float in Float(place) / 37 - 0.5 })
       let state = Self.state(kind)
       for step in 1...3 {
+        let gradients = vector((0..<37).map { (place: Int) -> Float in Float((place % 5 - 2) * step) })
         Optimizer(kind, weightDecay: 0.1).update(
-          parameters: parameters, gradients: vector((0..<37).map { Float($0 % 5 - 2) * Float(step) }), state: state,
+          parameters: parameters, gradients: gradients, state: state,
           step: step, learningRate: rate, factors: factors, pool: ThreadPool(threadCount: 1))
       }
       return parameters.values

@@ -14,10 +14,11 @@ from transformers import get_scheduler
 import store
 
 
-def train(model, blocks, steps, batch, rate, scheduler="linear", warmup=0, decay=0.0, max_norm=1.0):
-    """Takes `steps` steps with the trainable parameters of `model`, and yields what each step's record says."""
+def train(model, blocks, steps, batch, rate, scheduler="linear", warmup=0, decay=0.0, max_norm=1.0, optimiser=None):
+    """Takes `steps` steps with the trainable parameters of `model`, by AdamW or another optimiser, and yields what each
+    step's record says."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
+    optimiser = optimiser or torch.optim.AdamW(trained, lr=rate, weight_decay=decay)
     name = "constant_with_warmup" if scheduler == "constant" else scheduler
     schedule = get_scheduler(name, optimiser, num_warmup_steps=warmup, num_training_steps=steps)
     at = 0

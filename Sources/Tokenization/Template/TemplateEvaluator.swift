@@ -12,7 +12,7 @@ final class TemplateEvaluator {
   /// What `loop.changed` was given last, by the depth of the loop.
   private var loopValues: [Int: [TemplateValue]] = [:]
   /// Statements, expressions and the values that they go through; all loops share this bound.
-  private static let mostSteps = 5_000_000
+  private static let mostSteps = 2_000_000
   /// Bytes of a text, and of a value written as text.
   static let longestText = 1 << 24
 

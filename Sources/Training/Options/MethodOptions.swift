@@ -48,7 +48,11 @@ public struct MethodOptions: Sendable {
     .init("alpha-pattern", "NAME=X,...", identifies: true, "the same for alpha"),
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
     .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
-    .init("init-lora-weights", "KIND", default: "true", identifies: true, "true (uniform) or gaussian"),
+    .init(
+      "init-lora-weights", "KIND", default: "true", identifies: true,
+      "true (uniform), gaussian, pissa (pissa_niter_N for N rounds), olora, or loftq, which needs --original-model"),
+    .init("original-model", "DIR", "loftq: the model before it was quantised"),
+    .init("lora-fa", nil, "keep A as it starts and correct the gradient of B (LoRA-FA)"),
     .init(
       "loraplus-lr-ratio", "X", default: "1", identifies: true, "learning rate of B over that of A (LoRA+)"),
     .init(
@@ -100,7 +104,9 @@ public struct MethodOptions: Sendable {
     lowRank.selection = selection
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
-    lowRank.initialisation = try values.choice("init-lora-weights", LowRankConfiguration.Initialisation.self)
+    lowRank.initialisation = try Self.start(values, useDoRA: lowRank.useDoRA)
+    lowRank.originalModel = values.text("original-model")
+    lowRank.freezesA = values.flag("lora-fa")
     lowRank.loraPlusRatio = try values.number("loraplus-lr-ratio", in: 1e-6...1e6)
     scaling = ScalingConfiguration(
       targetModules: targets,
@@ -143,7 +149,7 @@ public struct MethodOptions: Sendable {
         [.lora, .dora],
         [
           "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
-          "loraplus-lr-ratio",
+          "loraplus-lr-ratio", "original-model", "lora-fa",
         ]
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),
@@ -173,6 +179,22 @@ public struct MethodOptions: Sendable {
         throw OptionError("--\(option) is no option of --method \(method.rawValue)")
       }
     }
+  }
+
+  private static func start(_ values: OptionValues, useDoRA: Bool) throws -> LowRankInitialisation {
+    let name = try values.required("init-lora-weights")
+    guard let start = LowRankInitialisation(name) else {
+      throw OptionError(
+        "--init-lora-weights \(name): expected true, gaussian, pissa, pissa_niter_N, olora or loftq")
+    }
+    guard (start == .loftq) == values.isGiven("original-model") else {
+      throw OptionError("--init-lora-weights loftq and --original-model DIR go together")
+    }
+    guard !useDoRA || start == .standard || start == .gaussian else {
+      throw OptionError(
+        "--init-lora-weights \(name) does not go with DoRA, whose lengths are those of the whole weight")
+    }
+    return start
   }
 
   private static func layers(_ values: OptionValues, _ name: String) throws -> [Int]? {
@@ -209,6 +231,7 @@ public struct MethodOptions: Sendable {
       let configuration = try AdapterFolder.configuration(of: initialAdapter)
       guard var lowRank = configuration as? LowRankConfiguration else { return configuration }
       lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
+      lowRank.freezesA = self.lowRank.freezesA
       return lowRank
     }
     func tokens(_ text: String?, option: String, count: inout Int) throws -> [Int32] {

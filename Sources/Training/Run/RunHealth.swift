@@ -17,7 +17,9 @@ public struct RunFailed: Error, CustomStringConvertible {
   public var description: String {
     "step \(step): \(reason)\n       "
       + (state.map { "the last good state is in \($0); " } ?? "there was no good state to keep; ")
-      + "try a smaller --learning-rate, --warmup-steps or a smaller --max-grad-norm"
+      + (step == 1
+        ? "see with `edge-lora verify` whether the base model is damaged, or try a smaller --learning-rate"
+        : "try a smaller --learning-rate, --warmup-steps or a smaller --max-grad-norm")
   }
 }
 
