@@ -32,7 +32,14 @@ let package = Package(
       dependencies: [
         "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
       ]),
-    .target(name: "Search", dependencies: ["Training", "Planning", "Options", "Formats", "Randomness"]),
+    .target(
+      name: "Search", dependencies: ["Training", "Planning", "Tuning", "Reporting", "Options", "Formats", "Randomness"]),
+    .target(
+      name: "Advice",
+      dependencies: [
+        "Training", "Planning", "Data", "Architectures", "Tokenization", "Tuning", "Options", "Formats", "Memory",
+      ]
+    ),
     .target(
       name: "Deployment",
       dependencies: [
@@ -48,7 +55,7 @@ let package = Package(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Search", "Deployment", "Serving", "Reporting", "Options", "Hub",
+        "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options", "Hub",
       ]),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
@@ -92,6 +99,7 @@ let package = Package(
     .testTarget(
       name: "MetricsTests", dependencies: ["Metrics", "Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "SearchTests", dependencies: ["Search", "Training", "Formats", "Options"], exclude: ["Golden"]),
+    .testTarget(name: "AdviceTests", dependencies: ["Advice", "Architectures", "Formats", "Options", "Planning"]),
     .testTarget(name: "SensingTests", dependencies: ["Sensing"]),
     .testTarget(name: "ReportingTests", dependencies: ["Reporting", "Formats"]),
     .testTarget(name: "OptionsTests", dependencies: ["Options"]),

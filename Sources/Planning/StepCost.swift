@@ -49,10 +49,11 @@ public struct StepCost: Sendable, Equatable {
 
   /// - Parameters:
   ///   - rows: of an optimiser step
+  ///   - attentionLength: tokens that attend to each other, where rows hold samples that do not; `rowLength` if `nil`
   ///   - methodProducts: multiply-adds in floats that the tuning method adds to a token's way forth
   public init(
-    model: LanguageModel, strategy: TrainingStrategy, rows: Int, rowLength: Int, methodProducts: Double,
-    residency: WeightResidency
+    model: LanguageModel, strategy: TrainingStrategy, rows: Int, rowLength: Int, attentionLength: Int? = nil,
+    methodProducts: Double, residency: WeightResidency
   ) {
     let tokens = Double(rows * rowLength)
     let passRows = Double(min(strategy.microBatchSize, rows) * rowLength)
@@ -61,7 +62,7 @@ public struct StepCost: Sendable, Equatable {
     // the way back takes as many products as the way forth, and as floats and elements twice as many; what was not kept is
     // computed again
     for (index, layer) in model.layers.enumerated() {
-      let (attention, feedForward) = layer.cost(rowLength: rowLength)
+      let (attention, feedForward) = layer.cost(rowLength: attentionLength ?? rowLength)
       let attentionAgain = index < model.layers.count - strategy.keptAttentionLayers ? 1.0 : 0
       let feedForwardAgain = index < model.layers.count - strategy.keptFeedForwardLayers ? 1.0 : 0
       products +=

@@ -58,11 +58,13 @@ public struct TrainingPlanner {
   /// - Parameter budget: bytes for the whole process; `nil` for no limit
   /// - Throws: `PlanError`
   public func plan(budget: Int?) throws -> TrainingPlan {
-    try plan(budget: budget, rungs: rungs)
+    if let plan = try found(budget: budget, rungs: rungs) { return plan }
+    throw try failure(budget ?? .max)
   }
 
-  /// The same with only some of the rungs.
-  private func plan(budget: Int?, rungs: [Rung]) throws -> TrainingPlan {
+  /// The same with only some of the rungs; `nil` where nothing fits. What would help is then not looked for, which takes
+  /// longer than all the rest.
+  private func found(budget: Int?, rungs: [Rung]) throws -> TrainingPlan? {
     guard let budget else { return try finish(richest, budget: nil) }
     for rung in rungs {
       let found = try fastest(budget: budget, rung)
@@ -72,7 +74,7 @@ public struct TrainingPlanner {
       // Of a very small model even what keeps everything may need less than what weights pass through.
       if rung.holds(richest), try byteCount(richest) <= budget { return try finish(richest, budget: budget) }
     }
-    throw try failure(budget)
+    return nil
   }
 
   /// What a candidate came to when the budget was spent.
@@ -106,9 +108,13 @@ public struct TrainingPlanner {
 
   /// - Throws: `PlanError` if no plan fits the budget
   public func check(budget: Int) throws {
-    for rung in rungs where try candidates(rung).contains(where: { $0.byteCount <= budget }) { return }
-    if try most() <= budget { return }
-    throw try failure(budget)
+    guard try fits(budget: budget) else { throw try failure(budget) }
+  }
+
+  /// Whether a plan fits the budget, without looking for one.
+  public func fits(budget: Int) throws -> Bool {
+    for rung in rungs where try candidates(rung).contains(where: { $0.byteCount <= budget }) { return true }
+    return try most() <= budget
   }
 
   private func failure(_ budget: Int) throws -> PlanError {
@@ -125,7 +131,7 @@ public struct TrainingPlanner {
     // Less memory is no reason to lose bits.
     let reached = rungs.firstIndex { $0.holds(best.strategy) } ?? 0
     for part in [0.75, 0.9] {
-      while let smaller = try? plan(
+      while let smaller = try? found(
         budget: Int(part * Double(best.predictedPeakBytes)), rungs: Array(rungs[...reached])
       ), smaller.cost.seconds(speed) <= bound, smaller.cost.spilledBytes <= best.cost.spilledBytes {
         best = smaller
@@ -337,6 +343,19 @@ public struct TrainingPlanner {
   }
 
   // MARK: Figures
+
+  /// Predicted seconds of a step of `plan` that has other rows than the longest ones.
+  ///
+  /// - Parameters:
+  ///   - rows: of the step
+  ///   - rowLength: tokens of each
+  ///   - attentionLength: tokens that attend to each other
+  public func seconds(of plan: TrainingPlan, rows: Int, rowLength: Int, attentionLength: Int) -> Double {
+    StepCost(
+      model: model, strategy: plan.strategy, rows: rows, rowLength: rowLength, attentionLength: attentionLength,
+      methodProducts: methodProducts, residency: WeightResidency(model: model, strategy: plan.strategy)
+    ).seconds(speed)
+  }
 
   private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
     try TrainingMemory(

@@ -14,6 +14,8 @@ public struct TrialRecord: Sendable, Equatable {
   /// Why it failed.
   public let failure: String?
   public let trainableParameters: Int
+  /// Multiply-adds that the method adds to a token's way forth: what it costs beside the model, on any machine.
+  public let methodProducts: Double
   public let predictedPeakBytes: Int
   /// Of this process, from the data to the evaluation.
   public let seconds: Double
@@ -25,6 +27,7 @@ public struct TrialRecord: Sendable, Equatable {
         ("steps", .integer(steps)), ("all_steps", .integer(allSteps)),
         ("metric", metric.map { .number($0) } ?? .null), ("failure", failure.map { .string($0) } ?? .null),
         ("trainable_parameters", .integer(trainableParameters)),
+        ("method_multiply_adds", .number(methodProducts)),
         ("predicted_peak_bytes", .integer(predictedPeakBytes)), ("seconds", .number(seconds)),
       ]))
   }
@@ -35,7 +38,7 @@ public struct TrialRecord: Sendable, Equatable {
 
   package init(
     trial: Int, rung: Int, settings: Settings, steps: Int, allSteps: Int, metric: Double?, failure: String?,
-    trainableParameters: Int, predictedPeakBytes: Int, seconds: Double
+    trainableParameters: Int, methodProducts: Double = 0, predictedPeakBytes: Int, seconds: Double
   ) {
     self.trial = trial
     self.rung = rung
@@ -45,8 +48,17 @@ public struct TrialRecord: Sendable, Equatable {
     self.metric = metric
     self.failure = failure
     self.trainableParameters = trainableParameters
+    self.methodProducts = methodProducts
     self.predictedPeakBytes = predictedPeakBytes
     self.seconds = seconds
+  }
+
+  /// The same at a further rung, for which nothing was done.
+  func at(rung: Int) -> TrialRecord {
+    TrialRecord(
+      trial: trial, rung: rung, settings: settings, steps: steps, allSteps: allSteps, metric: metric, failure: failure,
+      trainableParameters: trainableParameters, methodProducts: methodProducts, predictedPeakBytes: predictedPeakBytes,
+      seconds: 0)
   }
 
   package init?(json: JSONValue) {
@@ -62,7 +74,7 @@ public struct TrialRecord: Sendable, Equatable {
     self.init(
       trial: trial, rung: rung, settings: Settings(entries), steps: steps, allSteps: allSteps,
       metric: json["metric"]?.doubleValue, failure: json["failure"]?.stringValue, trainableParameters: parameters,
-      predictedPeakBytes: peak, seconds: seconds)
+      methodProducts: json["method_multiply_adds"]?.doubleValue ?? 0, predictedPeakBytes: peak, seconds: seconds)
   }
 }
 

@@ -3,6 +3,7 @@ import FoundationEssentials
 import Options
 import Planning
 import Training
+import Tuning
 
 /// What a search says while it goes on.
 public protocol SearchObserver: AnyObject {
@@ -32,6 +33,8 @@ public final class SearchRun {
   private let files: [String]
   private let observer: any SearchObserver
   private var speed: MachineSpeed?
+  /// Model and data, which all trials read alike.
+  private let inputs = RunInputs()
 
   /// - Parameters:
   ///   - given: by option name, as the command was given them
@@ -58,7 +61,7 @@ public final class SearchRun {
     try OutputFolder.create(folder)
     lock = try FolderLock(folder: folder, purpose: "search")
     if given["force"] != nil { try Self.clear(folder) }
-    let fixed = base.filter { !["force", "json", "threads", "log-every"].contains($0.key) }
+    let fixed = base.filter { !Self.free.contains($0.key) }
       .sorted { $0.key < $1.key }.map { ([$0.key] + $0.value).joined(separator: " ") }.joined(separator: "; ")
     ledger = try Ledger(
       folder: folder,
@@ -66,8 +69,8 @@ public final class SearchRun {
         ("space", space.text), ("strategy", options.strategy.rawValue),
         ("seed", "\(Self.seed(base))"), ("trials", options.trials.map { "\($0)" } ?? "all"),
         ("stages", scheduler.rungCount > 1 ? "\(options.rungs) by \(options.factor)" : "1"), ("options", fixed),
-        ("data", try files.map { "\($0) \(try Self.byteCount($0))" }.joined(separator: ", ")),
-        ("model", modelDirectory),
+        ("data", try Self.content(files)), ("evaluation", try Self.content(base["eval-data"] ?? [])),
+        ("model", try BaseModelDigest.of(directory: modelDirectory)),
       ])
     self.scheduler = scheduler
     _ = try self.scheduler.next(measurements)
@@ -76,22 +79,28 @@ public final class SearchRun {
     }
   }
 
+  /// Options that change no result, or whose files count by what is in them.
+  private static let free: Set<String> = ["force", "json", "threads", "log-every", "model", "data", "eval-data"]
+
   private static func seed(_ base: [String: [String]]) -> UInt64 {
     base["seed"]?.last.flatMap { UInt64($0) } ?? 42
   }
 
-  private static func byteCount(_ file: String) throws -> Int {
-    guard file != "-" else { throw OptionError("--data -: trials read the data again and again; name a file") }
-    var count = 0
-    try FilePieces.forEach(of: file) { count += $0.count }
-    return count
+  /// What is in files, wherever they lie.
+  private static func content(_ files: [String]) throws -> String {
+    try files.map { file in
+      guard file != "-" else { throw OptionError("--data -: trials read the data again and again; name a file") }
+      let sum = try FileChecksum(of: file)
+      return "\(sum.byteCount) bytes of CRC \(String(sum.crc32, radix: 16))"
+    }.joined(separator: ", ")
   }
 
   /// Removes what an earlier search has left, and nothing else.
   private static func clear(_ folder: String) throws {
     guard FileManager.default.fileExists(atPath: "\(folder)/\(Ledger.name)") else { return }
     let names = try FileManager.default.contentsOfDirectory(atPath: folder)
-    for name in names where name.hasPrefix("trial-") || [Ledger.name, "best.json", "results.json"].contains(name) {
+    for name in names
+    where name.hasPrefix("trial-") || [Ledger.name, "best.json", "results.json", "report.html"].contains(name) {
       try FileManager.default.removeItem(atPath: "\(folder)/\(name)")
     }
   }
@@ -112,6 +121,7 @@ public final class SearchRun {
     if isOutOfTime { observer.note("the time is up") }
     let table = table
     try OutputFile.writeWhole(table.json.serialized(pretty: true) + "\n", to: "\(folder)/results.json")
+    try OutputFile.writeWhole(table.report.html, to: "\(folder)/report.html")
     if let best = table.best { try writeBest(best) }
     return (table, nil)
   }
@@ -141,51 +151,69 @@ public final class SearchRun {
     return "\(folder)/trial-" + String(repeating: "0", count: max(0, 3 - number.count)) + number
   }
 
+  /// Whether the evaluations of a run are compared with each other.
+  private var looksForBest: Bool { training.evaluation.loadBest || training.evaluation.patience != nil }
+
+  /// The result of a trial that has nothing left to do: where runs are short, rungs may end at the same step.
+  private func whole(_ trial: Int) -> TrialRecord? {
+    ledger.records.last { $0.trial == trial && $0.steps == $0.allSteps && $0.metric != nil }
+  }
+
   /// - Returns: the signal that stopped it, if one did
   private func work(on job: Job) throws -> Int32? {
     let settings = scheduler.candidates[job.trial]
+    if let done = whole(job.trial) {
+      try ledger.append(done.at(rung: job.rung))
+      return nil
+    }
     var given = settings.options(over: base)
     given["output"] = [path(job.trial)]
     given["save-total-limit"] = ["1"]
     // What an earlier process or rung has left is gone on with.
     given["resume"] = FileManager.default.fileExists(atPath: path(job.trial)) ? [] : nil
     given["force"] = nil
+    // Before the first step all trials know as much as the model; who looks for the best state may want even that one.
+    if !looksForBest { given["no-eval-on-start"] = [] }
     let start = ContinuousClock.now
     StopRequest.endAtOnce()
     let listener = observer.began(job, of: scheduler.trialCount, settings: settings)
+    var plan: TrainingPlan?
+    var products = 0.0
+    var all = 0
     func record(
       steps: Int, of all: Int, metric: Double?, failure: String?, plan: TrainingPlan?
     ) throws {
       let record = TrialRecord(
         trial: job.trial, rung: job.rung, settings: settings, steps: steps, allSteps: all, metric: metric,
-        failure: failure, trainableParameters: plan?.trainableParameters ?? 0,
+        failure: failure, trainableParameters: plan?.trainableParameters ?? 0, methodProducts: products,
         predictedPeakBytes: plan?.predictedPeakBytes ?? 0, seconds: start.duration(to: .now) / .seconds(1))
       try ledger.append(record)
       observer.ended(record)
     }
-    var plan: TrainingPlan?
-    var all = 0
     do {
       let run = try TrainingRun(
         options: try TrainingOptions(given), modelDirectory: modelDirectory, files: files, keepsData: false,
-        speed: speed, observer: listener)
+        speed: speed, inputs: inputs, observer: listener)
       speed = run.plan.speed
       plan = run.plan
+      products = try run.products().method
       all = run.stepCount
       let share = scheduler.share(of: job.rung)
       let pause = share < 1 ? min(all, max(1, Int((Double(all) * share).rounded(.up)))) : nil
-      let outcome = try run.run(pausingAfter: pause)
+      // Among those that are told apart by a part of the steps a part of the evaluation does.
+      let outcome = try run.run(pausingAfter: pause, restShare: looksForBest ? 1 : share)
       if let signal = outcome.signalNumber { return signal }
       guard let metric = outcome.figures?[training.evaluation.metric]?.doubleValue else {
-        throw OptionError(
-          "--metric-for-best-model \(training.evaluation.metric): the evaluation has "
+        throw MissingFigure(
+          description: "--metric-for-best-model \(training.evaluation.metric): the evaluation has "
             + (outcome.figures?.keys.filter { $0.hasPrefix("eval_") }.joined(separator: ", ") ?? "no figures"))
       }
       try record(
         steps: outcome.summary["steps"]?.intValue ?? 0, of: all, metric: metric, failure: nil, plan: plan)
     } catch let failure as RunFailed {
       try record(steps: failure.step, of: all, metric: nil, failure: "\(failure)", plan: plan)
-    } catch let failure as PlanError {
+    } catch let failure where failure is PlanError || failure is OptionError || failure is AdapterError {
+      // Other settings may be such as this model, its memory and `train` take.
       try record(steps: 0, of: all, metric: nil, failure: "\(failure)", plan: plan)
     }
     return nil
@@ -216,6 +244,11 @@ public final class SearchRun {
     try OutputFile.writeWhole(
       JSONValue.object(JSONObject(options)).serialized(pretty: true) + "\n", to: "\(folder)/best.json")
   }
+}
+
+/// A search for a figure that no evaluation has.
+public struct MissingFigure: Error, CustomStringConvertible {
+  public let description: String
 }
 
 extension Array {

@@ -1,11 +1,13 @@
 import Formats
+import Options
+import Reporting
 
 /// What a search has found: each trial as far as it got, the best ones first.
 public struct SearchTable {
   /// Those that got farther stand before the others; among equals the better one.
   public let rows: [TrialRecord]
   public let metric: String
-  /// Trials that no other one beats both in the metric and in the number of parameters, by their numbers.
+  /// Trials that no other one beats in the metric, the number of parameters and the method's multiply-adds, by their numbers.
   public let front: Set<Int>
 
   public init(records: [TrialRecord], metric: String, greaterIsBetter: Bool) {
@@ -22,11 +24,15 @@ public struct SearchTable {
     }
     self.rows = rows
     let whole = rows.filter { $0.metric != nil && $0.rung == rows.first?.rung }
+    func figures(_ record: TrialRecord) -> [Double] {
+      [cost(record), Double(record.trainableParameters), record.methodProducts]
+    }
     front = Set(
       whole.filter { row in
-        !whole.contains { other in
-          cost(other) <= cost(row) && other.trainableParameters <= row.trainableParameters
-            && (cost(other), other.trainableParameters) != (cost(row), row.trainableParameters)
+        let mine = figures(row)
+        return !whole.contains { other in
+          let theirs = figures(other)
+          return theirs != mine && zip(theirs, mine).allSatisfy { $0 <= $1 }
         }
       }.map(\.trial))
   }
@@ -50,6 +56,18 @@ public struct SearchTable {
       ]))
   }
 
+  /// The page with pictures.
+  var report: SearchReport {
+    SearchReport(
+      metric: metric,
+      trials: rows.map { row in
+        SearchReport.Trial(
+          number: row.trial, settings: row.settings.entries.map { ($0.option, $0.word) }, metric: row.metric,
+          failure: row.failure, parameters: row.trainableParameters, cost: row.methodProducts, steps: row.steps,
+          allSteps: row.allSteps, isOnFront: front.contains(row.trial))
+      }, program: "edge-lora \(Program.version)")
+  }
+
   /// For people. It says nothing of time: a search that was interrupted has the same table as one that was not.
   ///
   /// - Parameter number: writes the figure
@@ -69,7 +87,7 @@ public struct SearchTable {
       let cells = zip(line, widths).map { String(repeating: " ", count: max(0, $1 - $0.count)) + $0 }
       return cells.joined(separator: "  ")
     }
-    let note = front.isEmpty ? [] : ["* no other trial is as good with as few parameters"]
+    let note = front.isEmpty ? [] : ["* no other trial is as good with as few parameters and multiply-adds"]
     return (body + note).joined(separator: "\n")
   }
 }

@@ -22,6 +22,8 @@ final class RunLoop {
   private let steps: Int
   /// Where this process ends, with the rest of the run still to do; at most `steps`.
   private let end: Int
+  /// Of the data to evaluate on that counts where this process ends before the run does.
+  private let restShare: Double
   /// Steps that are done.
   private var step: Int
   private var health: RunHealth
@@ -36,10 +38,11 @@ final class RunLoop {
   /// - Parameters:
   ///   - first: steps that are done already
   ///   - pause: where this process ends, if before `steps`
+  ///   - restShare: of the data to evaluate on that counts there
   init(
     options: TrainingOptions, prepared: RunPreparation, session: TrainingSession, folder: RunFolder,
     observer: any TrainingObserver, steps: Int, first: Int, pause: Int? = nil,
-    stopSignal: @escaping () -> Int32?
+    restShare: Double = 1, stopSignal: @escaping () -> Int32?
   ) throws {
     self.options = options
     self.prepared = prepared
@@ -48,6 +51,7 @@ final class RunLoop {
     self.observer = observer
     self.steps = steps
     end = max(first, min(steps, pause ?? steps))
+    self.restShare = restShare
     self.stopSignal = stopSignal
     step = first
     health = RunHealth(vocabularySize: prepared.model.description.vocabularySize)
@@ -205,8 +209,9 @@ final class RunLoop {
 
   private func evaluate() throws {
     guard let evaluation = prepared.evaluation else { return }
-    let batches = evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
-    let figures = try figures(of: batches)
+    let all = evaluation.all(microBatchSize: prepared.plan.strategy.microBatchSize)
+    let share = step == end && end < steps ? restShare : 1
+    let figures = try figures(of: all.prefix(max(1, Int((share * Double(all.count)).rounded(.up)))))
     let isBest = try best.take(step: step, figures: figures)
     try record { [metrics, step] in try metrics.append(step: step, evaluation: figures) }
     observer.evaluated(step: step, figures: figures, isBest: isBest)
@@ -223,7 +228,7 @@ final class RunLoop {
   }
 
   /// `eval_loss` and what else there is to say, with `eval_` before its name.
-  private func figures(of batches: BatchList) throws -> JSONObject {
+  private func figures(of batches: BatchList.SubSequence) throws -> JSONObject {
     let progress = { [observer] in observer.evaluating($0, of: batches.count) }
     guard let labelling = prepared.labelling else {
       let loss = try session.evaluate(batches, progress: progress).loss

@@ -23,6 +23,7 @@ struct RunPreparation {
   /// Prompts that are answered at every evaluation, if there are any.
   let samples: SampleAnswers?
   let identity: RunIdentity
+  let tuning: any TuningConfiguration
   let planner: TrainingPlanner
   let plan: TrainingPlan
   let memory: TrainingMemory
@@ -32,20 +33,26 @@ struct RunPreparation {
   /// - Parameters:
   ///   - keepsData: whether large data may be kept beside the output, tokenised
   ///   - speed: of the machine, where it is known
+  ///   - inputs: what earlier runs of this process have read
   ///   - note: gets lines for people
   ///   - progress: gets bytes of the data that are read, and all
   init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool,
-    speed: MachineSpeed?, note: @escaping (String) -> Void,
+    speed: MachineSpeed?, inputs: RunInputs, note: @escaping (String) -> Void,
     progress: @escaping (Int, Int) -> Void
   ) throws {
     let tuning = try options.method.configuration { try Tokenizer.load(directory: modelDirectory).encode($0) }
-    let labelled = try LabelledRun(
-      options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files,
-      isKept: keepsData, note: note, progress: progress)
+    let labelled = try inputs.labelled(
+      options.dataKey(model: modelDirectory, files: files, length: tuning.virtualTokenCount)
+    ) {
+      try LabelledRun(
+        options: options, virtualTokens: tuning.virtualTokenCount, modelDirectory: modelDirectory, files: files,
+        isKept: keepsData, note: note, progress: progress)
+    }
+    self.tuning = tuning
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
-    let store = try labelled?.store ?? WeightStore.open(modelDirectory)
+    let store = try labelled?.store ?? inputs.store(modelDirectory) { try WeightStore.open(modelDirectory) }
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
@@ -71,10 +78,12 @@ struct RunPreparation {
     self.samples = samples
     let (all, held) =
       try labelled.map { ($0.train, $0.held) }
-      ?? RunData(
-        options: options, model: model, maximumLength: length, isKept: keepsData,
-        tokenizer: samples?.tokenizer, note: note, progress: progress
-      ).read(files)
+      ?? inputs.data(options.dataKey(model: modelDirectory, files: files, length: length)) {
+        try RunData(
+          options: options, model: model, maximumLength: length, isKept: keepsData,
+          tokenizer: samples?.tokenizer, note: note, progress: progress
+        ).read(files)
+      }
     let share = options.data.share
     let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
@@ -100,7 +109,8 @@ struct RunPreparation {
     self.evaluation = evaluation
     identity = RunIdentity(
       options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
-      model: try BaseModelDigest.of(directory: modelDirectory), data: train.fingerprint,
+      model: try inputs.digest(modelDirectory) { try BaseModelDigest.of(directory: modelDirectory) },
+      data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options, sampleRoom: samples?.room,

@@ -60,9 +60,9 @@ public final class TrainingRun {
     public var figures: JSONObject?
   }
 
-  private let options: TrainingOptions
+  let options: TrainingOptions
   private let observer: any TrainingObserver
-  private let prepared: RunPreparation
+  let prepared: RunPreparation
   /// Data to train on.
   private let files: [String]
 
@@ -80,16 +80,17 @@ public final class TrainingRun {
   /// - Parameters:
   ///   - keepsData: whether large data may be kept
   ///   - speed: of the machine, where it is known; else it is measured
+  ///   - inputs: what earlier runs of this process have read
   public init(
     options: TrainingOptions, modelDirectory: String, files: [String], keepsData: Bool = true,
-    speed: MachineSpeed? = nil, observer: any TrainingObserver
+    speed: MachineSpeed? = nil, inputs: RunInputs = RunInputs(), observer: any TrainingObserver
   ) throws {
     self.options = options
     self.observer = observer
     self.files = files
     prepared = try RunPreparation(
       options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData, speed: speed,
-      note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
+      inputs: inputs, note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
   }
 
   /// Optimiser steps of the whole run.
@@ -118,12 +119,32 @@ public final class TrainingRun {
   /// - Parameters:
   ///   - pause: steps after which the run rests: evaluated, with a checkpoint, and no adapter yet. It goes on with
   ///     `--resume` as if it had not rested
+  ///   - restShare: of the data to evaluate on that counts where it rests
   ///   - stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
   /// - Throws: `RunFailed` when the run has died, among much else
   public func run(
-    pausingAfter pause: Int? = nil, stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
+    pausingAfter pause: Int? = nil, restShare: Double = 1,
+    stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
   ) throws -> Outcome {
     try options.output.check()
+    let session = try begin()
+    if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
+    let folder = try RunFolder(
+      path: options.output.folder, identity: prepared.identity,
+      options: RecordedOptions.json(options.given, model: prepared.model.store.directory, files: files),
+      resumes: options.output.resume,
+      force: options.output.force, saveLimit: options.output.saveLimit, note: { observer.note($0) })
+    let steps = stepCount
+    let first = try restore(from: folder, totalSteps: steps)
+    let loop = try RunLoop(
+      options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
+      first: first, pause: pause, restShare: restShare, stopSignal: stopSignal)
+    StopRequest.install()
+    return try loop.finish()
+  }
+
+  /// Commits the memory of the plan, and puts into it what training starts with.
+  func begin() throws -> TrainingSession {
     let memory = prepared.memory
     try memory.begin(with: prepared.model)
     if let directory = options.method.initialAdapter {
@@ -136,23 +157,10 @@ public final class TrainingRun {
         seed: options.optimization.seed, for: prepared.model, workspace: memory.workspace,
         pass: Pass(engine: memory.engine))
     }
-    let session = TrainingSession(
+    return TrainingSession(
       model: prepared.model, memory: memory,
       optimizer: Optimizer(options.optimization.optimizer.kind, weightDecay: options.optimization.weightDecay),
       maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
-    if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
-    let folder = try RunFolder(
-      path: options.output.folder, identity: prepared.identity,
-      options: RecordedOptions.json(options.given, model: prepared.model.store.directory, files: files),
-      resumes: options.output.resume,
-      force: options.output.force, saveLimit: options.output.saveLimit, note: { observer.note($0) })
-    let steps = stepCount
-    let first = try restore(from: folder, totalSteps: steps)
-    let loop = try RunLoop(
-      options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
-      first: first, pause: pause, stopSignal: stopSignal)
-    StopRequest.install()
-    return try loop.finish()
   }
 
   /// - Returns: steps that are done already

@@ -7,7 +7,8 @@ import Options
 struct EdgeLoRA {
   static let version = Program.version
   static let commands: [Command] = [
-    quantizeCommand, trainCommand, planCommand, searchCommand, evaluateCommand, predictCommand, generateCommand,
+    quantizeCommand, trainCommand, planCommand, searchCommand, adviseCommand, evaluateCommand, predictCommand,
+    generateCommand,
     chatCommand, serveCommand, mergeCommand, combineCommand, adaptersCommand, exportCommand, inspectCommand,
     verifyCommand,
     reportCommand, fetchCommand, benchCommand,

@@ -41,7 +41,7 @@ enum ExitCode {
 
   static func of(_ error: any Error) -> Int32 {
     switch error {
-    case is UsageError, is OptionError, is InstructionSet.Unavailable: usage
+    case is UsageError, is OptionError, is MissingFigure, is InstructionSet.Unavailable: usage
     case let error as FileError:
       switch error {
       case .cannotOpen, .isDirectory, .notRegular: missingInput

@@ -9,7 +9,8 @@ private let data = root.appendingPathComponent("Models/home-control/held-out.jso
 
 struct CommandLineTests {
   static let commands = [
-    "quantize", "train", "plan", "evaluate", "generate", "merge", "inspect", "verify", "fetch", "bench",
+    "quantize", "train", "plan", "search", "advise", "evaluate", "generate", "merge", "inspect", "verify", "fetch",
+    "bench",
   ]
 
   @Test func usageNamesEveryCommand() throws {

@@ -78,6 +78,42 @@ import Training
     }
   }
 
+  @Test func settingsThatTheModelDoesNotTakeFailAlone() throws {
+    try withFolder { folder in
+      let values = [
+        "strategy": ["tpe"], "trials": ["6"], "method": ["lora,prefix_tuning"], "num-virtual-tokens": ["4096"],
+        "rank": ["2"], "learning-rate": ["1e-3"],
+      ]
+      let watcher = Watcher()
+      let table = try search("\(folder)/s", values, observer: watcher)
+      let failed = watcher.records.filter { $0.metric == nil }
+      #expect(watcher.records.count == 6 && !failed.isEmpty && failed.count < 6)
+      #expect(failed.allSatisfy { $0.failure?.contains("--num-virtual-tokens") ?? false })
+      #expect(table.best?.metric != nil)
+    }
+  }
+
+  @Test func dataIsKnownByWhatIsInIt() throws {
+    try withFolder { folder in
+      let text = try String(contentsOfFile: homeControl, encoding: .utf8)
+      let (here, there) = ("\(folder)/a.jsonl", "\(folder)/b.jsonl")
+      for path in [here, there] { try text.write(toFile: path, atomically: true, encoding: .utf8) }
+      func records(_ file: String) throws -> Int {
+        let watcher = Watcher()
+        _ = try SearchRun(
+          given: smallSearch("\(folder)/s", ["rank": ["2"], "learning-rate": ["1e-3,1e-2"]]), modelDirectory: tinyLlama,
+          files: [file], observer: watcher
+        ).run()
+        return watcher.records.count
+      }
+      #expect(try records(here) == 2)
+      #expect(try records(there) == 0)
+      try text.replacingOccurrences(of: "kitchen", with: "chicken").write(
+        toFile: here, atomically: true, encoding: .utf8)
+      #expect(throws: SearchMismatch.self) { try records(here) }
+    }
+  }
+
   @Test func theFrontHoldsWhatNoOtherBeatsTwice() throws {
     func record(_ trial: Int, _ metric: Double?, _ parameters: Int) -> TrialRecord {
       TrialRecord(

@@ -54,7 +54,7 @@ public final class LabelledFiles {
   ///
   /// - Returns: rows that could not be read and were skipped
   /// - Throws: `DataError` for the first of those where they are not to be skipped, and what `body` throws
-  func forEachRow(_ body: (LabelledRow) throws -> Void) throws -> Int {
+  public func forEachRow(_ body: (LabelledRow) throws -> Void) throws -> Int {
     var skipped = 0
     var done = 0
     var told = 0

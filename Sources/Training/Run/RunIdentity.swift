@@ -64,7 +64,7 @@ struct RunIdentity: Equatable {
 
 /// Tells base models apart by what is in them, without reading gigabytes: all of `config.json`, and of each file of weights
 /// its header, its size and pages from all over it.
-enum BaseModelDigest {
+package enum BaseModelDigest {
   private static let pages = 64
   private static let pageBytes = 4096
   /// Longer headers count as far as this.
@@ -72,7 +72,7 @@ enum BaseModelDigest {
 
   private static func lengthOfHeader(_ size: Int) -> [Range<Int>] { [0..<min(size, 8)] }
 
-  static func of(directory: String) throws -> String {
+  package static func of(directory: String) throws -> String {
     var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a
     func add(_ bytes: UnsafeRawBufferPointer) {
       for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }

@@ -1,0 +1,58 @@
+import Data
+import WeightStore
+
+/// What runs of one process have in common: the opened store and the data, read by the first run that wants them so and kept
+/// for the next one.
+public final class RunInputs {
+  private struct Kept<Value> {
+    let key: String
+    let value: Value
+  }
+
+  private var labelled: Kept<LabelledRun?>?
+  private var store: Kept<WeightStore>?
+  private var data: Kept<(train: TrainingData, held: TrainingData?)>?
+  private var digest: Kept<String>?
+
+  public init() {}
+
+  /// The last value, if it was made for the same key.
+  private static func value<Value>(
+    _ kept: inout Kept<Value>?, _ key: String, _ make: () throws -> Value
+  ) rethrows -> Value {
+    if let kept, kept.key == key { return kept.value }
+    // What was there gives its memory back first.
+    kept = nil
+    let value = try make()
+    kept = Kept(key: key, value: value)
+    return value
+  }
+
+  func labelled(_ key: String, _ make: () throws -> LabelledRun?) rethrows -> LabelledRun? {
+    try Self.value(&labelled, key, make)
+  }
+
+  func store(_ directory: String, _ make: () throws -> WeightStore) rethrows -> WeightStore {
+    try Self.value(&store, directory, make)
+  }
+
+  func data(
+    _ key: String, _ make: () throws -> (train: TrainingData, held: TrainingData?)
+  ) rethrows -> (train: TrainingData, held: TrainingData?) {
+    try Self.value(&data, key, make)
+  }
+
+  func digest(_ directory: String, _ make: () throws -> String) rethrows -> String {
+    try Self.value(&digest, directory, make)
+  }
+}
+
+extension TrainingOptions {
+  /// Everything that the samples of a run depend on.
+  func dataKey(model: String, files: [String], length: Int?) -> String {
+    let declarations = DataOptions.declarations + TaskOptions.declarations
+    let names = Set(declarations.map(\.name)).union(["seed", "init-adapter"]).subtracting(["data", "data-share"])
+    let words = given.filter { names.contains($0.key) }.sorted { $0.key < $1.key }.map { [$0.key] + $0.value }
+    return "\([[model], files, [length.map { "\($0)" } ?? ""]] + words)"
+  }
+}
