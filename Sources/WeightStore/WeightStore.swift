@@ -73,7 +73,15 @@ public final class WeightStore: Sendable {
 
   /// A norm's weights or a bias.
   public func vector(_ wanted: TensorDescription) throws -> [Float] {
-    try checkpoint.requiredTensor(names.stored(wanted.name), shape: wanted.shape).floats()
+    let tensor = try checkpoint.requiredTensor(names.stored(wanted.name), shape: wanted.shape)
+    defer { Self.dropPages(around: tensor) }
+    return tensor.floats()
+  }
+
+  /// Drops what reading a small tensor has brought in. Linux 6.18 maps the whole of a large folio around a fault, 2 MB
+  /// for a hundred bytes: opening a store of 4 GB would otherwise take half a gigabyte at its peak.
+  private static func dropPages(around tensor: StoredTensor) {
+    tensor.file.dropPages(offset: 0, count: tensor.file.byteCount)
   }
 
   /// Drops all pages; they come back from the file when touched.
@@ -189,6 +197,7 @@ public final class WeightStore: Sendable {
     let blocks = (rows * columns + blockSize - 1) / blockSize
     let absmax = try checkpoint.requiredTensor("\(name).absmax", shape: [blocks])
     let codebook = try checkpoint.requiredTensor("\(name).quant_map", shape: [16])
+    defer { Self.dropPages(around: state) }
     let values = try floats(codebook)
     guard (0..<16).allSatisfy({ abs(values[$0]) <= 1 }) else {
       throw Invalid(directory: directory, reason: "tensor \(codebook.name) has values beyond -1 and 1")
