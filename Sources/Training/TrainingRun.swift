@@ -139,7 +139,8 @@ public final class TrainingRun {
     let session = TrainingSession(
       model: prepared.model, memory: memory,
       optimizer: Optimizer(options.optimization.optimizer.kind, weightDecay: options.optimization.weightDecay),
-      maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
+      maximumGradientNorm: options.optimization.maximumGradientNorm,
+      gradientShare: options.optimization.gradientShare, seed: options.optimization.seed)
     if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
     let folder = try RunFolder(
       path: options.output.folder, identity: prepared.identity,
