@@ -84,7 +84,7 @@ final class PromptEncoder {
 
   /// As PyTorch starts: the embedding of a normal distribution, layers uniform. What is added to a start begins at zero.
   func initialize(_ generator: inout SplitMix64) {
-    embedding.matrix.elements.assign((0..<embedding.count).map { _ in generator.normal() })
+    embedding.matrix.fill { generator.normal() }
     for stage in stages { stage.initialize(&generator) }
     if start != nil, let last = stages.last as? DenseStage { last.clear() }
   }
@@ -107,6 +107,13 @@ final class PromptEncoder {
       if index > 0 { VectorOperations.fill(dx, with: 0) }
       stages[index].backward(states[index].gradient, x: x, y: states[index].values, addingTo: dx, pool: pool)
     }
+  }
+}
+
+extension Matrix {
+  /// Takes elements one after the other, a row at a time: an encoder may be larger than everything else that is trained.
+  func fill(_ next: () -> Float) {
+    for index in 0..<rows { row(index).assign((0..<columns).map { _ in next() }) }
   }
 }
 
@@ -145,7 +152,7 @@ struct DenseStage: EncoderStage {
   func initialize(_ generator: inout SplitMix64) {
     let bound = 1 / Float(weight.matrix.columns).squareRoot()
     for part in [weight, bias] {
-      part.matrix.elements.assign((0..<part.count).map { _ in generator.uniform(in: -bound...bound) })
+      part.matrix.fill { generator.uniform(in: -bound...bound) }
     }
   }
 

@@ -58,7 +58,7 @@ struct RecurrentStage: EncoderStage {
     let bound = 1 / Float(size).squareRoot()
     for direction in directions {
       for part in [direction.input, direction.state, direction.inputBias, direction.stateBias] {
-        part.matrix.elements.assign((0..<part.count).map { _ in generator.uniform(in: -bound...bound) })
+        part.matrix.fill { generator.uniform(in: -bound...bound) }
       }
     }
   }
