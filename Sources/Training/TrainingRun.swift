@@ -160,7 +160,8 @@ public final class TrainingRun {
     return TrainingSession(
       model: prepared.model, memory: memory,
       optimizer: Optimizer(options.optimization.optimizer.kind, weightDecay: options.optimization.weightDecay),
-      maximumGradientNorm: options.optimization.maximumGradientNorm, seed: options.optimization.seed)
+      maximumGradientNorm: options.optimization.maximumGradientNorm,
+      gradientShare: options.optimization.gradientShare, seed: options.optimization.seed)
   }
 
   /// - Returns: steps that are done already

@@ -27,6 +27,7 @@ public final class TrainingSession {
   private let memory: TrainingMemory
   private let optimizer: Optimizer
   private let maximumGradientNorm: Double
+  private let gradientShare: Double
   private let seed: UInt64
 
   /// Asked again and again inside steps and evaluations; what it throws ends them. Parameters and moments are then as they
@@ -36,14 +37,19 @@ public final class TrainingSession {
   /// What is trained.
   public var trainables: Trainables { memory.method.trainables }
 
-  /// - Parameter memory: of the run, after `begin`
+  /// - Parameters:
+  ///   - memory: of the run, after `begin`
+  ///   - gradientShare: share of the parameters that a step changes, those with the largest gradients
   public init(
-    model: LanguageModel, memory: TrainingMemory, optimizer: Optimizer, maximumGradientNorm: Double, seed: UInt64
+    model: LanguageModel, memory: TrainingMemory, optimizer: Optimizer, maximumGradientNorm: Double,
+    gradientShare: Double = 1,
+    seed: UInt64
   ) {
     self.model = model
     self.memory = memory
     self.optimizer = optimizer
     self.maximumGradientNorm = maximumGradientNorm
+    self.gradientShare = gradientShare
     self.seed = seed
   }
 
@@ -68,7 +74,7 @@ public final class TrainingSession {
     }
     memory.method.prepareUpdate()
     optimizer.update(
-      parameters: trainables.parameters, gradients: trainables.gradients, state: memory.state,
+      share: gradientShare, parameters: trainables.parameters, gradients: trainables.gradients, state: memory.state,
       step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / divisor, learningRate: learningRate, gradientNorm: norm,

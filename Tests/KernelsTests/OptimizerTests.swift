@@ -73,4 +73,52 @@ struct OptimizerTests {
     #expect(trained(one, rate: 1e-2).prefix(30) == trained([], rate: 1e-2).prefix(30))
     #expect(trained(one, rate: 1e-2).suffix(7) != trained([], rate: 1e-2).suffix(7))
   }
+
+  /// The largest gradients, and no others, make the step that they make with all.
+  @Test(arguments: [OptimizerKind.adamw, .lion, .sgd], [(share: 0.25, count: 9), (1e-6, 1), (0.999, 36)])
+  func onlyTheLargestGradientsChangeParameters(kind: OptimizerKind, chosen: (share: Double, count: Int)) throws {
+    let optimizer = Optimizer(kind, weightDecay: 0.1)
+    let start = (0..<37).map { Float($0) / 37 - 0.5 }
+    // all magnitudes are different, and 0 is among them
+    let gradient = (0..<37).map { index -> Float in
+      let magnitude = Float(index * 10 % 37) * 1e-3
+      return index % 2 == 0 ? magnitude : -magnitude
+    }
+    let factors: [(elements: Range<Int>, factor: Double)] = [(0..<30, 1), (30..<37, 4)]
+    func trained(_ share: Double) -> [Float] {
+      let parameters = vector(start)
+      let state = Self.state(kind)
+      for step in 1...3 {
+        optimizer.update(
+          share: share, parameters: parameters, gradients: vector(gradient), state: state, step: step,
+          learningRate: 1e-2, factors: factors, pool: ThreadPool(threadCount: 1))
+      }
+      return parameters.values
+    }
+    let (some, all) = (trained(chosen.share), trained(1))
+    let magnitudes = gradient.map { $0.magnitude }.sorted(by: >)
+    let least = magnitudes[chosen.count - 1]
+    for index in 0..<37 {
+      if gradient[index].magnitude >= least {
+        // the same sums, perhaps in other lanes of a vector
+        #expect(abs(some[index] - all[index]) < 1e-6, "\(kind), element \(index)")
+      } else {
+        #expect(some[index] == start[index], "\(kind), element \(index)")
+      }
+    }
+  }
+
+  @Test func gradientsOfZeroAndEqualsAreNoExceptions() {
+    let parameters = vector([1, 1, 1, 1])
+    func step(_ gradient: [Float], share: Double) -> [Float] {
+      parameters.assign([1, 1, 1, 1])
+      Optimizer(.sgd, weightDecay: 0.5).update(
+        share: share, parameters: parameters, gradients: vector(gradient), state: .none, step: 1, learningRate: 0.5,
+        pool: ThreadPool(threadCount: 1))
+      return parameters.values
+    }
+    #expect(step([0, 0, -0, 0], share: 0.5) == [1, 1, 1, 1])
+    #expect(step([0, 2, 0, 0], share: 0.75) == [1, -0.25, 1, 1])
+    #expect(step([2, -2, 2, 1], share: 0.25) == [-0.25, 1.75, -0.25, 1])
+  }
 }

@@ -17,7 +17,11 @@ import Tuning
 @Test(arguments: [
   ["rank": ["0"]], ["alpha": ["nan"]], ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],
   ["eval-split": ["0.1"], "eval-data": ["a.jsonl"]], ["max-mem": ["lots"]], ["seed": ["-1"]],
-  ["optimizer-moments": ["int4"]],
+  ["optimizer-moments": ["int4"]], ["gradient-top-k": ["0"]], ["gradient-top-k": ["2"]],
+  ["gradient-top-k": ["0.5"], "optim": ["adafactor"]], ["gradient-top-k": ["0.5"], "optim": ["adamw_8bit"]],
+  ["gradient-top-k": ["0.5"], "optimizer-moments": ["int8"]], ["init-lora-weights": ["pissa_niter_0"]],
+  ["init-lora-weights": ["svd"]], ["init-lora-weights": ["loftq"]], ["original-model": ["a"]],
+  ["init-lora-weights": ["pissa"], "use-dora": []],
 ])
 func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
   #expect(throws: OptionError.self) { try TrainingOptions(values) }

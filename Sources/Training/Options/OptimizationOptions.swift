@@ -11,6 +11,8 @@ public struct OptimizationOptions: Sendable {
   public var warmupRatio: Double
   public var weightDecay: Double
   public var maximumGradientNorm: Double
+  /// Share of the parameters, those with the largest gradients, that a step changes.
+  public var gradientShare: Double
   public var epochs: Int
   public var maximumSteps: Int?
   public var microBatchSize: Int
@@ -32,6 +34,9 @@ public struct OptimizationOptions: Sendable {
     .init("weight-decay", "X", default: "0", identifies: true, "weight decay, decoupled but with sgd"),
     .init(
       "max-grad-norm", "X", default: "1", identifies: true, "clip the gradient to this norm; 0 does not clip"),
+    .init(
+      "gradient-top-k", "SHARE", default: "1",
+      "change only this share of the parameters in a step, those with the largest gradients"),
     .init("epochs", "N", default: "3", aliases: ["num-train-epochs"], "passes over the data"),
     .init("max-steps", "N", "optimiser steps; overrides --epochs"),
     .init(
@@ -53,6 +58,7 @@ public struct OptimizationOptions: Sendable {
     warmupRatio = try values.number("warmup-ratio", in: 0...1)
     weightDecay = try values.number("weight-decay", in: 0...10)
     maximumGradientNorm = try values.number("max-grad-norm", in: 0...1e9)
+    gradientShare = try values.number("gradient-top-k", in: 1e-6...1)
     epochs = try values.number("epochs", in: 1...1_000_000)
     maximumSteps = try values.optionalNumber("max-steps", in: 1...1_000_000_000)
     microBatchSize = try values.number("micro-batch-size", in: 1...1024)

@@ -34,6 +34,7 @@ public struct TrainingOptions: Sendable {
     evaluation = try EvaluationOptions(values)
     output = try OutputOptions(values)
     try keepMoments()
+    try checkGradientShare()
     if let option = evaluation.missing(evaluates: data.evaluates) {
       throw OptionError("\(option) needs --eval-data or --eval-split")
     }
@@ -44,10 +45,25 @@ public struct TrainingOptions: Sendable {
 
   /// Name and value of the options that a resumed run must share with the one that wrote the checkpoint.
   ///
-  /// AdamW is not named: its checkpoints are taken up with moments in either form, and are older than its name.
+  /// AdamW is not named: its checkpoints are taken up with moments in either form, and are older than its name. So they
+  /// are than a share of the parameters.
   var identity: [(String, String)] {
     let optimizer = optimization.optimizer.kind
+    let share = optimization.gradientShare
     return values.identity.map { ($0.name, $0.value) } + (optimizer == .adamw ? [] : [("optim", optimizer.rawValue)])
+      + (share == 1 ? [] : [("gradient-top-k", "\(share)")])
+  }
+
+  /// An update in part needs a state of each parameter alone.
+  private func checkGradientShare() throws {
+    guard optimization.gradientShare < 1 else { return }
+    if optimization.optimizer == .adafactor {
+      throw OptionError(
+        "--gradient-top-k does not go with --optim adafactor, whose mean squares are of rows and columns")
+    }
+    if plan.wishes.optimizerMoments == .int8 {
+      throw OptionError("--gradient-top-k does not go with moments in 8 bits, which a block of parameters shares")
+    }
   }
 
   /// Makes the plan keep the moments that `--optim` names.
