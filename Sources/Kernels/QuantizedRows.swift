@@ -274,19 +274,14 @@ public struct QuantizedRows: @unchecked Sendable {
     if meanByRow { lines.sums.update(repeating: 0, count: columns) }
   }
 
-  /// Whether a row is smaller without the mean, outside the exact columns: `|x - m|² <= |x|²`.
-  private func isSmaller(_ values: UnsafePointer<Float>, without mean: UnsafePointer<Float>, group index: Int) -> Bool {
-    func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>) -> Float {
-      KernelTables.float.pointee.dot(columns, x, y)
-    }
-    var product = dot(values, mean)
-    var square = dot(mean, mean)
+  /// `x · y` outside a group's exact columns.
+  private func dot(_ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, group index: Int) -> Float {
+    var product = KernelTables.float.pointee.dot(columns, x, y)
     for number in 0..<exactCount {
       let column = Int(exactColumns[index * exactCount + number])
-      product -= values[column] * mean[column]
-      square -= mean[column] * mean[column]
+      product -= x[column] * y[column]
     }
-    return 2 * product >= square
+    return product
   }
 
   /// Codes and exact values of some rows of a group.
@@ -294,18 +289,21 @@ public struct QuantizedRows: @unchecked Sendable {
     let kernels = KernelTables.int8
     var native = native
     let groupMean = mean(groups[index], lines)
+    let hasMean = groups[index].mean != nil
     let chosen = exactColumns + index * exactCount
+    let rowsChoose = meanByRow && hasMean
+    let square = rowsChoose ? dot(groupMean, groupMean, group: index) : 0
     for row in range {
       let values = x.base + row * x.stride
-      let losesMean =
-        groups[index].mean != nil && (!meanByRow || isSmaller(values, without: groupMean, group: index))
-      let mean = losesMean ? groupMean : meanByRow ? lines.sums : groupMean
+      // `|x - m|² <= |x|²`
+      let losesMean = !rowsChoose || 2 * dot(values, groupMean, group: index) >= square
+      let mean = losesMean ? groupMean : lines.sums
       let exact = exactValues + row * exactStride
       for number in 0..<exactCount {
         let column = Int(chosen[number])
         exact[number] = values[column] - mean[column]
       }
-      if groups[index].mean != nil { exact[exactCount] = losesMean ? 1 : 0 }
+      if hasMean { exact[exactCount] = losesMean ? 1 : 0 }
       kernels.pointee.quantize_input(&native, row, columns, values, mean, lines.keep)
     }
   }

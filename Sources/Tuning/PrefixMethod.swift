@@ -114,7 +114,7 @@ public final class PrefixMethod: TuningMethod {
   /// The encoder is folded in: what it makes is written, as if it had been trained without one.
   public func save(to directory: String, baseModel: String) throws {
     encoder?.forward(pool: ThreadPool(threadCount: 1))
-    try TrainableFiles.write(trainables.withPrompt(prompt), \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    try trainables.writePrompt(prompt, to: directory)
     try PEFTConfiguration.prefixTuning(
       PEFTPrefixTuning(
         shape: PEFTPromptShape(
@@ -125,11 +125,6 @@ public final class PrefixMethod: TuningMethod {
   }
 
   public func load(from directory: String) throws {
-    let path = "\(directory)/\(TrainableFiles.weightsName)"
-    guard encoder == nil else {
-      throw AdapterError.unexpectedTensor(
-        file: path, tensor: Self.tensorName, reason: "the encoder that made it cannot be found again")
-    }
-    try TrainableFiles.read(trainables.withPrompt(prompt), from: path)
+    try trainables.readPrompt(prompt, isMade: encoder != nil, from: directory)
   }
 }

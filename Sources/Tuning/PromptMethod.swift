@@ -91,8 +91,7 @@ public final class PromptMethod: TuningMethod {
   /// The encoder is folded in: what it makes is written.
   public func save(to directory: String, baseModel: String) throws {
     encoder?.forward(pool: ThreadPool(threadCount: 1))
-    try TrainableFiles.write(
-      trainables.withPrompt(prompt), \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    try trainables.writePrompt(prompt, to: directory)
     let shape = PEFTPromptShape(
       virtualTokenCount: prompt.rows, tokenDimension: prompt.columns,
       headCount: model.attentions.first?.shape.headCount, layerCount: model.attentions.count)
@@ -112,18 +111,30 @@ public final class PromptMethod: TuningMethod {
   }
 
   public func load(from directory: String) throws {
-    let path = "\(directory)/\(TrainableFiles.weightsName)"
-    guard encoder == nil else {
-      throw AdapterError.unexpectedTensor(
-        file: path, tensor: PrefixMethod.tensorName, reason: "the encoder that made it cannot be found again")
-    }
-    try TrainableFiles.read(trainables.withPrompt(prompt), from: path)
+    try trainables.readPrompt(prompt, isMade: encoder != nil, from: directory)
   }
 }
 
 extension Trainables {
+  /// Writes a prompt or prefix, trained or made by an encoder, and the head.
+  func writePrompt(_ prompt: Matrix, to directory: String) throws {
+    try TrainableFiles.write(withPrompt(prompt), \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+  }
+
+  /// Reads them.
+  ///
+  /// - Parameter isMade: whether an encoder makes the prompt, of which a file knows nothing
+  func readPrompt(_ prompt: Matrix, isMade: Bool, from directory: String) throws {
+    let path = "\(directory)/\(TrainableFiles.weightsName)"
+    guard !isMade else {
+      throw AdapterError.unexpectedTensor(
+        file: path, tensor: PrefixMethod.tensorName, reason: "the encoder that made it cannot be found again")
+    }
+    try TrainableFiles.read(withPrompt(prompt), from: path)
+  }
+
   /// What the file of a prompt or prefix holds: what was trained or made, and the head, which PEFT does not wrap there.
-  func withPrompt(_ prompt: Matrix) -> [Trainable] {
+  private func withPrompt(_ prompt: Matrix) -> [Trainable] {
     let own = Trainable(
       name: PrefixMethod.tensorName, matrix: prompt, gradient: prompt, isTransposed: false, isVector: false,
       learningRateFactor: 1)

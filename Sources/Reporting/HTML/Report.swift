@@ -19,13 +19,13 @@ public struct Report {
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
     + "form-action 'none'"
 
-  private static let generator = "<meta name=\"generator\" content=\"edge-lora report\">"
+  private static let generator = "edge-lora report"
 
   /// Whether a file is an earlier report, which a new one may replace.
   public static func isOne(_ path: String) -> Bool {
     guard let file = try? MappedFile(path: path) else { return false }
     return withExtendedLifetime(file) {
-      String(decoding: file.bytes.prefix(1000), as: UTF8.self).contains(generator)
+      String(decoding: file.bytes.prefix(1000), as: UTF8.self).contains(Page.generator(generator))
     }
   }
 
@@ -45,39 +45,22 @@ public struct Report {
     let warnings = runs.flatMap(\.warnings).map { "<p class=\"warn\">\(HTMLText.escaped($0))</p>\n" }.joined()
     let script = ReportScript.text.split(separator: "COLOURS", omittingEmptySubsequences: false)
       .joined(separator: "\(ReportStyle.colourCount)")
-    return """
-      <!DOCTYPE html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width, initial-scale=1">
-      <meta http-equiv="Content-Security-Policy" content="\(Self.policy)">
-      <meta name="color-scheme" content="light dark">
-      \(Self.generator)
-      <link rel="icon" href="data:,">
-      <title>\(HTMLText.escaped(title))</title>
-      <style>
-      \(ReportStyle.sheet)
-      </style>
-      </head>
-      <body>
-      <header>
-      <h1>\(HTMLText.escaped(title))</h1>
-      <p class="soft">\(HTMLText.escaped(subtitle))</p>
-      \(warnings)<nav>\(links)</nav>
-      </header>
-      <main>
-      \(tables.overview)\(parts.map { HTMLText.section($0.title, $0.html, id: $0.id) }.joined())</main>
-      <footer>Made by \(HTMLText.escaped(program)) of \(HTMLText.escaped(sources)). All figures are those of metrics.jsonl and
-      summary.json; curves leave out steps between extremes.</footer>
-      <script type="application/json" id="data">\(HTMLText.data(ReportCharts(runs).json))</script>
-      <script>
-      \(script)
-      </script>
-      </body>
-      </html>
+    return Page(
+      title: title, subtitle: subtitle, policy: Self.policy, generator: Self.generator,
+      top: "\(warnings)<nav>\(links)</nav>\n",
+      content: tables.overview + parts.map { HTMLText.section($0.title, $0.html, id: $0.id) }.joined(),
+      footer: """
+        Made by \(HTMLText.escaped(program)) of \(HTMLText.escaped(sources)). All figures are those of metrics.jsonl and
+        summary.json; curves leave out steps between extremes.
+        """,
+      scripts: """
+        <script type="application/json" id="data">\(HTMLText.data(ReportCharts(runs).json))</script>
+        <script>
+        \(script)
+        </script>
 
-      """
+        """
+    ).html
   }
 
   private var title: String {

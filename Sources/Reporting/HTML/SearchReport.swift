@@ -131,47 +131,10 @@ public struct SearchReport {
     return Page(
       title: "Search of \(trials.count) settings",
       subtitle: "\(metric); marked: no other trial is as good with as few parameters and multiply-adds",
+      policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:", generator: "edge-lora search",
       content: (plots.isEmpty ? "" : HTMLText.section("Figures", "<div class=\"charts\">\(plots)</div>", id: "figures"))
         + HTMLText.section("Trials", table, id: "trials"),
-      footer: "Made by \(program). Pictures show the trials that got as far as the best one."
+      footer: HTMLText.escaped("Made by \(program). Pictures show the trials that got as far as the best one.")
     ).html
-  }
-}
-
-/// A page that needs nothing from outside and runs nothing.
-private struct Page {
-  let title: String
-  let subtitle: String
-  let content: String
-  let footer: String
-
-  var html: String {
-    """
-    <!DOCTYPE html>
-    <html lang="en">
-    <head>
-    <meta charset="utf-8">
-    <meta name="viewport" content="width=device-width, initial-scale=1">
-    <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-    <meta name="color-scheme" content="light dark">
-    <meta name="generator" content="edge-lora search">
-    <link rel="icon" href="data:,">
-    <title>\(HTMLText.escaped(title))</title>
-    <style>
-    \(ReportStyle.sheet)
-    </style>
-    </head>
-    <body>
-    <header>
-    <h1>\(HTMLText.escaped(title))</h1>
-    <p class="soft">\(HTMLText.escaped(subtitle))</p>
-    </header>
-    <main>
-    \(content)</main>
-    <footer>\(HTMLText.escaped(footer))</footer>
-    </body>
-    </html>
-
-    """
   }
 }
