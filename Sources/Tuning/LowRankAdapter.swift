@@ -148,9 +148,9 @@ final class LowRankMagnitude {
   func refresh(_ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scaling: Float, pool: ThreadPool) {
     guard isStale else { return }
     isStale = false
-    MergedRows.norms(weight, a: a, bTransposed: bTransposed, scale: scaling, into: inverseNorms, pool: pool)
-    inverseNorms.assign(inverseNorms.values.map { 1 / $0 })
-    factor.assign(zip(values.values, inverseNorms.values).map { $0 * $1 })
+    MergedRows.inverseNorms(
+      weight, a: a, bTransposed: bTransposed, scale: scaling, into: inverseNorms, magnitudes: values, factors: factor,
+      pool: pool)
   }
 
   /// Starts where nothing is changed: at the norms of the weight with a `B` of zero.
@@ -161,9 +161,8 @@ final class LowRankMagnitude {
 
   /// `dm += sum(dy * u) / norm`, and `du = dy * m / norm`.
   func backward(_ dy: Matrix, unscaled: Matrix, into du: Matrix, rowLength: Int, pool: ThreadPool) {
-    ColumnFactors.scale(dy, by: inverseNorms, into: du, pool: pool)
-    ColumnFactors.factorGradient(
-      du, x: unscaled, addingTo: trainable.gradient.row(0), rowLength: rowLength, pool: pool)
-    ColumnFactors.scale(du, by: values, into: du, pool: pool)
+    ColumnFactors.backward(
+      dy, by: factor, into: du, x: unscaled, weights: inverseNorms, addingTo: trainable.gradient.row(0),
+      rowLength: rowLength, pool: pool)
   }
 }

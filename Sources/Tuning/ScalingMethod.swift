@@ -37,18 +37,17 @@ public final class ScalingAdapter: LinearAdapter {
   ) -> (dy: Matrix, term: LowRankTerm?) {
     if isInput { return (dy, nil) }
     let pool = pass.engine.pool
-    ColumnFactors.factorGradient(
-      dy, x: kept, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
     let scaled = isFree ? dy : buffers.scaledGradient(rows: dy.rows, columns: dy.columns)
-    ColumnFactors.scale(dy, by: factor, into: scaled, pool: pool)
+    ColumnFactors.backward(
+      dy, by: factor, into: scaled, x: kept, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
     return (scaled, nil)
   }
 
   public func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass) {
     guard isInput else { return }
     let pool = pass.engine.pool
-    ColumnFactors.factorGradient(dx, x: x, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
-    ColumnFactors.scale(dx, by: factor, into: dx, pool: pool)
+    ColumnFactors.backward(
+      dx, by: factor, into: dx, x: x, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
   }
 
   func initialize() { VectorOperations.fill(factor, with: 1) }
