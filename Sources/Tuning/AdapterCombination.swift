@@ -44,7 +44,7 @@ public struct AdapterCombination: Sendable {
   ///   - adapters: PEFT folders with their weights
   ///   - output: an existing folder
   public func combine(_ adapters: [(directory: String, weight: Double)], to output: String) throws {
-    let sources = try adapters.map { try Source(directory: $0.directory, weight: $0.weight) }
+    let sources = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     guard let first = sources.first else { throw Failure(description: "no adapter to combine") }
     let kind = sources.count == 1 ? .linear : kind
     let rank = try rank(of: sources, kind: kind)
@@ -52,7 +52,7 @@ public struct AdapterCombination: Sendable {
     for name in sources.flatMap(\.names) where !names.contains(name) { names.append(name) }
     var tensors: [(name: String, factor: Factor)] = []
     for (index, name) in names.enumerated() {
-      let parts = sources.compactMap { $0.part(name) }
+      let parts = try sources.compactMap { try $0.part(name) }
       var (a, b) = try combine(parts, kind: kind, rank: rank, name: name, seed: seed &+ UInt64(index) &* 0x9E37)
       a = a.padded(rows: rank)
       b = b.padded(rows: rank)
@@ -79,7 +79,7 @@ public struct AdapterCombination: Sendable {
     try PEFTConfiguration.lora(file).write(to: output)
   }
 
-  private func rank(of sources: [Source], kind: Kind) throws -> Int {
+  private func rank(of sources: [LowRankFile], kind: Kind) throws -> Int {
     let ranks = sources.map { source in max(source.file.rank, source.file.rankPattern.map(\.value).max() ?? 0) }
     switch kind {
     case .cat: return ranks.reduce(0, +)
@@ -95,7 +95,7 @@ public struct AdapterCombination: Sendable {
     }
   }
 
-  private func targets(_ sources: [Source]) throws -> PEFTModules {
+  private func targets(_ sources: [LowRankFile]) throws -> PEFTModules {
     var names: Set<String> = []
     var patterns: [String] = []
     for source in sources {
@@ -114,7 +114,7 @@ public struct AdapterCombination: Sendable {
   }
 
   private func combine(
-    _ parts: [Part], kind: Kind, rank: Int, name: String, seed: UInt64
+    _ parts: [LowRankFile.Part], kind: Kind, rank: Int, name: String, seed: UInt64
   ) throws -> (a: Factor, b: Factor) {
     switch kind {
     case .cat, .svd:
@@ -164,56 +164,6 @@ public struct AdapterCombination: Sendable {
       result.values[place] = sum / Double(max(agreeing, 1))
     }
     return result
-  }
-
-  /// The factors of one adapter at one layer, and its weight with its scaling.
-  private struct Part {
-    let a: Factor  // [rank, in]
-    let b: Factor  // Bᵀ, [rank, out]
-    let weight: Double
-  }
-
-  /// An adapter's folder.
-  private struct Source {
-    let file: PEFTLoRA
-    let names: [String]
-    private let parts: [String: Part]
-
-    init(directory: String, weight: Double) throws {
-      let path = "\(directory)/\(PEFTConfiguration.fileName)"
-      guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
-        throw Failure(description: "\(path): only LoRA adapters can be combined")
-      }
-      guard !lora.useDoRA else {
-        throw Failure(description: "\(path): a DoRA adapter scales the base and cannot be summed; merge it instead")
-      }
-      _ = try LowRankConfiguration(lora, file: path)
-      file = lora
-      let weights = "\(directory)/\(TrainableFiles.weightsName)"
-      let tensors = try SafetensorsFile(path: weights)
-      var parts: [String: Part] = [:]
-      let end = ".lora_A.weight"
-      for tensor in tensors.tensorNames.sorted() where tensor.hasSuffix(end) {
-        let name = String(tensor.dropLast(end.count))
-        guard let a = tensors.tensor(tensor), let b = tensors.tensor("\(name).lora_B.weight") else {
-          throw AdapterError.missingTensor(file: weights, tensor: "\(name).lora_B.weight")
-        }
-        guard a.shape.count == 2, b.shape.count == 2, a.shape[0] == b.shape[1] else {
-          throw AdapterError.wrongShape(file: weights, tensor: tensor, found: a.shape, expected: b.shape.reversed())
-        }
-        let module = name.hasPrefix("base_model.model.") ? String(name.dropFirst("base_model.model.".count)) : name
-        let alpha = try lora.alphaPattern.value(for: module) ?? lora.alpha
-        let rank = Double(a.shape[0])
-        parts[name] = Part(
-          a: Factor(rows: a.shape[0], columns: a.shape[1], values: a.floats().map(Double.init)),
-          b: Factor(rows: b.shape[0], columns: b.shape[1], values: b.floats().map(Double.init)).transposed,
-          weight: weight * alpha / (lora.useRSLoRA ? rank.squareRoot() : rank))
-      }
-      names = parts.keys.sorted()
-      self.parts = parts
-    }
-
-    func part(_ name: String) -> Part? { parts[name] }
   }
 }
 

@@ -72,7 +72,7 @@ public final class ScalingMethod: MergeableMethod {
   private let adapters: [ScalingAdapter]
   private let usesConv1D: Bool
 
-  init(configuration: ScalingConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
+  init(configuration: ScalingConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     usesConv1D = model.description.linears.contains { $0.weight.isTransposed }
     let places = try configuration.places(in: model)
@@ -81,10 +81,11 @@ public final class ScalingMethod: MergeableMethod {
         Trainables.Wish(
           "base_model.model.\(location.name).ia3_l", rows: 1, columns: isInput ? location.shape.in : location.shape.out,
           isTransposed: !isInput)
-      }, of: model, trains: trainingTokens > 0, arena: arena)
+      }, of: model, in: room)
     let buffers = LowRankBuffers(
-      tokens: trainingTokens, rank: 0, places: 0, widestInput: 0,
-      widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false, arena: arena)
+      tokens: room.tokens, rank: 0, places: 0, widestInput: 0,
+      widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false,
+      arena: room.arena)
     let overwritten = model.lastAttentionLocations
     adapters = zip(places, trainables.entries).map {
       ScalingAdapter(
@@ -98,8 +99,7 @@ public final class ScalingMethod: MergeableMethod {
     adapters.first { $0.location == location }?.keptColumns ?? 0
   }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
     trainables.attachHead()
   }
