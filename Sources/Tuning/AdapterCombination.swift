@@ -18,6 +18,8 @@ public struct AdapterCombination: Sendable {
     case dareLinear = "dare_linear"
     case dareTies = "dare_ties"
     case magnitudePrune = "magnitude_prune"
+    /// No sum: experts between which every token chooses by prototypes that follow from them.
+    case arrow
   }
 
   public var kind: Kind
@@ -27,6 +29,9 @@ public struct AdapterCombination: Sendable {
   public var rank: Int?
   /// Of what dare drops.
   public var seed: UInt64
+  /// Of `arrow`: experts at a token, and the temperature of the softmax over them.
+  public var topK = 3
+  public var temperature = 1.0
 
   public init(kind: Kind, density: Double = 1, rank: Int? = nil, seed: UInt64 = 42) {
     self.kind = kind
@@ -43,7 +48,14 @@ public struct AdapterCombination: Sendable {
   /// - Parameters:
   ///   - adapters: PEFT folders with their weights
   ///   - output: an existing folder
-  public func combine(_ adapters: [(directory: String, weight: Double)], to output: String) throws {
+  public func combine(_ adapters: [WeightedAdapter], to output: String) throws {
+    if kind == .arrow {
+      let experts = try FrozenAdapters(adapters)
+      try MixtureFiles.write(
+        experts, configuration: MixtureConfiguration(experts: experts, topK: topK, temperature: temperature), to: output
+      )
+      return
+    }
     let sources = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     guard let first = sources.first else { throw Failure(description: "no adapter to combine") }
     let kind = sources.count == 1 ? .linear : kind
@@ -139,7 +151,7 @@ public struct AdapterCombination: Sendable {
   private func mix(_ factors: [Factor], weights: [Double], kind: Kind, seed: UInt64) -> Factor {
     let pruned = factors.enumerated().map { index, factor -> Factor in
       switch kind {
-      case .linear, .cat, .svd: return factor
+      case .linear, .cat, .svd, .arrow: return factor
       case .ties, .magnitudePrune: return factor.largest(density)
       case .dareLinear, .dareTies: return factor.dropped(density, seed: seed &+ UInt64(index) &* 0xD1B5)
       }

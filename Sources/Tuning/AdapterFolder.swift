@@ -31,6 +31,13 @@ public enum AdapterFolder {
     }
   }
 
+  /// Whether adapters are such as can be summed: LoRA, all of them. What they are besides is told where they are used.
+  public static func areSummed(_ directories: [String]) throws -> Bool {
+    try directories.allSatisfy {
+      try JSONValue.parse(contentsOf: "\($0)/\(PEFTConfiguration.fileName)")["peft_type"]?.stringValue == "LORA"
+    }
+  }
+
   /// The method of a folder with its parameters, for use without training; the arena owns its memory.
   public static func open(_ directory: String, for model: LanguageModel) throws -> (
     arena: Arena, method: any TuningMethod

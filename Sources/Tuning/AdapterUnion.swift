@@ -27,7 +27,8 @@ public enum AdapterUnion {
   ///
   /// - Parameter folder: exists, and is empty
   /// - Throws: `AdapterError` for adapters that are not a bottleneck and one of PEFT's
-  public static func link(_ directories: [String], in folder: String) throws {
+  public static func link(_ adapters: [WeightedAdapter], in folder: String) throws {
+    let directories = adapters.map(\.directory)
     let configurations = try directories.map {
       try JSONValue.parse(contentsOf: "\($0)/\(PEFTConfiguration.fileName)")
     }
@@ -35,6 +36,9 @@ public enum AdapterUnion {
       throw AdapterError.unsuitableModel(
         "\(directories.joined(separator: ", ")): LoRA adapters can be used together, and a bottleneck with one adapter of "
           + "another method; no others")
+    }
+    if let weighted = adapters.first(where: { $0.weight != 1 }) {
+      throw AdapterError.unsuitableModel("\(weighted.directory): only sums of LoRA adapters have weights")
     }
     try join(
       zip(directories, configurations).map { directory, configuration in

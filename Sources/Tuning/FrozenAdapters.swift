@@ -10,7 +10,7 @@ public struct FrozenAdapters: Sendable, Equatable {
   let identity: String
 
   /// - Parameter adapters: PEFT folders, and what each is multiplied with
-  public init(_ adapters: [(directory: String, weight: Double)]) throws {
+  public init(_ adapters: [WeightedAdapter]) throws {
     files = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     names = adapters.map { String($0.directory.split(separator: "/").last ?? ".") }
     identity = try adapters.map { adapter in

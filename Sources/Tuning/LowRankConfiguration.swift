@@ -26,6 +26,8 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
 
   /// Adapters that take part and stay as they are, beside the one that is trained.
   public var frozen: FrozenAdapters?
+  /// Whether there are others than the frozen ones.
+  private(set) var isTrained = true
 
   public init(
     rank: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: TargetModules = .familyDefault,
@@ -36,6 +38,13 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     self.dropout = dropout
     self.targetModules = targetModules
     self.useRSLoRA = useRSLoRA
+  }
+
+  /// Adapters that take part as they are, and nothing that is trained.
+  public init(frozen: FrozenAdapters) {
+    self.init()
+    self.frozen = frozen
+    isTrained = false
   }
 
   /// `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA; where no pattern says otherwise.
@@ -59,7 +68,8 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   func startRank(_ rank: Int) -> Int { initialisation.subtractsStart ? rank : 0 }
 
   func places(in model: LanguageModel) throws -> [Place] {
-    var places = try selection.locations(of: targetModules, in: model).map { location in
+    let locations = isTrained ? try selection.locations(of: targetModules, in: model) : []
+    var places = try locations.map { location in
       let rank = try rankPattern.value(for: location.name) ?? rank
       let alpha = try alphaPattern.value(for: location.name) ?? alpha
       return Place(
