@@ -44,7 +44,7 @@ public final class LowRankMethod: MergeableMethod {
   var usesConv1D: Bool { model.description.linears.contains { $0.weight.isTransposed } }
 
   /// Reserves adapters for `model`; parameters as of `TuningConfiguration.reserve`.
-  init(configuration: LowRankConfiguration, model: LanguageModel, in room: TuningRoom) throws {
+  public init(configuration: LowRankConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     self.model = model
     let places = try configuration.places(in: model)
