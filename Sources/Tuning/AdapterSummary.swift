@@ -27,7 +27,9 @@ public struct AdapterSummary: Sendable {
       add("base", method.common.baseModel)
     }
     let configuration = try AdapterFolder.configuration(of: directory)
-    for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") { add(name, value) }
+    for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") {
+      add(name, value)
+    }
     let weights = "\(directory)/\(isHub ? BottleneckMethod.weightsName : TrainableFiles.weightsName)"
     let tensors = try SafetensorsFile(path: weights)
     let count = tensors.tensorNames.reduce(0) { $0 + (tensors.tensor($1)?.elementCount ?? 0) }

@@ -32,6 +32,11 @@ struct LowRankFile: Sendable {
       throw AdapterError.unsuitableModel(
         "\(path): a DoRA adapter scales the base and cannot be put together with others; merge it instead")
     }
+    guard lora.bias == "none" else {
+      throw AdapterError.unsuitableModel(
+        "\(path): the adapter has biases of its own (bias \(lora.bias)) and cannot be put together with others; merge "
+          + "it instead")
+    }
     _ = try LowRankConfiguration(lora, file: path)
     file = lora
     weights = try SafetensorsFile(path: "\(directory)/\(TrainableFiles.weightsName)")
