@@ -104,7 +104,7 @@ extension LowRankConfiguration {
   public static func load(from directory: String) throws -> LowRankConfiguration {
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "is no LoRA adapter")
+      throw UnsupportedAdapter(file: file, reason: "is no LoRA adapter")
     }
     return try LowRankConfiguration(lora, file: file)
   }
@@ -112,10 +112,10 @@ extension LowRankConfiguration {
   /// - Parameter file: where errors point to
   init(_ lora: PEFTLoRA, file: String) throws {
     if let reason = Self.whatIsNotSupported(in: lora) {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: reason)
+      throw UnsupportedAdapter(file: file, reason: reason)
     }
     guard let targets = lora.targetModules else {
-      throw PEFTAdapterConfig.Unsupported(
+      throw UnsupportedAdapter(
         file: file, reason: "target_modules is neither a list of names nor a pattern")
     }
     self.init(
