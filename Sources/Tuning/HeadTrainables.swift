@@ -172,7 +172,7 @@ extension AdapterFolder {
     let head = try AdapterHubHead.load(directory: directory)
     let tasks = [ModelTask.sequenceClassification, .tokenClassification]
     // What goes on with texts has its head from the base.
-    guard let task = tasks.first(where: { head.modelClass.hasSuffix($0.classEnding) }) else { return nil }
+    guard let task = tasks.first(where: { $0.adapterName == head.taskType }) else { return nil }
     if let own = base.labelling, own.task == task, own.labels == head.labels { return own }
     let isNumber = head.labels.count == 1 && task == .sequenceClassification
     return Labelling(task: task, problem: isNumber ? .regression : .singleLabel, labels: head.labels)

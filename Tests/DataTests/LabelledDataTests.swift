@@ -151,6 +151,9 @@ struct LabelledDataTests {
     // 5 | 4 | 3 2, and a place of padding
     #expect(batches[0].segments == [0, 5, 9, 10, 13, 15])
     #expect(batches[0].labelledTokenCount == 4)
+    // However a step is cut, its rows are the same.
+    let ones = plan.step(0, rows: 9, microBatchSize: 1)
+    #expect(ones.map(\.rowLength) == [5, 5, 5] && ones.flatMap(\.tokens) == batches[0].tokens)
     #expect(plan.all(microBatchSize: 2).reduce(0) { $0 + $1.labelledTokenCount } == 5)
   }
 }

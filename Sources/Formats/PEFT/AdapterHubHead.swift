@@ -11,6 +11,12 @@ public struct AdapterHubHead: Sendable, Equatable {
   /// By id.
   public var labels: [String]
 
+  /// PEFT's name of what such a model does; `nil` where it says no labels.
+  public var taskType: String? {
+    modelClass.hasSuffix("ForSequenceClassification")
+      ? "SEQ_CLS" : modelClass.hasSuffix("ForTokenClassification") ? "TOKEN_CLS" : nil
+  }
+
   public init(modelClass: String, modelType: String, modelName: String?, hiddenSize: Int?, labels: [String]) {
     self.modelClass = modelClass
     self.modelType = modelType
