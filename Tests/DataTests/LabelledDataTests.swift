@@ -3,9 +3,17 @@ import Data
 import Foundation
 import Testing
 
+/// A folder that goes with its test.
+private final class Scratch {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("labelled-\(UUID().uuidString)")
+  deinit { try? FileManager.default.removeItem(at: folder) }
+}
+
 struct LabelledDataTests {
+  private let scratch = Scratch()
+
   private func write(_ text: String, _ name: String) throws -> String {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    let folder = scratch.folder.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let path = folder.appendingPathComponent(name).path
     try text.write(toFile: path, atomically: true, encoding: .utf8)
