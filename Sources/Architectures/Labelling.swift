@@ -7,7 +7,7 @@ public enum ModelTask: String, Sendable, CaseIterable {
   case causalLM = "causal_lm"
 
   /// How `architectures` ends for it.
-  var classEnding: String {
+  public var classEnding: String {
     switch self {
     case .sequenceClassification: "ForSequenceClassification"
     case .tokenClassification: "ForTokenClassification"

@@ -73,7 +73,11 @@ public struct BatchPlan: Sendable {
   public func step(_ step: Int, rows rowsPerStep: Int, microBatchSize: Int) -> [Batch] {
     defer { dropPages() }
     if samplesPerStep != nil {
-      return Self.cut(packed(samples(ofStep: step)), microBatchSize: microBatchSize).map(batch(fitting:))
+      // As long as the fullest of the step, not of a micro-batch: what fills a row up takes part in how its tokens are
+      // rounded, and must not depend on the plan.
+      let rows = packed(samples(ofStep: step))
+      let length = longest(rows)
+      return Self.cut(rows, microBatchSize: microBatchSize).map { batch($0, rowLength: length) }
     }
     let perEpoch = stepsPerEpoch(rowsPerStep: rowsPerStep)
     let first = step % perEpoch * rowsPerStep
@@ -112,7 +116,8 @@ public struct BatchPlan: Sendable {
         let middle = (low + high) / 2
         if firsts[middle] <= index { low = middle } else { high = middle }
       }
-      return batch(fitting: stretch(low)[index - firsts[low]])
+      let rows = stretch(low)[index - firsts[low]]
+      return batch(rows, rowLength: longest(rows))
     }
   }
 
@@ -162,10 +167,8 @@ public struct BatchPlan: Sendable {
     }
   }
 
-  /// Rows that are as long as the fullest of their step.
-  private func batch(fitting rows: [[Int]]) -> Batch {
-    batch(rows, rowLength: rows.map { $0.reduce(0) { $0 + length($1) } }.max() ?? 1)
-  }
+  /// Tokens of the fullest row.
+  private func longest(_ rows: [[Int]]) -> Int { rows.map { $0.reduce(0) { $0 + length($1) } }.max() ?? 1 }
 
   private func batch(_ rows: [[Int]], rowLength: Int) -> Batch {
     Batch(rows: rows.map { $0.map { samples[$0] } }, rowLength: rowLength, prompt: prompt)

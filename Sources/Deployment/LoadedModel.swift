@@ -132,7 +132,9 @@ public final class LoadedModel {
       demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
     let workspace = Workspace(
       model: model, keptColumns: { [adapters] place in adapters.map { $0.method.keptColumns(at: place) }.max() ?? 0 },
-      keptBlockColumns: { [adapters] place in adapters.map { $0.method.keptBlockColumns(at: place) }.max() ?? 0 },
+      blockAdapter: { [adapters] place in
+        adapters.compactMap { $0.method.blockAdapter(at: place) }.max { $0.columns < $1.columns }
+      },
       prefixCount: prefixCount, tokenCapacity: tokens, positionCount: positions, headRows: headRows, purpose: purpose,
       precision: precision, threadCount: pool.threadCount, arena: arena)
     return (workspace, engine)

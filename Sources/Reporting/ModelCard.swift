@@ -20,6 +20,8 @@ public struct ModelCard {
   private let subject: Subject
   private let adapter: AdapterFacts
   private let taskType: String?
+  /// What AdapterHub's files say of a head.
+  private let head: AdapterHubHead?
   private let base: BaseFacts
   private let run: RunRecord?
   private let program: String
@@ -35,7 +37,8 @@ public struct ModelCard {
     self.subject = subject
     let json = try JSONValue.parse(contentsOf: "\(adapter)/adapter_config.json")
     self.adapter = AdapterFacts(json)
-    taskType = json["task_type"]?.stringValue
+    head = self.adapter.isAdapterHub ? try? AdapterHubHead.load(directory: adapter) : nil
+    taskType = head?.taskType ?? json["task_type"]?.stringValue
     base = BaseFacts(name: json["base_model_name_or_path"]?.stringValue, directory: baseDirectory)
     run = runFolder.flatMap { try? RunRecord(folder: $0, keepsSteps: false) }
     self.program = program
@@ -152,9 +155,10 @@ public struct ModelCard {
         "```python\nfrom transformers import \(auto)\n\nmodel = \(auto).from_pretrained(\"path/to/this/folder\")\n```"
     }
     if adapter.isAdapterHub {
-      return
-        "```python\nfrom adapters import AutoAdapterModel\n\nmodel = AutoAdapterModel.from_pretrained(\"\(name)\")\n"
-        + "model.set_active_adapters(model.load_adapter(\"path/to/this/folder\"))\n```"
+      let labels = head.map { ", num_labels=\($0.labels.count)" } ?? ""
+      return "```python\nimport adapters\nfrom transformers import \(auto)\n\n"
+        + "model = \(auto).from_pretrained(\"\(name)\"\(labels))\nadapters.init(model)\n"
+        + "model.set_active_adapters(model.load_adapter(\"path/to/this/folder\", use_safetensors=True))\n```"
     }
     return "```python\nfrom peft import PeftModel\nfrom transformers import \(auto)\n\n"
       + "model = PeftModel.from_pretrained(\(auto).from_pretrained(\"\(name)\"), \"path/to/this/folder\")\n```"

@@ -13,6 +13,7 @@ public final class RunInputs {
   private var store: Kept<WeightStore>?
   private var data: Kept<(train: TrainingData, held: TrainingData?)>?
   private var digest: Kept<String>?
+  private var finite: Kept<Void>?
 
   public init() {}
 
@@ -44,6 +45,11 @@ public final class RunInputs {
 
   func digest(_ directory: String, _ make: () throws -> String) rethrows -> String {
     try Self.value(&digest, directory, make)
+  }
+
+  /// Refuses weights that are not finite.
+  func checkFinite(_ store: WeightStore) throws {
+    try Self.value(&finite, store.directory) { try store.checkFinite() }
   }
 }
 

@@ -65,6 +65,7 @@ public final class TrainingRun {
   let prepared: RunPreparation
   /// Data to train on.
   private let files: [String]
+  private let inputs: RunInputs
 
   public var plan: TrainingPlan { prepared.plan }
   /// Whether the model says labels, instead of going on with texts.
@@ -88,6 +89,7 @@ public final class TrainingRun {
     self.options = options
     self.observer = observer
     self.files = files
+    self.inputs = inputs
     prepared = try RunPreparation(
       options: options, modelDirectory: modelDirectory, files: files, keepsData: keepsData, speed: speed,
       inputs: inputs, note: { observer.note($0) }, progress: { observer.reading($0, of: $1) })
@@ -127,6 +129,7 @@ public final class TrainingRun {
     stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
   ) throws -> Outcome {
     try options.output.check()
+    try inputs.checkFinite(prepared.model.store)
     let session = try begin()
     if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
     let folder = try RunFolder(

@@ -76,10 +76,10 @@ public final class LanguageModel {
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
-  /// side or end with a norm.
-  public var plainBlocks: [(attention: LinearLocation, feedForward: LinearLocation)?] {
+  /// side or have a norm in front of the sum.
+  public var blocksForAdapters: [(attention: LinearLocation, feedForward: LinearLocation)?] {
     layers.map { layer in
-      layer.isParallel || layer.attention.residual.hasInner || layer.feedForward.residual.hasInner
+      layer.isParallel || layer.attention.residual.after != nil || layer.feedForward.residual.after != nil
         ? nil : (layer.attention.output.location, layer.feedForward.down.location)
     }
   }

@@ -59,7 +59,8 @@ struct Norm {
 
 /// The norms of a block, its residual and its last product: what all blocks have in common.
 ///
-/// `x + f(before(x))`, `x + after(f(before(x)))` or `around(x + f(x))`, where `f` ends with a linear layer.
+/// `x + f(before(x))`, `x + after(f(before(x)))` or `around(x + f(x))`, where `f` ends with a linear layer. An adapter at the
+/// block adds to the sum `s` a function of `x`, of `f` or of the output as it is without the adapter: `s`, or `around(s)`.
 struct Residual {
   let before: Norm?
   let after: Norm?
@@ -73,11 +74,16 @@ struct Residual {
     let inner: Matrix  // [tokens, hidden]: what `after` or `around` normalises; empty without them or a way back
     let innerStatistics: NormStatistics?
     let adapter: Matrix  // [tokens, columns]: what the adapter at the block keeps
+    /// What it reads, or the sum whose norm it reads, `[tokens, hidden]`; empty where that is the block's input, or without a
+    /// way back.
+    let read: Matrix
+    let readStatistics: NormStatistics?
 
     func rows(_ range: Range<Int>) -> Activations {
       Activations(
         before: before?.rows(range), inner: inner.rows == 0 ? inner : inner.rows(range),
-        innerStatistics: innerStatistics?.rows(range), adapter: adapter.rows(range))
+        innerStatistics: innerStatistics?.rows(range), adapter: adapter.rows(range),
+        read: read.rows == 0 ? read : read.rows(range), readStatistics: readStatistics?.rows(range))
     }
   }
 
@@ -93,18 +99,23 @@ struct Residual {
   /// - Parameter output: of the block
   func reserve(in room: Room, output: LinearLocation, demand: RoomDemand) -> Activations {
     let hidden = output.shape.out
+    let adapter = demand.blockAdapter(output)
+    let keepsRead = demand.trains && adapter.map { $0.source != .input } ?? false
     return Activations(
       before: before?.reserve("before", in: room, tokens: demand.tokens),
       inner: room.matrix(
         "output of the block before its norm", rows: hasInner && demand.trains ? demand.tokens : 0, columns: hidden),
       innerStatistics: (after ?? around)?.reserve("after", in: room, tokens: demand.tokens),
-      adapter: room.matrix(
-        "adapter at the block", rows: demand.tokens, columns: demand.keptBlockColumns(output)))
+      adapter: room.matrix("adapter at the block", rows: demand.tokens, columns: adapter?.columns ?? 0),
+      read: room.matrix("what an adapter reads", rows: keepsRead ? demand.tokens : 0, columns: hidden),
+      readStatistics: keepsRead && adapter?.source == .output
+        ? around?.reserve("before the adapter", in: room, tokens: demand.tokens) : nil)
   }
 
   func share(in room: Room, output: LinearLocation, demand: RoomDemand) -> Working {
     let hidden = output.shape.out
-    let hasInner = hasInner || demand.keptBlockColumns(output) > 0
+    // Also the gradient of what an adapter has read, and the place for what is computed again for it.
+    let hasInner = hasInner || demand.trains && demand.blockAdapter(output) != nil
     return Working(
       normed: room.matrix("normalised input", rows: demand.tokens, columns: hidden),
       normedGradient: room.matrix(
@@ -115,7 +126,9 @@ struct Residual {
 
   /// Before anything else of the block: an adapter that reads its input does so now.
   func begin(_ x: Matrix, keeping kept: Activations, pass: Pass) {
-    if let adapter = hooks.adapter, adapter.source == .input { adapter.read(x, keeping: kept.adapter, pass: pass) }
+    if let adapter = hooks.adapter, adapter.demand.source == .input {
+      adapter.read(x, keeping: kept.adapter, pass: pass)
+    }
   }
 
   /// What the block computes with: `before(x)`, or `x` itself.
@@ -137,42 +150,51 @@ struct Residual {
   ) {
     let pool = pass.engine.pool
     guard let norm = after ?? around, let statistics = kept.innerStatistics else {
-      if let adapter = hooks.adapter {
-        output(
-          hidden, through: linear, into: y, keeping: kept, adapterKept: adapterKept, adapter: adapter, working: working,
-          pass: pass)
-        return
-      }
-      linear.forward(hidden, into: y, accumulate: true, keeping: adapterKept, pass: pass)
+      add(hidden, through: linear, to: y, keeping: kept, adapterKept: adapterKept, working: working, pass: pass)
       return
     }
     let inner = kept.inner.rows == 0 ? working.inner.rows(0..<y.rows) : kept.inner
-    if around != nil { VectorOperations.copy(y, into: inner, pool: pool) }
-    linear.forward(hidden, into: inner, accumulate: around != nil, keeping: adapterKept, pass: pass)
     if around != nil {
+      VectorOperations.copy(y, into: inner, pool: pool)
+      add(hidden, through: linear, to: inner, keeping: kept, adapterKept: adapterKept, working: working, pass: pass)
       norm.forward(inner, into: y, keeping: statistics, pool: pool)
     } else {
+      linear.forward(hidden, into: inner, keeping: adapterKept, pass: pass)
       let normed = working.normed.rows(0..<y.rows)
       norm.forward(inner, into: normed, keeping: statistics, pool: pool)
       VectorOperations.add(normed, to: y, pool: pool)
     }
   }
 
-  /// The same without a norm and with an adapter at the block.
-  private func output(
-    _ hidden: PreparedRows, through linear: Linear, into y: Matrix, keeping kept: Activations, adapterKept: Matrix,
-    adapter: any BlockAdapter, working: Working, pass: Pass
+  /// Adds the last product to `sum`, which holds the block's input, and what an adapter at the block makes of what it reads.
+  private func add(
+    _ hidden: PreparedRows, through linear: Linear, to sum: Matrix, keeping kept: Activations, adapterKept: Matrix,
+    working: Working, pass: Pass
   ) {
-    if adapter.source == .inner {
-      let inner = working.inner.rows(0..<y.rows)
-      linear.forward(hidden, into: inner, keeping: adapterKept, pass: pass)
-      adapter.read(inner, keeping: kept.adapter, pass: pass)
-      VectorOperations.add(inner, to: y, pool: pass.engine.pool)
-    } else {
-      linear.forward(hidden, into: y, accumulate: true, keeping: adapterKept, pass: pass)
-      if adapter.source == .output { adapter.read(y, keeping: kept.adapter, pass: pass) }
+    let pool = pass.engine.pool
+    guard let adapter = hooks.adapter else {
+      linear.forward(hidden, into: sum, accumulate: true, keeping: adapterKept, pass: pass)
+      return
     }
-    adapter.add(kept.adapter, to: y, pass: pass)
+    let normed = working.normed.rows(0..<sum.rows)
+    if adapter.demand.source == .inner {
+      let made = kept.read.rows == 0 ? normed : kept.read
+      linear.forward(hidden, into: made, keeping: adapterKept, pass: pass)
+      adapter.read(made, keeping: kept.adapter, pass: pass)
+      VectorOperations.add(made, to: sum, pool: pool)
+    } else {
+      linear.forward(hidden, into: sum, accumulate: true, keeping: adapterKept, pass: pass)
+    }
+    if adapter.demand.source == .output {
+      if kept.read.rows > 0 { VectorOperations.copy(sum, into: kept.read, pool: pool) }
+      if let around, let statistics = kept.readStatistics ?? kept.innerStatistics {
+        around.forward(sum, into: normed, keeping: statistics, pool: pool)
+        adapter.read(normed, keeping: kept.adapter, pass: pass)
+      } else {
+        adapter.read(sum, keeping: kept.adapter, pass: pass)
+      }
+    }
+    adapter.add(kept.adapter, to: sum, pass: pass)
   }
 
   /// The gradient of the last product's output. On entry `dx` is that of the block's output, on return what the residual
@@ -185,26 +207,41 @@ struct Residual {
     _ dy: Matrix, dx: Matrix, x: Matrix, kept: Activations, working: Working, pass: Pass
   ) -> Matrix {
     let pool = pass.engine.pool
-    guard let norm = after ?? around, let statistics = kept.innerStatistics else {
-      guard let adapter = hooks.adapter else { return dy }
-      adapter.backward(dy, x: x, kept: kept.adapter, pass: pass)
-      switch adapter.source {
-      case .input: return dy
-      case .output:
+    var output = dy
+    if let norm = after ?? around, let statistics = kept.innerStatistics {
+      output = working.inner.rows(0..<dy.rows)
+      VectorOperations.fill(output, with: 0)
+      norm.backward(dy, x: kept.inner, statistics: statistics, addingTo: output, pool: pool)
+      if around != nil { VectorOperations.copy(output, into: dx, pool: pool) }
+    }
+    guard let adapter = hooks.adapter else { return output }
+    // Now `dx` is the gradient of the sum.
+    switch adapter.demand.source {
+    case .input:
+      adapter.backward(dx, x: x, kept: kept.adapter, pass: pass)
+      return dx
+    case .inner:
+      adapter.backward(dx, x: kept.read, kept: kept.adapter, pass: pass)
+      output = working.inner.rows(0..<dy.rows)
+      if around == nil { VectorOperations.copy(dx, into: output, pool: pool) }
+      adapter.addInputGradient(to: output, pass: pass)
+      return output
+    case .output:
+      guard let around, let statistics = kept.readStatistics else {
+        adapter.backward(dx, x: kept.read, kept: kept.adapter, pass: pass)
         adapter.addInputGradient(to: dx, pass: pass)
         return dx
-      case .inner:
-        let gradient = working.inner.rows(0..<dy.rows)
-        VectorOperations.copy(dy, into: gradient, pool: pool)
-        adapter.addInputGradient(to: gradient, pass: pass)
-        return gradient
       }
+      // The norm is cheaper than keeping what it makes.
+      let normed = working.normed.rows(0..<dy.rows)
+      around.forward(kept.read, into: normed, keeping: statistics, pool: pool)
+      adapter.backward(dx, x: normed, kept: kept.adapter, pass: pass)
+      let dNormed = working.normedGradient.rows(0..<dy.rows)
+      VectorOperations.fill(dNormed, with: 0)
+      adapter.addInputGradient(to: dNormed, pass: pass)
+      around.backward(dNormed, x: kept.read, statistics: statistics, addingTo: dx, pool: pool)
+      return dx
     }
-    let gradient = working.inner.rows(0..<dy.rows)
-    VectorOperations.fill(gradient, with: 0)
-    norm.backward(dy, x: kept.inner, statistics: statistics, addingTo: gradient, pool: pool)
-    if around != nil { VectorOperations.copy(gradient, into: dx, pool: pool) }
-    return gradient
   }
 
   /// Adds the way back through `before` to `dx`.
@@ -212,7 +249,7 @@ struct Residual {
     _ dNormed: Matrix, x: Matrix, kept: Activations, addingTo dx: Matrix, pass: Pass
   ) {
     let pool = pass.engine.pool
-    if let adapter = hooks.adapter, adapter.source == .input { adapter.addInputGradient(to: dx, pass: pass) }
+    if let adapter = hooks.adapter, adapter.demand.source == .input { adapter.addInputGradient(to: dx, pass: pass) }
     guard let before, let statistics = kept.before else {
       VectorOperations.add(dNormed, to: dx, pool: pool)
       return
@@ -221,5 +258,5 @@ struct Residual {
   }
 
   /// Whether the block's last product has to be computed again for the way back.
-  var needsOutput: Bool { hasInner || hooks.adapter.map { $0.source != .input } ?? false }
+  var needsOutput: Bool { hasInner || hooks.adapter.map { $0.demand.source != .input } ?? false }
 }

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Kernels
 import Memory
@@ -89,11 +90,11 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
   }
 
   func places(in model: LanguageModel) throws -> [Place] {
-    try model.plainBlocks.enumerated().flatMap { layer, blocks -> [Place] in
+    try model.blocksForAdapters.enumerated().flatMap { layer, blocks -> [Place] in
       guard let blocks else {
         throw AdapterError.unsuitableModel(
-          "bottleneck adapters need blocks that follow each other and end with the residual; those of this model do not"
-        )
+          "bottleneck adapters need blocks that follow each other, with nothing between their last product and the "
+            + "residual; those of this model do not")
       }
       if file.leaveOut.contains(layer) { return [] }
       let hidden = blocks.attention.shape.out
@@ -101,16 +102,27 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
         throw AdapterError.unsuitableModel("reduction_factor has none for layer \(layer), and no default")
       }
       let width = max(1, Int(Double(hidden) / factor))
-      // `model.layers.3` of `model.layers.3.self_attn.o_proj`
-      let parts = blocks.attention.name.split(separator: ".")
-      let path = parts[...(parts.firstIndex { Int($0) != nil } ?? 0)].joined(separator: ".")
       let wanted = [
         (file.afterAttention, blocks.attention, "attention_adapters"),
         (file.afterFeedForward, blocks.feedForward, "output_adapters"),
       ]
       return wanted.filter(\.0).map { _, location, part in
-        Place(location: location, name: "\(path).\(part).adapters.\(file.name).", width: width)
+        let path = Self.path(location.name, part, family: model.description.family)
+        return Place(location: location, name: "\(path).adapters.\(file.name).", width: width)
       }
+    }
+  }
+
+  /// The module in which AdapterHub keeps the adapters of the block that ends with the linear layer `name`.
+  private static func path(_ name: String, _ part: String, family: Family) -> String {
+    let parts = name.split(separator: ".")
+    switch family {
+    case .bert, .roberta, .xlmRoberta:
+      // `bert.encoder.layer.3.output` of `bert.encoder.layer.3.output.dense`
+      return parts.dropLast().joined(separator: ".")
+    default:
+      // `model.layers.3.output_adapters` of `model.layers.3.mlp.down_proj`
+      return parts[...(parts.firstIndex { Int($0) != nil } ?? 0)].joined(separator: ".") + "." + part
     }
   }
 

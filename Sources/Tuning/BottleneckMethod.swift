@@ -1,4 +1,6 @@
+import Architectures
 import Formats
+import FoundationEssentials
 import Kernels
 import Memory
 import Randomness
@@ -18,10 +20,11 @@ private final class BottleneckBuffers {
   func scaled(rows: Int, columns: Int) -> Matrix { scaled.matrix(rows: rows, columns: columns) }
 }
 
-/// A bottleneck at a block: `y += scaling * (act(x Dᵀ + b) Uᵀ + c)`, `D`: `[width, hidden]`, `U`: `[hidden, width]`.
+/// A bottleneck at a block: `y += scaling * (act(x Dᵀ + b) Uᵀ + c)`, `D`: `[width, hidden]`, `U`: `[hidden, width]`, where `y`
+/// is the sum of the block's input and what the block makes of it, before a norm around it.
 private final class Bottleneck: BlockAdapter {
   let location: LinearLocation
-  let source: BlockAdapterSource
+  private let source: BlockAdapterSource
   private let down: Trainable
   private let downBias: Trainable
   private let upTransposed: Trainable
@@ -48,16 +51,14 @@ private final class Bottleneck: BlockAdapter {
 
   private var width: Int { down.matrix.rows }
 
-  /// The products before and after the activation, and what was read, where that is gone afterwards.
-  var keptColumns: Int { 2 * width + (source == .input ? 0 : down.matrix.columns) }
+  /// It keeps the products before and after the activation.
+  var demand: BlockAdapterDemand { BlockAdapterDemand(source: source, columns: 2 * width) }
 
   private func before(_ kept: Matrix) -> Matrix { kept.columns(0..<width) }
   private func after(_ kept: Matrix) -> Matrix { kept.columns(width..<2 * width) }
-  private func input(_ kept: Matrix) -> Matrix { kept.columns(2 * width..<kept.columns) }
 
   func read(_ x: Matrix, keeping kept: Matrix, pass: Pass) {
     let pool = pass.engine.pool
-    if source != .input { VectorOperations.copy(x, into: input(kept), pool: pool) }
     ThinProduct.project(x, down.matrix, into: before(kept), pool: pool)
     VectorOperations.addBias(downBias.matrix.row(0), to: before(kept), pool: pool)
     activation.apply(before(kept), into: after(kept), pool: pool)
@@ -89,8 +90,7 @@ private final class Bottleneck: BlockAdapter {
     ColumnFactors.biasGradient(dy, addingTo: upBias.gradient.row(0), rowLength: length, pool: pool)
     ThinProduct.project(dy, upTransposed.matrix, into: inner, pool: pool)
     activation.backward(inner, x: before(kept), pool: pool)
-    ThinProduct.weightGradient(
-      inner, source == .input ? x : input(kept), addingTo: down.gradient, rowLength: length, pool: pool)
+    ThinProduct.weightGradient(inner, x, addingTo: down.gradient, rowLength: length, pool: pool)
     ColumnFactors.biasGradient(inner, addingTo: downBias.gradient.row(0), rowLength: length, pool: pool)
   }
 
@@ -127,8 +127,8 @@ public final class BottleneckMethod: TuningMethod {
   public let configuration: BottleneckConfiguration
   public let trainables: Trainables
   private let adapters: [Bottleneck]
-  private let keptColumns: [LinearLocation: Int]
-  private let modelType: String
+  private let demands: [LinearLocation: BlockAdapterDemand]
+  private let family: Family
   private let hiddenSize: Int
 
   static let weightsName = "adapter.safetensors"
@@ -136,7 +136,7 @@ public final class BottleneckMethod: TuningMethod {
 
   init(configuration: BottleneckConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
-    modelType = model.description.family.rawValue
+    family = model.description.family
     hiddenSize = model.description.hiddenSize
     let hidden = hiddenSize
     let places = try configuration.places(in: model)
@@ -162,12 +162,12 @@ public final class BottleneckMethod: TuningMethod {
         activation: configuration.nonLinearity.activation, scaling: scaling, scaledBias: scaledBias, buffers: buffers)
     }
     self.trainables = trainables
-    keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
+    demands = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.demand) })
   }
 
   public func keptColumns(at location: LinearLocation) -> Int { 0 }
 
-  public func keptBlockColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
+  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? { demands[location] }
 
   public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setBlockAdapter(adapter, at: adapter.location) }
@@ -185,10 +185,15 @@ public final class BottleneckMethod: TuningMethod {
     if !heads.isEmpty { try TrainableFiles.write(heads, \.matrix, to: "\(directory)/\(Self.headName)") }
     var file = configuration.file
     file.modelName = baseModel
-    file.modelType = modelType
+    file.modelType = family.rawValue
     file.hiddenSize = hiddenSize
     try file.write(to: directory)
     try trainables.saveHead(to: directory)
+    try trainables.head.map {
+      AdapterHubHead(
+        modelClass: family.stem + $0.labelling.task.classEnding, modelType: family.rawValue, modelName: baseModel,
+        hiddenSize: hiddenSize, labels: $0.labelling.labels)
+    }?.write(to: directory)
   }
 
   /// The head under the names that it has in its model, in a file of its own, as AdapterHub keeps heads.
@@ -197,7 +202,16 @@ public final class BottleneckMethod: TuningMethod {
   }
 
   public func load(from directory: String) throws {
-    try TrainableFiles.read(trainables.methodEntries, from: "\(directory)/\(Self.weightsName)")
-    if !heads.isEmpty { try TrainableFiles.read(heads, from: "\(directory)/\(Self.headName)") }
+    let weights = "\(directory)/\(Self.weightsName)"
+    guard FileManager.default.fileExists(atPath: weights) else { throw Self.missing(weights) }
+    try TrainableFiles.read(trainables.methodEntries, from: weights)
+    guard !heads.isEmpty else { return }
+    let head = "\(directory)/\(Self.headName)"
+    guard FileManager.default.fileExists(atPath: head) else { throw Self.missing(head) }
+    try TrainableFiles.read(heads, from: head)
+  }
+
+  private static func missing(_ path: String) -> PEFTAdapterConfig.Unsupported {
+    .init(file: path, reason: "is missing; AdapterHub writes it with save_adapter(..., use_safetensors=True)")
   }
 }

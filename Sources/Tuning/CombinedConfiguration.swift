@@ -99,7 +99,7 @@ public final class CombinedMethod: TuningMethod {
     }
     for location in model.linearLocations {
       if methods.count(where: { $0.keptColumns(at: location) > 0 }) > 1 { throw refuse(location.name) }
-      if methods.count(where: { $0.keptBlockColumns(at: location) > 0 }) > 1 {
+      if methods.count(where: { $0.blockAdapter(at: location) != nil }) > 1 {
         throw refuse("the block of \(location.name)")
       }
     }
@@ -111,8 +111,8 @@ public final class CombinedMethod: TuningMethod {
     methods.reduce(0) { $0 + $1.keptColumns(at: location) }
   }
 
-  public func keptBlockColumns(at location: LinearLocation) -> Int {
-    methods.reduce(0) { $0 + $1.keptBlockColumns(at: location) }
+  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? {
+    methods.lazy.compactMap { $0.blockAdapter(at: location) }.first
   }
 
   public var prefixCount: Int { methods.reduce(0) { $0 + $1.prefixCount } }

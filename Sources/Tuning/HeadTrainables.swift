@@ -142,7 +142,9 @@ extension AdapterFolder {
     }
     let path = "\(directory)/\(PEFTConfiguration.fileName)"
     guard FileManager.default.fileExists(atPath: path) else { return nil }
-    let type = try JSONValue.parse(contentsOf: path)["task_type"]?.stringValue
+    let json = try JSONValue.parse(contentsOf: path)
+    if AdapterHubConfiguration.isOne(json) { return try labellingOfHub(directory, base: base) }
+    let type = json["task_type"]?.stringValue
     guard let task = [ModelTask.sequenceClassification, .tokenClassification].first(where: { $0.adapterName == type })
     else { return nil }
     let weights = try SafetensorsFile(path: "\(directory)/\(TrainableFiles.weightsName)")
@@ -159,5 +161,18 @@ extension AdapterFolder {
     let isNumber = rows == 1 && task == .sequenceClassification
     return Labelling(
       task: task, problem: isNumber ? .regression : .singleLabel, labels: (0..<rows).map(Labelling.defaultName))
+  }
+
+  /// What AdapterHub's file beside a head says.
+  private static func labellingOfHub(_ directory: String, base: ModelDescription) throws -> Labelling? {
+    let file = "\(directory)/\(AdapterHubHead.fileName)"
+    guard FileManager.default.fileExists(atPath: file) else { return nil }
+    let head = try AdapterHubHead.load(directory: directory)
+    let tasks = [ModelTask.sequenceClassification, .tokenClassification]
+    // What goes on with texts has its head from the base.
+    guard let task = tasks.first(where: { $0.adapterName == head.taskType }) else { return nil }
+    if let own = base.labelling, own.task == task, own.labels == head.labels { return own }
+    let isNumber = head.labels.count == 1 && task == .sequenceClassification
+    return Labelling(task: task, problem: isNumber ? .regression : .singleLabel, labels: head.labels)
   }
 }

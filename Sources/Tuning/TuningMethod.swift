@@ -19,8 +19,8 @@ public protocol TuningMethod: AnyObject {
   /// Rows that it puts in front of every embedded text.
   var promptCount: Int { get }
 
-  /// Floats per token that the method keeps at a block, which its last linear layer stands for.
-  func keptBlockColumns(at location: LinearLocation) -> Int
+  /// What the method's adapter at a block, which its last linear layer stands for, needs room for; `nil` without one.
+  func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand?
 
   /// Hooks into `model` beside what is hooked in already.
   func hook(into model: LanguageModel)
@@ -64,7 +64,7 @@ extension TuningMethod {
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
     initialize(seed: seed)
   }
-  public func keptBlockColumns(at location: LinearLocation) -> Int { 0 }
+  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? { nil }
   public func prepareUpdate() {}
   public func parametersChanged(pool: ThreadPool) {}
   public func completeGradients(pool: ThreadPool) {}

@@ -12,8 +12,8 @@ public final class WeightStore: Sendable {
   public let configurationJSON: JSONValue
   /// What the user should know.
   public let warnings: [String]
-  private let checkpoint: Checkpoint
-  private let names: TensorNames
+  let checkpoint: Checkpoint
+  let names: TensorNames
   /// Copies of weights that lie the other way round.
   private let copies = Mutex<[MappedFile]>([])
 

@@ -3,9 +3,17 @@ import Data
 import Foundation
 import Testing
 
+/// A folder that goes with its test.
+private final class Scratch {
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("labelled-\(UUID().uuidString)")
+  deinit { try? FileManager.default.removeItem(at: folder) }
+}
+
 struct LabelledDataTests {
+  private let scratch = Scratch()
+
   private func write(_ text: String, _ name: String) throws -> String {
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
+    let folder = scratch.folder.appendingPathComponent(UUID().uuidString)
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     let path = folder.appendingPathComponent(name).path
     try text.write(toFile: path, atomically: true, encoding: .utf8)
@@ -151,6 +159,9 @@ struct LabelledDataTests {
     // 5 | 4 | 3 2, and a place of padding
     #expect(batches[0].segments == [0, 5, 9, 10, 13, 15])
     #expect(batches[0].labelledTokenCount == 4)
+    // However a step is cut, its rows are the same.
+    let ones = plan.step(0, rows: 9, microBatchSize: 1)
+    #expect(ones.map(\.rowLength) == [5, 5, 5] && ones.flatMap(\.tokens) == batches[0].tokens)
     #expect(plan.all(microBatchSize: 2).reduce(0) { $0 + $1.labelledTokenCount } == 5)
   }
 }

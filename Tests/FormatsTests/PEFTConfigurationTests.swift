@@ -166,4 +166,24 @@ import Testing
     old["version"] = nil
     #expect(try AdapterHubConfiguration(json: .object(old), file: "").nonLinearity == "gelu_new")
   }
+
+  @Test func headsHaveLabelsByTheirIds() throws {
+    func head(_ text: String) throws -> AdapterHubHead {
+      try AdapterHubHead(json: try JSONValue.parse(text, file: "test"), file: "head_config.json")
+    }
+    let known = #""config": null, "model_class": "BertForSequenceClassification""#
+    let found = try head("{\(known), \"label2id\": {\"b\": 1, \"a\": 0}, \"hidden_size\": 64, \"name\": null}")
+    #expect(found.labels == ["a", "b"] && found.hiddenSize == 64 && found.taskType == "SEQ_CLS")
+    #expect(try AdapterHubHead(json: found.json, file: "") == found)
+    #expect(try head("{\(known), \"num_labels\": 2}").labels == ["LABEL_0", "LABEL_1"])
+    for (text, reason) in [
+      (#"{"label2id": {"a": 0}}"#, "model_class is missing"), ("{\(known)}", "neither label2id nor num_labels"),
+      ("{\(known), \"label2id\": {\"a\": 1}}", "gives a the id 1 of 1"),
+      ("{\(known), \"label2id\": {\"a\": \"0\"}}", "the id"),
+      ("{\(known), \"num_labels\": 99999999999}", "num_labels"),
+      (#"{"config": {"head_type": "classification"}, "model_class": "BertAdapterModel"}"#, "AdapterHub's own"),
+    ] {
+      #expect(message { _ = try head(text) }.contains(reason), "\(text)")
+    }
+  }
 }

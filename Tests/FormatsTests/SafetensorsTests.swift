@@ -2,10 +2,24 @@ import Formats
 import Foundation
 import Testing
 
-private func temporary(_ bytes: [UInt8]) -> String {
-  let path = NSTemporaryDirectory() + "edge-lora-\(UUID().uuidString).safetensors"
-  _ = FileManager.default.createFile(atPath: path, contents: Data(bytes))
-  return path
+/// Opens a file of these bytes, which is gone afterwards.
+private func opened(_ bytes: [UInt8]) throws -> SafetensorsFile {
+  try withTemporaryFolder { folder in
+    let path = "\(folder)/model.safetensors"
+    try Data(bytes).write(to: URL(fileURLWithPath: path))
+    return try SafetensorsFile(path: path)
+  }
+}
+
+/// Opens what `write` writes, likewise.
+private func written(headerByteCount: Int, _ write: (SafetensorsWriter) throws -> Void) throws -> SafetensorsFile {
+  try withTemporaryFolder { folder in
+    let path = "\(folder)/model.safetensors"
+    let writer = try SafetensorsWriter(path: path, headerByteCount: headerByteCount)
+    try write(writer)
+    try writer.finish()
+    return try SafetensorsFile(path: path)
+  }
 }
 
 private func file(_ header: String, data: Int) -> [UInt8] {
@@ -17,7 +31,7 @@ private let valid =
   #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"U8","shape":[4],"data_offsets":[8,12]}}"#
 
 @Test func aValidFileIsRead() throws {
-  let safetensors = try SafetensorsFile(path: temporary(file(valid, data: 12)))
+  let safetensors = try opened(file(valid, data: 12))
   #expect(safetensors.tensorNames == ["a", "b"])
   #expect(safetensors.tensor("a")?.shape == [2])
 }
@@ -25,7 +39,7 @@ private let valid =
 @Test func everyTruncationIsRefused() {
   let bytes = file(valid, data: 12)
   for count in 0..<bytes.count {
-    #expect(throws: (any Error).self) { try SafetensorsFile(path: temporary(Array(bytes[..<count]))) }
+    #expect(throws: (any Error).self) { try opened(Array(bytes[..<count])) }
   }
 }
 
@@ -45,23 +59,21 @@ private let valid =
   ("not json", 8),
 ])
 func aMalformedHeaderIsRefused(header: String, data: Int) {
-  #expect(throws: SafetensorsError.self) { try SafetensorsFile(path: temporary(file(header, data: data))) }
+  #expect(throws: SafetensorsError.self) { try opened(file(header, data: data)) }
 }
 
 @Test func aHeaderLongerThanTheFileIsRefused() {
   #expect(throws: SafetensorsError.self) {
-    try SafetensorsFile(path: temporary([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1, 2, 3]))
+    try opened([0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F, 1, 2, 3])
   }
 }
 
 @Test func whatIsWrittenIsReadBack() throws {
-  let path = temporary([])
-  let writer = try SafetensorsWriter(
-    path: path, headerByteCount: SafetensorsWriter.headerByteCount(tensors: 2, longestName: 8))
-  try writer.write("x", .f32, shape: [2, 2], [1, 2, 3, 4] as [Float])
-  try writer.write("y", .u8, shape: [3], [7, 8, 9] as [UInt8])
-  try writer.finish()
-  let read = try SafetensorsFile(path: path)
+  let size = SafetensorsWriter.headerByteCount(tensors: 2, longestName: 8)
+  let read = try written(headerByteCount: size) { writer in
+    try writer.write("x", .f32, shape: [2, 2], [1, 2, 3, 4] as [Float])
+    try writer.write("y", .u8, shape: [3], [7, 8, 9] as [UInt8])
+  }
   #expect(read.tensor("x")?.floats() == [1, 2, 3, 4])
   #expect(read.tensor("y")?.floats() == [7, 8, 9])
 }
@@ -88,10 +100,7 @@ func malformedJSONIsRefused(text: String) {
 
 @Test func vectorsOfHalvesAreReadAsSingleOnes() throws {
   let bits = (0..<65_536 + 3).map { UInt16(truncatingIfNeeded: $0) }
-  let path = temporary([])
-  let writer = try SafetensorsWriter(path: path, headerByteCount: 256)
-  try writer.write("x", .f16, shape: [bits.count], bits)
-  try writer.finish()
-  let found = try #require(try SafetensorsFile(path: path).tensor("x")).floats()
+  let file = try written(headerByteCount: 256) { try $0.write("x", .f16, shape: [bits.count], bits) }
+  let found = try #require(file.tensor("x")).floats()
   #expect(found.map(\.bitPattern) == bits.map { HalfPrecision.float($0).bitPattern })
 }

@@ -65,6 +65,25 @@ import Testing
     #expect(BaseFacts(name: "/x/models--owner--name/snapshots/1", directory: nil).hubName == "owner/name")
   }
 
+  @Test func anAdapterOfAdapterHubIsLoadedWithItsHead() throws {
+    let folder = try ScratchFolder()
+    try folder.write(#"{"config": {"mh_adapter": false}, "model_name": "owner/name"}"#, to: "adapter_config.json")
+    func text() throws -> String {
+      try ModelCard(.adapter, adapter: folder.path, baseDirectory: nil, runFolder: nil, program: "1.0").text
+    }
+    #expect(try text().contains("AutoModelForCausalLM") && text().contains("pipeline_tag: text-generation"))
+    try folder.write(
+      #"{"config": null, "model_class": "BertForTokenClassification", "label2id": {"O": 0, "B-x": 1}}"#,
+      to: "head_config.json")
+    let found = try text()
+    for part in [
+      "AutoModelForTokenClassification.from_pretrained(", ", num_labels=2)", "adapters.init(model)",
+      "use_safetensors=True", "pipeline_tag: token-classification",
+    ] {
+      #expect(found.contains(part), "\(part)")
+    }
+  }
+
   @Test func mergedModelsAreTransformers() throws {
     let folder = try ScratchFolder()
     let text = try card(in: folder, .merged(format: "int8")).text

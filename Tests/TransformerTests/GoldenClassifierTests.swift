@@ -13,20 +13,8 @@ struct GoldenClassifierTests {
     ("qwen3-labels", false, false),
   ]
 
-  /// The golden samples with the labels that families.py gives them.
   private func rows(_ index: Int) throws -> PackedRows {
-    let model = Self.models[index]
-    var rows = try PackedRows.golden()
-    rows.tokens = rows.tokens.map { max($0, 2) }
-    rows.labels = [Int32](repeating: Label.ignored, count: rows.labels.count)
-    for (number, place) in rows.places.enumerated() {
-      if model.labelsTokens {
-        for token in place where rows.tokens[token] % 4 != 3 { rows.labels[token] = rows.tokens[token] % 3 }
-      } else {
-        rows.labels[model.isEncoder ? place.lowerBound : place.upperBound - 1] = Int32(number % 3)
-      }
-    }
-    return rows
+    try .goldenLabels(labelsTokens: Self.models[index].labelsTokens, isEncoder: Self.models[index].isEncoder)
   }
 
   @Test(arguments: models.indices) func whatIsSaidOfLabelsIsThatOfTransformers(index: Int) throws {

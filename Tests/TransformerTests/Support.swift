@@ -73,6 +73,25 @@ struct PackedRows {
     return PackedRows([[samples[0], samples[1]], [samples[2]]], rowLength: 18)
   }
 
+  /// The golden samples with the labels that the scripts for models with labels give them.
+  ///
+  /// - Parameters:
+  ///   - labelsTokens: whether every token has a label, or a sample one
+  ///   - isEncoder: whether the first token has it, or the last
+  static func goldenLabels(labelsTokens: Bool, isEncoder: Bool) throws -> PackedRows {
+    var rows = try golden()
+    rows.tokens = rows.tokens.map { max($0, 2) }
+    rows.labels = [Int32](repeating: Label.ignored, count: rows.labels.count)
+    for (number, place) in rows.places.enumerated() {
+      if labelsTokens {
+        for token in place where rows.tokens[token] % 4 != 3 { rows.labels[token] = rows.tokens[token] % 3 }
+      } else {
+        rows.labels[isEncoder ? place.lowerBound : place.upperBound - 1] = Int32(number % 3)
+      }
+    }
+    return rows
+  }
+
   /// Made-up samples, each in a row of its own.
   static func made(rows: Int, length: Int, vocabulary: UInt64, seed: UInt64 = 1) -> PackedRows {
     var generator = SplitMix64(seed: seed)
@@ -107,7 +126,7 @@ extension TrainingStrategy {
 /// A model with an adapter, and the memory to train or to generate.
 final class Bench {
   let model: LanguageModel
-  let method: LowRankMethod
+  let method: any TuningMethod
   let workspace: Workspace
   /// For logits, which training in 8 bits does not keep.
   private let evaluation: Workspace
@@ -116,22 +135,21 @@ final class Bench {
   private let arena: Arena
 
   /// - Parameters:
-  ///   - adapter: PEFT folder; `nil` makes a random one with `B` not zero
+  ///   - adapter: folder; `nil` makes a random one, and of LoRA one with `B` not zero
   ///   - cacheCapacity: positions of the key-value cache
   init(
-    _ directory: String, adapter: String? = nil, configuration: LowRankConfiguration? = nil,
+    _ directory: String, adapter: String? = nil, configuration: (any TuningConfiguration)? = nil,
     precision: Precision = .f32, threads: Int = 2, tokens: Int, rowLength: Int, strategy: TrainingStrategy = .rich,
     cacheCapacity: Int? = nil
   ) throws {
     let model = try LanguageModel(store: try WeightStore.open(directory))
     let fallback = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .allLinear)
-    let chosen = try adapter.map { try LowRankConfiguration.load(from: $0) } ?? configuration ?? fallback
+    let chosen = try adapter.map { try AdapterFolder.configuration(of: $0) } ?? configuration ?? fallback
     let pool = ThreadPool(threadCount: threads)
     let capacity = cacheCapacity == nil ? min(strategy.microBatchSize * rowLength, tokens) : tokens
     let positions = max(rowLength, cacheCapacity ?? 0)
     let (arena, made) = try Arena.filled { arena in
-      let method = try LowRankMethod(
-        configuration: chosen, model: model, in: TuningRoom(arena: arena, trainingTokens: capacity))
+      let method = try chosen.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: capacity))
       let engine = ComputeEngine(
         precision: precision, pool: pool,
         demands: model.demands(
@@ -139,13 +157,15 @@ final class Bench {
           gradients: true),
         arena: arena)
       let workspace = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: capacity, groupTokens: tokens,
-        positionCount: positions, headRows: cacheCapacity == nil ? strategy.headRows : 1,
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        tokenCapacity: capacity, groupTokens: tokens, positionCount: positions,
+        headRows: cacheCapacity == nil ? strategy.headRows : 1,
         purpose: cacheCapacity.map { .generation(capacity: $0) }
           ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
         precision: precision, threadCount: threads, arena: arena)
       let evaluation = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, tokenCapacity: tokens, positionCount: positions,
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        tokenCapacity: tokens, positionCount: positions,
         headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
       return (
         method, engine, workspace, evaluation, KeyValueCache(model: model, capacity: cacheCapacity ?? 1, arena: arena)
@@ -154,7 +174,8 @@ final class Bench {
     self.arena = arena
     self.model = model
     (method, workspace, evaluation, cache) = (made.0, made.2, made.3, made.4)
-    pass = Pass(engine: made.1, dropoutSeed: chosen.dropout > 0 ? 7 : nil)
+    let drops = (chosen as? LowRankConfiguration).map { $0.dropout > 0 } ?? false
+    pass = Pass(engine: made.1, dropoutSeed: drops ? 7 : nil)
     workspace.prepare()
     evaluation.prepare()
     method.attach(to: model)
@@ -163,7 +184,7 @@ final class Bench {
     } else {
       method.initialize(seed: 11)
       var generator = SplitMix64(seed: 12)
-      for layer in method.adapters {
+      for layer in (method as? LowRankMethod)?.adapters ?? [] {
         for row in 0..<layer.bTransposed.rows {
           layer.bTransposed.row(row).assign(
             (0..<layer.bTransposed.columns).map { _ in generator.uniform(in: -0.05...0.05) })

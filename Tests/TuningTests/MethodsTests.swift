@@ -48,11 +48,34 @@ struct MethodsTests {
       PrefixConfiguration(count: 3), PromptConfiguration(count: 3),
     ]
     for configuration in configurations { try expectRoundTrip(configuration, for: golden(name)) }
-    guard name == "qwen3-labels" else {
-      #expect(throws: AdapterError.self) { try expectRoundTrip(BottleneckConfiguration(), for: golden(name)) }
-      return
+    for kind in BottleneckConfiguration.Kind.allCases {
+      try expectRoundTrip(BottleneckConfiguration(kind: kind), for: golden(name))
     }
-    try expectRoundTrip(BottleneckConfiguration(), for: golden(name))
+  }
+
+  /// Names and labels of AdapterHub's files, made here and made there.
+  @Test(arguments: [("bert", "seq_bn"), ("distilbert", "double_seq_bn"), ("xlm-roberta", "double_seq_bn")])
+  func anAdapterOfAdapterHubComesBackWithItsHead(base: String, kind: String) throws {
+    let folder = golden("bottlenecks/\(base)-\(kind)")
+    let model = try LanguageModel(store: try WeightStore.open(golden(base)))
+    let (arena, method) = try AdapterFolder.open(folder, for: model)
+    let labelling = try AdapterFolder.labelling(of: folder, base: model.description)
+    #expect(labelling?.labels == ["down", "level", "up"])
+    try withExtendedLifetime(arena) {
+      try withTemporaryFolder { written in
+        try method.save(to: written, baseModel: base)
+        for file in ["adapter", "model_head"] {
+          let mine = try SafetensorsFile(path: "\(written)/\(file).safetensors")
+          let theirs = try SafetensorsFile(path: "\(folder)/\(file).safetensors")
+          #expect(Set(mine.tensorNames) == Set(theirs.tensorNames))
+          for tensor in theirs.tensorNames { #expect(mine.tensor(tensor)?.floats() == theirs.tensor(tensor)?.floats()) }
+        }
+        let mine = try AdapterHubHead.load(directory: written)
+        let theirs = try AdapterHubHead.load(directory: folder)
+        #expect(mine.labels == theirs.labels && mine.modelClass == theirs.modelClass)
+        #expect(mine.modelType == theirs.modelType && mine.hiddenSize == theirs.hiddenSize)
+      }
+    }
   }
 
   private func expectRoundTrip(_ configuration: any TuningConfiguration, for directory: String) throws {

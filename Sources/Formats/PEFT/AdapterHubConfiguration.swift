@@ -24,6 +24,9 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
     case named(String)
   }
 
+  /// Of the library whose files these are.
+  static let version = "adapters.1.3.0"
+
   /// Name of the adapter, which is in the names of its tensors.
   public var name: String
   public var modelType: String
@@ -235,7 +238,7 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
       JSONObject([
         ("config", .object(JSONObject(plain + others.entries))), ("hidden_size", .optional(hiddenSize)),
         ("model_class", .optional(modelClass)), ("model_name", .optional(modelName)),
-        ("model_type", .string(modelType)), ("name", .string(name)), ("version", .string("adapters.1.3.0")),
+        ("model_type", .string(modelType)), ("name", .string(name)), ("version", .string(Self.version)),
       ]))
   }
 

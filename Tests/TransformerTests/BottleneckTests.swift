@@ -1,0 +1,78 @@
+import Formats
+import Foundation
+import Kernels
+import Testing
+import Transformer
+import Tuning
+
+/// Bottlenecks at blocks that end with a norm against AdapterHub's in float64, and what no plan may change of any.
+struct BottleneckTests {
+  static let folders = [
+    ("bert", "seq_bn"), ("bert", "double_seq_bn"), ("bert", "par_bn"), ("distilbert", "seq_bn"),
+    ("distilbert", "double_seq_bn"), ("roberta", "seq_bn"), ("xlm-roberta", "double_seq_bn"),
+  ]
+
+  private func bench(_ model: String, _ kind: String) throws -> (
+    bench: Bench, rows: PackedRows, expected: SafetensorsFile
+  ) {
+    let labelsTokens = ["distilbert", "xlm-roberta"].contains(model)
+    let folder = "\(golden)/bottlenecks/\(model)-\(kind)"
+    return (
+      try Bench("\(golden)/\(model)", adapter: folder, tokens: 36, rowLength: 18),
+      try .goldenLabels(labelsTokens: labelsTokens, isEncoder: true), try SafetensorsFile(path: "\(folder)/expected")
+    )
+  }
+
+  @Test(arguments: folders) func whatIsSaidOfLabelsIsThatOfAdapterHub(model: String, kind: String) throws {
+    let (bench, rows, expected) = try bench(model, kind)
+    var found: [Float] = []
+    _ = try bench.model.loss([rows.microBatch], workspace: bench.workspace, pass: bench.pass) { logits in
+      found += (0..<logits.rows).flatMap { logits.row($0).values }
+    }
+    let wanted = try #require(expected.tensor("logits")).floats()
+    try #require(found.count == wanted.count && !wanted.isEmpty)
+    #expect(relativeError(found, wanted) < 2e-5)
+  }
+
+  @Test(arguments: folders) func gradientsAreThoseOfAutograd(model: String, kind: String) throws {
+    let (bench, rows, expected) = try bench(model, kind)
+    let loss = try bench.lossAndGradient(rows)
+    let wanted = Double(try #require(expected.tensor("loss")).floats()[0])
+    #expect(abs(loss / wanted - 1) < 1e-5, "loss \(loss) against \(wanted)")
+    let gradients = bench.gradients
+    #expect(Set(gradients.keys) == Set(expected.tensorNames).subtracting(["loss", "logits"]))
+    for (name, gradient) in gradients {
+      let error = relativeError(gradient, try #require(expected.tensor(name)).floats())
+      #expect(error < 2e-5, "\(name): relative error \(error)")
+    }
+  }
+
+  /// With norms around the sum, before the block, and both in models that go on with texts.
+  @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2"], BottleneckConfiguration.Kind.allCases)
+  func noPlanChangesABit(_ model: String, kind: BottleneckConfiguration.Kind) throws {
+    let isEncoder = model.hasSuffix("bert")
+    let rows =
+      isEncoder
+      ? try PackedRows.goldenLabels(labelsTokens: model == "distilbert", isEncoder: true)
+      : PackedRows.made(rows: 3, length: 24, vocabulary: 64, seed: 5)
+    func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
+      let bench = try Bench(
+        "\(golden)/\(model)", configuration: BottleneckConfiguration(kind: kind, reductionFactor: 4), precision: .int8,
+        tokens: rows.tokens.count, rowLength: rows.layout.rowLength, strategy: strategy)
+      // Where the upper matrix starts at zero, the lower one would have no gradient.
+      for (index, entry) in bench.method.trainables.entries.enumerated() {
+        entry.assign(entry.values.indices.map { 0.1 * Float(($0 * 37 + index * 11) % 23 - 11) / 11 })
+      }
+      return (try bench.lossAndGradient(rows), bench.gradients)
+    }
+    let rich = try run(.rich)
+    #expect(rich.gradients.values.allSatisfy { $0.contains { $0 != 0 } && $0.allSatisfy(\.isFinite) })
+    for (name, change) in ExactnessTests.frugalForFamilies {
+      var strategy = TrainingStrategy.rich
+      change(&strategy)
+      let frugal = try run(strategy)
+      #expect(abs(frugal.loss / rich.loss - 1) < 1e-12, "\(name)")
+      #expect(frugal.gradients == rich.gradients, "\(name)")
+    }
+  }
+}
