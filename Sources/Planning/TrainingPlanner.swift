@@ -402,7 +402,7 @@ public struct TrainingPlanner {
   /// What batches, records and the libraries' code that a step is the first to touch come to.
   private static let stepHeapBytes = 6 << 20
   /// The same of a run beside another one, whose code it shares; with its thread.
-  private static let companionHeapBytes = 2 << 20
+  private static let companionHeapBytes = 1 << 20
 
   /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {

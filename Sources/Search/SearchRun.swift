@@ -113,13 +113,16 @@ public final class SearchRun {
 
   /// Does what is left to do.
   ///
-  /// - Returns: what was found; `nil` in its place where a signal stopped the search, with the signal
-  public func run() throws -> (table: SearchTable, signalNumber: Int32?) {
+  /// - Parameter stopSignal: asked many times inside every step; a number ends the search, its trials with checkpoints
+  /// - Returns: what was found so far, and that number if there was one
+  public func run(
+    stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
+  ) throws -> (table: SearchTable, signalNumber: Int32?) {
     if !ledger.records.isEmpty { observer.note("\(ledger.records.count) results are known already; going on") }
     while !isOutOfTime {
       let jobs = try scheduler.following(measurements, most: options.together ?? SearchOptions.mostTogether)
       if jobs.isEmpty { break }
-      if let signal = try work(on: jobs) { return (table, signal) }
+      if let signal = try work(on: jobs, stopSignal: stopSignal) { return (table, signal) }
     }
     if isOutOfTime { observer.note("the time is up") }
     let table = table

@@ -29,19 +29,20 @@ struct Trial {
 extension SearchRun {
   /// Does some of `jobs`, the first one among them; together, if that serves.
   ///
-  /// - Returns: the signal that stopped it, if one did
-  func work(on jobs: [Job]) throws -> Int32? {
+  /// - Parameter stopSignal: a number ends them with checkpoints
+  /// - Returns: that number
+  func work(on jobs: [Job], stopSignal: @escaping () -> Int32?) throws -> Int32? {
     let known = jobs.map { (job: $0, record: whole($0.trial)) }
     for case (let job, let record?) in known { try ledger.append(record.at(rung: job.rung)) }
     var trials = try ready(known.filter { $0.record == nil }.map(\.job))
     switch trials.count {
     case 0: return nil
-    case 1: return try perform(trials[0], turn: nil) { StopRequest.signalNumber }
+    case 1: return try perform(trials[0], turn: nil, stopSignal: stopSignal)
     default:
       let company = TrialCompany(trials, of: self)
       // The memory of a trial goes with it.
       trials = []
-      return try company.run()
+      return try company.run(stopSignal: stopSignal)
     }
   }
 
@@ -176,9 +177,11 @@ extension SearchRun {
 private final class TrialCompany: @unchecked Sendable {
   // @unchecked: while the trials run, whoever has the turn touches this and the search, and nobody else.
 
-  private let search: SearchRun
+  /// Until all have ended: a thread may outlive its trial by a little, and the search holds the lock of its folder.
+  private var search: SearchRun?
   private var trials: [Trial?]
   private var signal: Int32?
+  private var stopSignal: () -> Int32? = { nil }
   /// What ends the search; the other trials then end with a checkpoint.
   private var failure: (any Error)?
 
@@ -187,9 +190,12 @@ private final class TrialCompany: @unchecked Sendable {
     self.search = search
   }
 
-  /// - Returns: the signal that stopped it, if one did
-  func run() throws -> Int32? {
+  /// - Parameter stopSignal: a number ends all trials with checkpoints
+  /// - Returns: that number
+  func run(stopSignal: @escaping () -> Int32?) throws -> Int32? {
+    self.stopSignal = stopSignal
     StopRequest.install()
+    defer { search = nil }
     RunCompany.run(count: trials.count) { [self] member, turn in
       do {
         try work(member, try turn.get())
@@ -202,10 +208,10 @@ private final class TrialCompany: @unchecked Sendable {
   }
 
   private func work(_ member: Int, _ turn: WeightTurn) throws {
-    guard failure == nil, let trial = trials[member] else { return }
+    guard failure == nil, let search, let trial = trials[member] else { return }
     trials[member] = nil
     let stopped = try search.perform(trial, turn: turn) { [self] in
-      StopRequest.signalNumber ?? (failure == nil ? nil : SIGTERM)
+      self.stopSignal() ?? (failure == nil ? nil : SIGTERM)
     }
     signal = signal ?? stopped
   }

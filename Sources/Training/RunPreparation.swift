@@ -115,7 +115,8 @@ struct RunPreparation {
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options, sampleRoom: samples?.room,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount), pool: inputs.pool(threadCount: options.plan.threads), speed: speed)
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount),
+      pool: inputs.pool(threadCount: options.plan.threads), speed: speed)
     (planner, plan) = try planning.plan()
     memory = try planner.memory(of: plan)
   }

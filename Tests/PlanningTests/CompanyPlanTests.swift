@@ -45,7 +45,7 @@ import WeightStore
         sum += memory.arena.byteCount + (index == 0 ? memory.workspace.residency.residentByteCount : 0)
       }
       // The rest is the heap of steps.
-      #expect(sum <= plan.predictedPeakBytes && plan.predictedPeakBytes - sum <= 6 << 20 + all.count * 2 << 20)
+      #expect(sum <= plan.predictedPeakBytes && plan.predictedPeakBytes - sum <= 6 << 20 + all.count << 20)
     }
   }
 
