@@ -30,33 +30,30 @@ extension TrainingPlanner {
     try found(budget: budget, rungs: Array(rungs.prefix(1)))
   }
 
-  /// How many runs such as this one should go through the weights together.
+  /// How many runs such as this one go through the weights together: as many as fit.
   ///
   /// - Parameters:
   ///   - most: runs that there are
   ///   - alone: the plan of this one
   ///   - budget: bytes for the whole process; `nil` for no limit
   ///   - heapBytes: what preparing another run adds to the process
-  ///   - asManyAsFit: even if each were faster in smaller company
+  ///   - atAnyPrice: even if their plan would be slower than one run after the other, or write what that does not
   public func companyCount(
-    most: Int, alone: TrainingPlan, budget: Int?, heapBytes: Int, asManyAsFit: Bool
+    most: Int, alone: TrainingPlan, budget: Int?, heapBytes: Int, atAnyPrice: Bool
   ) throws -> Int {
     guard isWithoutLoss(alone) else { return 1 }
-    var found = [(count: 1, seconds: alone.cost.seconds(speed))]
-    var count = most
-    while count > 1 {
+    let bound = alone.cost.seconds(speed) * Self.nearlyAsFast
+    for count in (1...max(1, most)).reversed() where count > 1 {
       let planner = together(
         with: [TrainingPlanner](repeating: self, count: count - 1),
         processByteCount: processByteCount + (count - 1) * heapBytes)
-      if let plan = try planner.planWithoutLoss(budget: budget) {
-        if asManyAsFit { return count }
-        found.append((count, plan.cost.seconds(speed, together: count) / Double(count)))
-      }
-      count = count > 8 && !asManyAsFit ? count * 3 / 4 : count - 1
+      guard let plan = try planner.planWithoutLoss(budget: budget) else { continue }
+      let isWorthIt =
+        plan.cost.seconds(speed, together: count) / Double(count) <= bound
+        && plan.cost.spilledBytes <= alone.cost.spilledBytes
+      if atAnyPrice || isWorthIt { return count }
     }
-    let least = found.map(\.seconds).min() ?? .infinity
-    // Of what is as fast the largest, which reads least.
-    return found.filter { $0.seconds <= least * Self.nearlyAsFast }.map(\.count).max() ?? 1
+    return 1
   }
 
   /// The plan of a run beside others that has a certain strategy.

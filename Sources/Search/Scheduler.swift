@@ -143,11 +143,9 @@ public struct Scheduler: Sendable {
   }
 
   /// Jobs that can be done at the same time, the next one first: in whatever order they end, the same comes after them.
-  ///
-  /// - Parameter most: as many at most
-  public mutating func following(_ known: [Measurement], most: Int) throws -> [Job] {
+  public mutating func following(_ known: [Measurement]) throws -> [Job] {
     guard let next = try next(known) else { return [] }
-    return knowsAhead ? Array(missing(known).prefix(max(1, most))) : [next]
+    return knowsAhead ? missing(known) : [next]
   }
 
   private func nextOfAll(_ known: [Measurement]) -> Job? { missing(known).first }

@@ -120,7 +120,7 @@ public final class SearchRun {
   ) throws -> (table: SearchTable, signalNumber: Int32?) {
     if !ledger.records.isEmpty { observer.note("\(ledger.records.count) results are known already; going on") }
     while !isOutOfTime {
-      let jobs = try scheduler.following(measurements, most: options.together ?? SearchOptions.mostTogether)
+      let jobs = try scheduler.following(measurements)
       if jobs.isEmpty { break }
       if let signal = try work(on: jobs, stopSignal: stopSignal) { return (table, signal) }
     }

@@ -60,8 +60,11 @@ extension SearchRun {
     StopRequest.endAtOnce()
     guard let job = jobs.first, case .ready(let first) = try prepare(job, beside: nil) else { return [] }
     var trials = [first]
-    let wanted = try first.run.companyCount(
-      most: min(options.together ?? SearchOptions.mostTogether, jobs.count), asManyAsFit: options.together != nil)
+    let most = try first.run.companyCount(
+      most: min(options.together ?? SearchOptions.mostTogether, jobs.count), atAnyPrice: options.together != nil)
+    // Companies of one size: a small one at the end would have to itself what was too little for those before it.
+    let companies = (jobs.count + most - 1) / most
+    let wanted = (jobs.count + companies - 1) / companies
     preparing: for job in jobs.dropFirst() where trials.count < wanted && goes(job, with: first) {
       switch try prepare(job, beside: first) {
       case .ready(let trial): trials.append(trial)

@@ -52,16 +52,16 @@ extension TrainingRun {
   /// What preparing a further run adds to the process: its norms, its order of the data.
   private static let preparedHeap = 1 << 20
 
-  /// How many runs such as this one should go through the weights together. One, where no weights pass through or where its
-  /// memory is so short that results suffer.
+  /// How many runs such as this one go through the weights together: as many as fit. One, where no weights pass through or
+  /// where its memory is so short that results suffer.
   ///
   /// - Parameters:
   ///   - most: runs that there are
-  ///   - asManyAsFit: even if nothing passes through, and if each were faster in smaller company
-  public func companyCount(most: Int, asManyAsFit: Bool) throws -> Int {
-    guard most > 1, asManyAsFit || plan.streams else { return 1 }
+  ///   - atAnyPrice: even if nothing passes through, and if they were slower than one run after the other
+  public func companyCount(most: Int, atAnyPrice: Bool) throws -> Int {
+    guard most > 1, atAnyPrice || plan.streams else { return 1 }
     return try prepared.planner.companyCount(
-      most: most, alone: plan, budget: companyBudget, heapBytes: Self.preparedHeap, asManyAsFit: asManyAsFit)
+      most: most, alone: plan, budget: companyBudget, heapBytes: Self.preparedHeap, atAnyPrice: atAnyPrice)
   }
 
   /// Whether this run can go through the weights together with another one, and ends with the bits that it has alone.

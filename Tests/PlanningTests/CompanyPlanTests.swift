@@ -56,9 +56,9 @@ import WeightStore
       for budget in [300, 400, 600].map({ $0 << 20 }) {
         let alone = try planner.plan(budget: budget)
         let count = try planner.companyCount(
-          most: 16, alone: alone, budget: budget, heapBytes: 1 << 20, asManyAsFit: true)
+          most: 16, alone: alone, budget: budget, heapBytes: 1 << 20, atAnyPrice: true)
         let free = try planner.companyCount(
-          most: 16, alone: alone, budget: budget, heapBytes: 1 << 20, asManyAsFit: false)
+          most: 16, alone: alone, budget: budget, heapBytes: 1 << 20, atAnyPrice: false)
         #expect(free <= count)
         counts.append(count)
         func fits(_ count: Int) throws -> Bool {
@@ -80,7 +80,7 @@ import WeightStore
       let alone = try planner.plan(budget: least)
       #expect(!alone.strategy.losses.isEmpty && !planner.isWithoutLoss(alone))
       #expect(
-        try planner.companyCount(most: 9, alone: alone, budget: least, heapBytes: 0, asManyAsFit: true) == 1)
+        try planner.companyCount(most: 9, alone: alone, budget: least, heapBytes: 0, atAnyPrice: true) == 1)
     }
   }
 

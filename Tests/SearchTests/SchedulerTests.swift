@@ -30,18 +30,18 @@ import Testing
   }
 
   @Test func onlyTrialsOfOneStageAreDoneTogether() throws {
-    func trials(_ strategy: Strategy, known: [Measurement], most: Int) throws -> [Job] {
+    func jobs(_ strategy: Strategy, _ known: [Measurement]) throws -> [Job] {
       var scheduler = try scheduler(strategy, trials: strategy == .tpe ? 9 : nil)
-      return try scheduler.following(known, most: most)
+      return try scheduler.following(known)
     }
     let first = (0..<9).map { Measurement(trial: $0, rung: 0, cost: Double($0)) }
-    #expect(try trials(.grid, known: [], most: 4) == (0..<4).map { Job(trial: $0, rung: 0) })
-    #expect(try trials(.grid, known: [first[1], first[3]], most: 3).map(\.trial) == [0, 2, 4])
-    #expect(try trials(.grid, known: first, most: 3).isEmpty)
-    #expect(try trials(.halving, known: Array(first.dropLast()), most: 16) == [Job(trial: 8, rung: 0)])
-    #expect(try trials(.halving, known: first, most: 16) == (0..<3).map { Job(trial: $0, rung: 1) })
-    #expect(try trials(.asha, known: [], most: 4).count == 1)
-    #expect(try trials(.tpe, known: [], most: 4).count == 1)
+    #expect(try jobs(.grid, []) == (0..<9).map { Job(trial: $0, rung: 0) })
+    #expect(try jobs(.grid, [first[1], first[3]]).map(\.trial) == [0, 2, 4, 5, 6, 7, 8])
+    #expect(try jobs(.grid, first).isEmpty)
+    #expect(try jobs(.halving, Array(first.dropLast())) == [Job(trial: 8, rung: 0)])
+    #expect(try jobs(.halving, first) == (0..<3).map { Job(trial: $0, rung: 1) })
+    #expect(try jobs(.asha, []).count == 1)
+    #expect(try jobs(.tpe, []).count == 1)
   }
 
   @Test func halvingPromotesTheBestThird() throws {
