@@ -5,47 +5,37 @@ import CKernels
 public enum ColumnFactors {
   private static let tileColumns = 128
 
-  /// `y[t][j] = x[t][j] * factor[j]`; `y` may be `x`.
-  public static func scale(_ x: Matrix, by factor: Vector, into y: Matrix, pool: ThreadPool) {
-    precondition(
-      factor.count == x.columns && y.rows == x.rows && y.columns == x.columns, "a factor for every column")
-    let kernels = KernelTables.float
-    VectorOperations.forEachRow(x.rows, pool: pool) { row in
-      kernels.pointee.multiply(x.columns, x.base + row * x.stride, factor.base, y.base + row * y.stride)
-    }
+  /// `y[t][j] (+)= x[t][j] * factor[j]`; `y` may be `x`.
+  public static func scale(
+    _ x: Matrix, by factor: Vector, into y: Matrix, accumulate: Bool = false, pool: ThreadPool
+  ) {
+    ScaledColumns(factor: factor, y: y, accumulate: accumulate).take(x, pool: pool)
   }
 
-  /// `y[t][j] += x[t][j] * factor[j]`
-  public static func scale(_ x: Matrix, by factor: Vector, addingTo y: Matrix, pool: ThreadPool) {
-    precondition(
-      factor.count == x.columns && y.rows == x.rows && y.columns == x.columns, "a factor for every column")
-    let kernels = KernelTables.float
-    VectorOperations.forEachRow(x.rows, pool: pool) { row in
-      withUnsafeTemporaryAllocation(of: Float.self, capacity: tileColumns) { part in
-        guard let part = part.baseAddress else { return }
-        for column in stride(from: 0, to: x.columns, by: tileColumns) {
-          let count = min(tileColumns, x.columns - column)
-          kernels.pointee.multiply(count, x.base + row * x.stride + column, factor.base + column, part)
-          kernels.pointee.add_scaled(count, 1, part, y.base + row * y.stride + column)
-        }
-      }
-    }
-  }
-
-  /// `dFactor[j] += sum_t dy[t][j] * x[t][j]`, the gradient of the factors of `x`.
+  /// The way back through `y = x * factor`: `dx[t][j] = dy[t][j] * factor[j]`, and
+  /// `dFactor[j] += weight[j] * sum_t dy[t][j] * x[t][j]`.
   ///
-  /// - Parameter rowLength: no part of the sum crosses a multiple of so many rows
-  public static func factorGradient(
-    _ dy: Matrix, x: Matrix, addingTo dFactor: Vector, rowLength: Int = .max, pool: ThreadPool
+  /// - Parameters:
+  ///   - dx: may be `dy`
+  ///   - weights: all 1 if `nil`
+  ///   - rowLength: no part of the sum crosses a multiple of so many rows
+  public static func backward(
+    _ dy: Matrix, by factor: Vector, into dx: Matrix, x: Matrix, weights: Vector? = nil, addingTo dFactor: Vector,
+    rowLength: Int = .max, pool: ThreadPool
   ) {
     precondition(
-      dy.rows == x.rows && dy.columns == x.columns && dFactor.count == x.columns, "a factor for every column")
+      [x, dx].allSatisfy { $0.rows == dy.rows && $0.columns == dy.columns }
+        && [factor, weights ?? factor, dFactor].allSatisfy { $0.count == dy.columns }, "a factor for every column")
     let kernels = KernelTables.float
-    forEachTile(x.columns, pool: pool) { columns in
-      QuantizedRows.forEachGroup(rows: x.rows, rowsPerSequence: rowLength) { rows in
-        kernels.pointee.column_dots(
-          rows.count, columns.count, dy.base + rows.lowerBound * dy.stride + columns.lowerBound, dy.stride,
-          x.base + rows.lowerBound * x.stride + columns.lowerBound, x.stride, dFactor.base + columns.lowerBound)
+    forEachTile(dy.columns, pool: pool) { columns in
+      let first = columns.lowerBound
+      QuantizedRows.forEachGroup(rows: dy.rows, rowsPerSequence: rowLength) { rows in
+        let row = rows.lowerBound
+        kernels.pointee.scaled_dots(
+          rows.count, columns.count, factor.base + first, weights.map { UnsafePointer($0.base + first) },
+          dy.base + row * dy.stride + first,
+          dy.stride, x.base + row * x.stride + first, x.stride, dx.base + row * dx.stride + first, dx.stride,
+          dFactor.base + first)
       }
     }
   }
@@ -69,5 +59,35 @@ public enum ColumnFactors {
     pool.run((columns + tileColumns - 1) / tileColumns) { task, _ in
       body(task * tileColumns..<min((task + 1) * tileColumns, columns))
     }
+  }
+}
+
+/// Where the columns of a product go under factors of their own: `y[t][j] (+)= x[t][j] * factor[j]`. It is done tile by tile,
+/// while the product has them in cache.
+public struct ScaledColumns: Sendable {
+  let factor: Vector  // [columns]
+  let y: Matrix  // [tokens, columns]
+  let accumulate: Bool
+
+  public init(factor: Vector, y: Matrix, accumulate: Bool) {
+    self.factor = factor
+    self.y = y
+    self.accumulate = accumulate
+  }
+
+  /// Whether `x` has the shape of what is scaled.
+  func fits(_ x: Matrix) -> Bool { factor.count == x.columns && y.rows == x.rows && y.columns == x.columns }
+
+  /// Takes over a part of `x`.
+  func take(_ x: Matrix, rows: Range<Int>, columns: Range<Int>) {
+    let (row, column) = (rows.lowerBound, columns.lowerBound)
+    KernelTables.float.pointee.scale_columns(
+      rows.count, columns.count, factor.base + column, x.base + row * x.stride + column, x.stride, accumulate ? 1 : 0,
+      y.base + row * y.stride + column, y.stride)
+  }
+  /// Takes over the whole of `x`.
+  public func take(_ x: Matrix, pool: ThreadPool) {
+    precondition(fits(x), "a factor for every column")
+    VectorOperations.forEachRow(x.rows, pool: pool) { take(x, rows: $0..<$0 + 1, columns: 0..<x.columns) }
   }
 }

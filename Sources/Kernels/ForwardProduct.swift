@@ -45,13 +45,15 @@ extension MatrixProduct {
   ///   - rows: rows of `weight`, from a multiple of `sliceAlignment`; `nil` for all
   ///   - y: `[tokens, rows]`
   ///   - term: joins the whole of `y`
+  ///   - scaled: where the columns of `y` go besides
   ///   - few: how few rows are multiplied; `.alone` asks for rows that are quantised one by one
   ///   - scratch: one for each worker, of `forwardScratchByteCount`
   public static func forward(
     _ x: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
-    adding term: LowRankTerm? = nil, few: FewRows = .fast, pool: ThreadPool, scratch: [Scratch]
+    adding term: LowRankTerm? = nil, scaled: ScaledColumns? = nil, few: FewRows = .fast, pool: ThreadPool,
+    scratch: [Scratch]
   ) {
-    let output = Output(weight, rows: rows, into: y, accumulate: accumulate, adding: term)
+    let output = Output(weight, rows: rows, into: y, accumulate: accumulate, adding: term, scaled: scaled)
     precondition(output.fits(x), "input and weight fit")
     let areVectors =
       switch few {
@@ -66,6 +68,7 @@ extension MatrixProduct {
     precondition(few != .alone || x.groups.count == x.rows, "rows that are quantised one by one")
     forwardFew(x, weight, rows: output.rows, into: y, accumulate: accumulate, pool: pool, scratch: scratch)
     term?.add(to: y, pool: pool)
+    scaled?.take(y, pool: pool)
   }
 
   /// Few rows can be multiplied in another way than many, which is faster and rounds differently.
@@ -85,18 +88,22 @@ extension MatrixProduct {
     let y: Matrix
     let accumulate: Bool
     let term: LowRankTerm?
+    let scaled: ScaledColumns?
 
     /// `y (+)= x Wᵀ`; parameters as in `forward`.
     public init(
-      _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool, adding term: LowRankTerm?
+      _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool, adding term: LowRankTerm?,
+      scaled: ScaledColumns? = nil
     ) {
       self.weight = weight
       self.rows = MatrixProduct.checked(rows, of: weight)
       self.y = y
       self.accumulate = accumulate
       self.term = term
+      self.scaled = scaled
       precondition(y.columns == self.rows.count, "output fits")
       precondition(term?.fits(y) ?? true, "term fits")
+      precondition(scaled?.fits(y) ?? true, "a factor for every column")
     }
 
     /// Whether `x` is quantised for the weight.
@@ -144,7 +151,8 @@ extension MatrixProduct {
           }
           part.forward.multiply(
             range, tokens: tokens, into: part.output.y, accumulate: part.output.accumulate, term: part.output.term,
-            upcoming: upcoming, meter: pool.meter, worker: worker, memory: scratch[worker].base)
+            scaled: part.output.scaled, upcoming: upcoming, meter: pool.meter, worker: worker,
+            memory: scratch[worker].base)
         }
       }
     }
@@ -202,8 +210,8 @@ extension MatrixProduct {
             upcoming = next.upcoming(0..<step, of: weight, during: range, tokens: 0..<x.rows)
           }
           forward.multiply(
-            range, tokens: 0..<x.rows, into: y, accumulate: false, term: nil, upcoming: upcoming, meter: pool.meter,
-            worker: worker, memory: scratch[worker].base)
+            range, tokens: 0..<x.rows, into: y, accumulate: false, term: nil, scaled: nil, upcoming: upcoming,
+            meter: pool.meter, worker: worker, memory: scratch[worker].base)
         }
         body(columns, y)
       }
@@ -231,7 +239,7 @@ extension MatrixProduct {
     /// Decodes some panels and multiplies some tokens with them.
     func multiply(
       _ range: Range<Int>, tokens: Range<Int>, into y: Matrix, accumulate: Bool, term: LowRankTerm?,
-      upcoming: UpcomingWeights?, meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
+      scaled: ScaledColumns?, upcoming: UpcomingWeights?, meter: WorkMeter, worker: Int, memory: UnsafeMutableRawPointer
     ) {
       let meanStride = x.meanCount * width
       let exact = (memory + layout.taskByteCount).assumingMemoryBound(to: Float.self)
@@ -260,6 +268,7 @@ extension MatrixProduct {
           MatrixProduct.multiply(
             x, product, panel: &panel, means: means + (index - range.lowerBound) * meanStride, values: exact)
         }
+        scaled?.take(y, rows: tile, columns: product.columns)
       }
     }
   }

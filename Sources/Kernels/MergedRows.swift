@@ -14,9 +14,29 @@ public enum MergedRows {
   public static func norms(
     _ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scale: Float, into norms: Vector, pool: ThreadPool
   ) {
+    precondition(norms.count == weight.rows, "a norm for every row")
+    forEachNorm(weight, a: a, bTransposed: bTransposed, scale: scale, pool: pool) { norms.base[$0] = $1 }
+  }
+
+  /// `1 / norm` of each row, and `magnitude / norm`; parameters as above.
+  public static func inverseNorms(
+    _ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scale: Float, into inverse: Vector, magnitudes: Vector,
+    factors: Vector, pool: ThreadPool
+  ) {
+    precondition([inverse, magnitudes, factors].allSatisfy { $0.count == weight.rows }, "a norm for every row")
+    forEachNorm(weight, a: a, bTransposed: bTransposed, scale: scale, pool: pool) { row, norm in
+      inverse.base[row] = 1 / norm
+      factors.base[row] = magnitudes.base[row] * inverse.base[row]
+    }
+  }
+
+  private static func forEachNorm(
+    _ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scale: Float, pool: ThreadPool,
+    _ body: @Sendable (_ row: Int, _ norm: Float) -> Void
+  ) {
     precondition(
-      a.columns == weight.columns && bTransposed.columns == weight.rows && a.rows == bTransposed.rows
-        && norms.count == weight.rows, "shapes of a low-rank change")
+      a.columns == weight.columns && bTransposed.columns == weight.rows && a.rows == bTransposed.rows,
+      "shapes of a low-rank change")
     let kernels = KernelTables.float
     pool.run((weight.rows + tileRows - 1) / tileRows, as: .adapter) { task, _ in
       let rows = task * tileRows..<min((task + 1) * tileRows, weight.rows)
@@ -28,9 +48,9 @@ public enum MergedRows {
           rows.count, tile.columns, a.rows, scale, bTransposed.base + rows.lowerBound, 1, bTransposed.stride, a.base,
           a.stride, 1, tile.base, tile.stride)
         for row in rows {
-          norms.base[row] = Float(
-            kernels.pointee.sum_of_squares(tile.columns, tile.base + (row - rows.lowerBound) * tile.stride)
-              .squareRoot())
+          let squares = kernels.pointee.sum_of_squares(
+            tile.columns, tile.base + (row - rows.lowerBound) * tile.stride)
+          body(row, Float(squares.squareRoot()))
         }
       }
     }

@@ -29,7 +29,7 @@ public final class TrainingMemory {
     let tokens = strategy.microBatchSize * rowLength
     self.strategy = strategy
     self.arena = arena
-    let method = try tuning.reserve(for: model, trainingTokens: tokens, arena: arena)
+    let method = try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: tokens))
     self.method = method
     state = OptimizerState(
       optimizer, moments: strategy.optimizerMoments, of: method.trainables, threadCount: pool.threadCount, arena: arena)

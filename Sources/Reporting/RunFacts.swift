@@ -154,13 +154,20 @@ struct AdapterFacts {
   init(_ json: JSONValue) { self.json = json }
 
   /// PEFT's type, or AdapterHub's word.
-  var type: String? { json["peft_type"]?.stringValue ?? (isAdapterHub ? "BOTTLENECK" : nil) }
+  var type: String? {
+    json["peft_type"]?.stringValue ?? (isAdapterHub ? "BOTTLENECK" : json["architecture"]?.stringValue?.uppercased())
+  }
 
   /// Whether the folder is in the layout of AdapterHub's `adapters`.
   var isAdapterHub: Bool { json["peft_type"] == nil && json["config"] != nil }
 
   /// What the method is called.
   var name: String? {
+    let isJoined = json["peft_type"] != nil && json["config"]?.objectValue != nil
+    return isJoined ? plainName.map { "bottleneck adapters and \($0)" } : plainName
+  }
+
+  private var plainName: String? {
     switch type {
     case "LORA": (json["use_dora"]?.boolValue ?? false) ? "DoRA" : "LoRA"
     case "IA3": "(IA)³"
@@ -168,6 +175,7 @@ struct AdapterFacts {
     case "PROMPT_TUNING": "prompt tuning"
     case "P_TUNING": "P-tuning"
     case "BOTTLENECK": "bottleneck adapters"
+    case "MIXTURE": "a mixture of LoRA adapters"
     default: type
     }
   }

@@ -108,7 +108,7 @@ struct RunPreparation {
     self.data = data
     self.evaluation = evaluation
     identity = RunIdentity(
-      options: options.identity, hyperParameters: options.method.initialAdapter == nil ? [] : tuning.identity,
+      options: options.identity, hyperParameters: options.method.readsAdapters ? tuning.identity : [],
       model: try inputs.digest(modelDirectory) { try BaseModelDigest.of(directory: modelDirectory) },
       data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)

@@ -118,15 +118,17 @@ public final class ComputeEngine {
   /// - Parameters:
   ///   - rows: rows of `weight`, and so columns of `y`, if not all; begins at a multiple of 64
   ///   - term: joins the whole of `y`
+  ///   - scaled: where the columns of `y` go besides
   func product(
     _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
-    adding term: LowRankTerm? = nil
+    adding term: LowRankTerm? = nil, scaled: ScaledColumns? = nil
   ) {
     let rows = rows ?? 0..<weight.rows
     guard var quantized = x.quantized else {
       ReferenceProduct.forward(
         x.values, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
       term?.add(to: y, pool: pool)
+      scaled?.take(y, pool: pool)
       return
     }
     if quantized.block != weight.reductionBlock,
@@ -137,21 +139,25 @@ public final class ComputeEngine {
       quantized = again
     }
     MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term,
+      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, scaled: scaled,
       few: trains ? .likeMany : rowsAreTexts ? .alone : .fast,
       pool: pool, scratch: workerScratch)
   }
 
   /// The same for several whole weights, which share a loop where they can.
-  func products(_ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?)]) {
+  func products(
+    _ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?, scaled: ScaledColumns?)]
+  ) {
     guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block })
     else {
-      for (weight, y, term) in outputs { product(x, weight, into: y, accumulate: false, adding: term) }
+      for (weight, y, term, scaled) in outputs {
+        product(x, weight, into: y, accumulate: false, adding: term, scaled: scaled)
+      }
       return
     }
     MatrixProduct.forward(
-      quantized, outputs.map { .init($0.weight, into: $0.y, accumulate: false, adding: $0.term) }, pool: pool,
-      scratch: workerScratch)
+      quantized, outputs.map { .init($0.weight, into: $0.y, accumulate: false, adding: $0.term, scaled: $0.scaled) },
+      pool: pool, scratch: workerScratch)
   }
 
   /// The same with everything around it, for measuring how long it takes; `x` is one sequence.

@@ -129,14 +129,10 @@ public final class Linear {
   ///   - kept: what the adapter keeps for `backward`
   func forward(_ x: PreparedRows, into y: Matrix, accumulate: Bool = false, keeping kept: Matrix, pass: Pass) {
     let share = adapter?.forward(x.values, weight: weight, keeping: kept, pass: pass)
-    if let scale = adapter?.outputScale {
-      let unscaled = unscaledOutput(kept)
-      pass.engine.product(x, weight, into: unscaled, accumulate: false, adding: share)
-      finish(unscaled, scale, into: y, accumulate: accumulate, pass: pass)
-      return
-    }
-    pass.engine.product(x, weight, into: y, accumulate: accumulate, adding: share)
-    if let bias { VectorOperations.addBias(bias, to: y, pool: pass.engine.pool) }
+    let (product, scaled) = targets(y, accumulate: accumulate, keeping: kept)
+    pass.engine.product(
+      x, weight, into: product, accumulate: accumulate && adapter?.outputScale == nil, adding: share, scaled: scaled)
+    finish(y, accumulate: accumulate, kept: kept, pass: pass)
   }
 
   /// Outputs of several layers with the same input; parameters as in the other `forward`.
@@ -145,15 +141,10 @@ public final class Linear {
       x,
       layers.map { layer, y, kept in
         let share = layer.adapter?.forward(x.values, weight: layer.weight, keeping: kept, pass: pass)
-        return (layer.weight, layer.adapter?.outputScale == nil ? y : layer.unscaledOutput(kept), share)
+        let (product, scaled) = layer.targets(y, accumulate: false, keeping: kept)
+        return (layer.weight, product, share, scaled)
       })
-    for (layer, y, kept) in layers {
-      if let scale = layer.adapter?.outputScale {
-        layer.finish(layer.unscaledOutput(kept), scale, into: y, accumulate: false, pass: pass)
-      } else if let bias = layer.bias {
-        VectorOperations.addBias(bias, to: y, pool: pass.engine.pool)
-      }
-    }
+    for (layer, y, kept) in layers { layer.finish(y, accumulate: false, kept: kept, pass: pass) }
   }
 
   /// Writes again what the adapter keeps, without the output; `x` as in `forward`.
@@ -186,15 +177,29 @@ public final class Linear {
     kept.columns(kept.columns - location.shape.out..<kept.columns)
   }
 
-  private func finish(_ unscaled: Matrix, _ scale: OutputScale, into y: Matrix, accumulate: Bool, pass: Pass) {
+  /// Whether a bias comes between the product and the scale of the outputs.
+  private var scalesBias: Bool { bias != nil && adapter?.outputScale?.coversBias == true }
+
+  /// Where the product goes, and what is made of it at once.
+  private func targets(
+    _ y: Matrix, accumulate: Bool, keeping kept: Matrix
+  ) -> (product: Matrix, scaled: ScaledColumns?) {
+    guard let scale = adapter?.outputScale else { return (y, nil) }
+    let scaled = ScaledColumns(factor: scale.factor, y: y, accumulate: accumulate)
+    return (unscaledOutput(kept), scalesBias ? nil : scaled)
+  }
+
+  /// What is left to do behind the product.
+  private func finish(_ y: Matrix, accumulate: Bool, kept: Matrix, pass: Pass) {
+    guard let bias else { return }
     let pool = pass.engine.pool
-    if let bias, scale.coversBias { VectorOperations.addBias(bias, to: unscaled, pool: pool) }
-    if accumulate {
-      ColumnFactors.scale(unscaled, by: scale.factor, addingTo: y, pool: pool)
-    } else {
-      ColumnFactors.scale(unscaled, by: scale.factor, into: y, pool: pool)
+    guard scalesBias, let scale = adapter?.outputScale else {
+      VectorOperations.addBias(bias, to: y, pool: pool)
+      return
     }
-    if let bias, !scale.coversBias { VectorOperations.addBias(bias, to: y, pool: pool) }
+    let unscaled = unscaledOutput(kept)
+    VectorOperations.addBias(bias, to: unscaled, pool: pool)
+    ColumnFactors.scale(unscaled, by: scale.factor, into: y, accumulate: accumulate, pool: pool)
   }
 
   /// `dx = dy W + adapter`; the bias is frozen.

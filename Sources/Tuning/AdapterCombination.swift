@@ -18,6 +18,8 @@ public struct AdapterCombination: Sendable {
     case dareLinear = "dare_linear"
     case dareTies = "dare_ties"
     case magnitudePrune = "magnitude_prune"
+    /// No sum: experts between which every token chooses by prototypes that follow from them.
+    case arrow
   }
 
   public var kind: Kind
@@ -27,6 +29,9 @@ public struct AdapterCombination: Sendable {
   public var rank: Int?
   /// Of what dare drops.
   public var seed: UInt64
+  /// Of `arrow`: experts at a token, and the temperature of the softmax over them.
+  public var topK = 3
+  public var temperature = 1.0
 
   public init(kind: Kind, density: Double = 1, rank: Int? = nil, seed: UInt64 = 42) {
     self.kind = kind
@@ -43,8 +48,15 @@ public struct AdapterCombination: Sendable {
   /// - Parameters:
   ///   - adapters: PEFT folders with their weights
   ///   - output: an existing folder
-  public func combine(_ adapters: [(directory: String, weight: Double)], to output: String) throws {
-    let sources = try adapters.map { try Source(directory: $0.directory, weight: $0.weight) }
+  public func combine(_ adapters: [WeightedAdapter], to output: String) throws {
+    if kind == .arrow {
+      let experts = try FrozenAdapters(adapters)
+      try MixtureFiles.write(
+        experts, configuration: MixtureConfiguration(experts: experts, topK: topK, temperature: temperature), to: output
+      )
+      return
+    }
+    let sources = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     guard let first = sources.first else { throw Failure(description: "no adapter to combine") }
     let kind = sources.count == 1 ? .linear : kind
     let rank = try rank(of: sources, kind: kind)
@@ -52,7 +64,7 @@ public struct AdapterCombination: Sendable {
     for name in sources.flatMap(\.names) where !names.contains(name) { names.append(name) }
     var tensors: [(name: String, factor: Factor)] = []
     for (index, name) in names.enumerated() {
-      let parts = sources.compactMap { $0.part(name) }
+      let parts = try sources.compactMap { try $0.part(name) }
       var (a, b) = try combine(parts, kind: kind, rank: rank, name: name, seed: seed &+ UInt64(index) &* 0x9E37)
       a = a.padded(rows: rank)
       b = b.padded(rows: rank)
@@ -79,7 +91,7 @@ public struct AdapterCombination: Sendable {
     try PEFTConfiguration.lora(file).write(to: output)
   }
 
-  private func rank(of sources: [Source], kind: Kind) throws -> Int {
+  private func rank(of sources: [LowRankFile], kind: Kind) throws -> Int {
     let ranks = sources.map { source in max(source.file.rank, source.file.rankPattern.map(\.value).max() ?? 0) }
     switch kind {
     case .cat: return ranks.reduce(0, +)
@@ -95,7 +107,7 @@ public struct AdapterCombination: Sendable {
     }
   }
 
-  private func targets(_ sources: [Source]) throws -> PEFTModules {
+  private func targets(_ sources: [LowRankFile]) throws -> PEFTModules {
     var names: Set<String> = []
     var patterns: [String] = []
     for source in sources {
@@ -114,7 +126,7 @@ public struct AdapterCombination: Sendable {
   }
 
   private func combine(
-    _ parts: [Part], kind: Kind, rank: Int, name: String, seed: UInt64
+    _ parts: [LowRankFile.Part], kind: Kind, rank: Int, name: String, seed: UInt64
   ) throws -> (a: Factor, b: Factor) {
     switch kind {
     case .cat, .svd:
@@ -139,7 +151,7 @@ public struct AdapterCombination: Sendable {
   private func mix(_ factors: [Factor], weights: [Double], kind: Kind, seed: UInt64) -> Factor {
     let pruned = factors.enumerated().map { index, factor -> Factor in
       switch kind {
-      case .linear, .cat, .svd: return factor
+      case .linear, .cat, .svd, .arrow: return factor
       case .ties, .magnitudePrune: return factor.largest(density)
       case .dareLinear, .dareTies: return factor.dropped(density, seed: seed &+ UInt64(index) &* 0xD1B5)
       }
@@ -164,56 +176,6 @@ public struct AdapterCombination: Sendable {
       result.values[place] = sum / Double(max(agreeing, 1))
     }
     return result
-  }
-
-  /// The factors of one adapter at one layer, and its weight with its scaling.
-  private struct Part {
-    let a: Factor  // [rank, in]
-    let b: Factor  // Bᵀ, [rank, out]
-    let weight: Double
-  }
-
-  /// An adapter's folder.
-  private struct Source {
-    let file: PEFTLoRA
-    let names: [String]
-    private let parts: [String: Part]
-
-    init(directory: String, weight: Double) throws {
-      let path = "\(directory)/\(PEFTConfiguration.fileName)"
-      guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
-        throw Failure(description: "\(path): only LoRA adapters can be combined")
-      }
-      guard !lora.useDoRA else {
-        throw Failure(description: "\(path): a DoRA adapter scales the base and cannot be summed; merge it instead")
-      }
-      _ = try LowRankConfiguration(lora, file: path)
-      file = lora
-      let weights = "\(directory)/\(TrainableFiles.weightsName)"
-      let tensors = try SafetensorsFile(path: weights)
-      var parts: [String: Part] = [:]
-      let end = ".lora_A.weight"
-      for tensor in tensors.tensorNames.sorted() where tensor.hasSuffix(end) {
-        let name = String(tensor.dropLast(end.count))
-        guard let a = tensors.tensor(tensor), let b = tensors.tensor("\(name).lora_B.weight") else {
-          throw AdapterError.missingTensor(file: weights, tensor: "\(name).lora_B.weight")
-        }
-        guard a.shape.count == 2, b.shape.count == 2, a.shape[0] == b.shape[1] else {
-          throw AdapterError.wrongShape(file: weights, tensor: tensor, found: a.shape, expected: b.shape.reversed())
-        }
-        let module = name.hasPrefix("base_model.model.") ? String(name.dropFirst("base_model.model.".count)) : name
-        let alpha = try lora.alphaPattern.value(for: module) ?? lora.alpha
-        let rank = Double(a.shape[0])
-        parts[name] = Part(
-          a: Factor(rows: a.shape[0], columns: a.shape[1], values: a.floats().map(Double.init)),
-          b: Factor(rows: b.shape[0], columns: b.shape[1], values: b.floats().map(Double.init)).transposed,
-          weight: weight * alpha / (lora.useRSLoRA ? rank.squareRoot() : rank))
-      }
-      names = parts.keys.sorted()
-      self.parts = parts
-    }
-
-    func part(_ name: String) -> Part? { parts[name] }
   }
 }
 

@@ -25,11 +25,14 @@ enum TrainableFiles {
 
   /// Reads matrices.
   ///
+  /// - Parameter passingOver: whether a tensor that is none of them does not matter
   /// - Throws: `AdapterError` when a tensor is missing, is one too many, or has another shape.
-  static func read(_ trainables: [Trainable], from path: String) throws {
+  static func read(
+    _ trainables: [Trainable], from path: String, passingOver: (String) -> Bool = { _ in false }
+  ) throws {
     let file = try SafetensorsFile(path: path)
     let names = Set(trainables.map(\.name))
-    for name in file.tensorNames where !names.contains(name) {
+    for name in file.tensorNames where !names.contains(name) && !passingOver(name) {
       throw AdapterError.unexpectedTensor(
         file: path, tensor: name, reason: "this model has no such layer; name the model of the adapter with --model")
     }
@@ -77,9 +80,9 @@ extension LowRankMethod {
   }
 
   public func save(to directory: String, baseModel: String) throws {
-    for adapter in adapters { adapter.start?.refresh(a: adapter.a, bTransposed: adapter.bTransposed) }
+    for adapter in adapters { adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed) }
     try TrainableFiles.write(stored, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
-    let locations = adapters.map(\.location)
+    let locations = adapters.filter { $0.rank > 0 }.map(\.location)
     var file = configuration.peft(
       common: trainables.common(baseModel: baseModel), wrapped: locations, usesConv1D: usesConv1D)
     // PEFT would find the short names in the head as well.
@@ -88,10 +91,6 @@ extension LowRankMethod {
     }
     try PEFTConfiguration.lora(file).write(to: directory)
     try trainables.saveHead(to: directory)
-  }
-
-  public func load(from directory: String) throws {
-    try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)")
   }
 }
 

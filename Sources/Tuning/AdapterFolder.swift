@@ -8,9 +8,20 @@ public enum AdapterFolder {
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
-    if AdapterHubConfiguration.isOne(json) {
-      return try BottleneckConfiguration(AdapterHubConfiguration(json: json, file: file), file: file)
+    if MixtureConfiguration.isOne(json) {
+      return try MixtureConfiguration(json: json, directory: directory, file: file)
     }
+    guard AdapterHubConfiguration.isOne(json) else { return try peft(json, file: file) }
+    let bottleneck = try BottleneckConfiguration(AdapterHubConfiguration(json: json, file: file), file: file)
+    guard AdapterUnion.isOne(json) else { return bottleneck }
+    return CombinedConfiguration([
+      .init(name: "bottleneck", configuration: bottleneck),
+      .init(name: json["peft_type"]?.stringValue?.lowercased() ?? "adapter", configuration: try peft(json, file: file)),
+    ])
+  }
+
+  /// The configuration of one of PEFT's methods.
+  private static func peft(_ json: JSONValue, file: String) throws -> any TuningConfiguration {
     switch try PEFTConfiguration(json: json, file: file) {
     case .lora(let lora): return try LowRankConfiguration(lora, file: file)
     case .ia3(let ia3): return try ScalingConfiguration(ia3, file: file)
@@ -20,13 +31,20 @@ public enum AdapterFolder {
     }
   }
 
+  /// Whether adapters are such as can be summed: LoRA, all of them. What they are besides is told where they are used.
+  public static func areSummed(_ directories: [String]) throws -> Bool {
+    try directories.allSatisfy {
+      try JSONValue.parse(contentsOf: "\($0)/\(PEFTConfiguration.fileName)")["peft_type"]?.stringValue == "LORA"
+    }
+  }
+
   /// The method of a folder with its parameters, for use without training; the arena owns its memory.
   public static func open(_ directory: String, for model: LanguageModel) throws -> (
     arena: Arena, method: any TuningMethod
   ) {
     let configuration = try configuration(of: directory)
     let (arena, method) = try Arena.filled {
-      try configuration.reserve(for: model, trainingTokens: 0, arena: $0)
+      try configuration.reserve(for: model, in: TuningRoom(arena: $0, trainingTokens: 0))
     }
     try method.load(from: directory)
     return (arena, method)

@@ -14,8 +14,12 @@ public struct AdapterSummary: Sendable {
     func add(_ name: String, _ value: String?) {
       if let value, !value.isEmpty { lines.append((name, value)) }
     }
-    if isHub {
-      add("method", "bottleneck")
+    if MixtureConfiguration.isOne(json) {
+      add("method", "mixture")
+      add("base", json["base_model_name_or_path"]?.stringValue)
+    } else if isHub {
+      let other = json["peft_type"]?.stringValue.map { " and \($0.lowercased())" }
+      add("method", "bottleneck" + (other ?? ""))
       add("base", json["model_name"]?.stringValue)
     } else {
       let method = try PEFTConfiguration(json: json, file: file)
@@ -23,7 +27,7 @@ public struct AdapterSummary: Sendable {
       add("base", method.common.baseModel)
     }
     let configuration = try AdapterFolder.configuration(of: directory)
-    for (name, value) in configuration.identity where name != "adapter" { add(name, value) }
+    for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") { add(name, value) }
     let weights = "\(directory)/\(isHub ? BottleneckMethod.weightsName : TrainableFiles.weightsName)"
     let tensors = try SafetensorsFile(path: weights)
     let count = tensors.tensorNames.reduce(0) { $0 + (tensors.tensor($1)?.elementCount ?? 0) }

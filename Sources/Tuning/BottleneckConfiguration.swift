@@ -114,8 +114,8 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     }
   }
 
-  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
-    try BottleneckMethod(configuration: self, model: model, trainingTokens: trainingTokens, arena: arena)
+  public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
+    try BottleneckMethod(configuration: self, model: model, in: room)
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {

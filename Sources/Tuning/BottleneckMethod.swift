@@ -134,7 +134,7 @@ public final class BottleneckMethod: TuningMethod {
   static let weightsName = "adapter.safetensors"
   static let headName = "model_head.safetensors"
 
-  init(configuration: BottleneckConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
+  init(configuration: BottleneckConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     modelType = model.description.family.rawValue
     hiddenSize = model.description.hiddenSize
@@ -151,11 +151,11 @@ public final class BottleneckMethod: TuningMethod {
           .init(place.name + "adapter_up.weight", rows: place.width, columns: hidden, isTransposed: true),
           .init(place.name + "adapter_up.bias", rows: 1, columns: hidden, isVector: true),
         ]
-      }, of: model, trains: trainingTokens > 0, arena: arena)
+      }, of: model, in: room)
     let scaling = Float(configuration.scaling)
     let buffers = BottleneckBuffers(
-      tokens: trainingTokens, width: places.map(\.width).max() ?? 0, hidden: scaling == 1 ? 0 : hidden, arena: arena)
-    let scaledBias = arena.vector("bias of a bottleneck, scaled", kind: .adapter, count: hidden)
+      tokens: room.tokens, width: places.map(\.width).max() ?? 0, hidden: scaling == 1 ? 0 : hidden, arena: room.arena)
+    let scaledBias = room.arena.vector("bias of a bottleneck, scaled", kind: .adapter, count: hidden)
     adapters = places.enumerated().map { index, place in
       Bottleneck(
         location: place.location, source: configuration.source, entries: trainables.entries[4 * index..<4 * index + 4],
@@ -169,8 +169,7 @@ public final class BottleneckMethod: TuningMethod {
 
   public func keptBlockColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setBlockAdapter(adapter, at: adapter.location) }
     trainables.attachHead()
   }

@@ -83,11 +83,9 @@ struct HeadTrainables {
 
 extension Trainables {
   /// The matrices of a method and, behind them, those of the model's head, if it has one that is trained.
-  ///
-  /// - Parameter trains: whether there are gradients
-  public init(_ wishes: [Wish], of model: LanguageModel, trains: Bool, arena: Arena) throws {
-    let head = try HeadTrainables(model)
-    self.init(wishes + (head?.wishes ?? []), trains: trains, arena: arena)
+  public init(_ wishes: [Wish], of model: LanguageModel, in room: TuningRoom) throws {
+    let head = room.includesHead ? try HeadTrainables(model) : nil
+    self.init(wishes + (head?.wishes ?? []), in: room)
     self.head = head
     headStart = wishes.count
   }

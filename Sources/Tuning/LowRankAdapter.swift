@@ -21,15 +21,15 @@ public final class LowRankAdapter: LinearAdapter {
   public let aGradient: Matrix
   /// `[rank, out]`
   public let bTransposedGradient: Matrix
-  /// Where what the factors start with is taken off.
-  let start: SubtractedStart?
+  /// Where there are factors that are not trained.
+  let fixed: FixedFactors?
   /// Of DoRA.
   let magnitude: LowRankMagnitude?
   private let buffers: LowRankBuffers
 
   init(
     location: LinearLocation, rank: Int, scaling: Float, dropout: Float, a: Trainable, bTransposed: Trainable,
-    start: SubtractedStart? = nil, magnitude: LowRankMagnitude?, buffers: LowRankBuffers
+    fixed: FixedFactors? = nil, magnitude: LowRankMagnitude?, buffers: LowRankBuffers
   ) {
     self.location = location
     self.rank = rank
@@ -39,14 +39,14 @@ public final class LowRankAdapter: LinearAdapter {
     self.bTransposed = bTransposed.matrix
     aGradient = a.gradient
     bTransposedGradient = bTransposed.gradient
-    self.start = start
+    self.fixed = fixed
     self.magnitude = magnitude
     self.buffers = buffers
   }
 
-  /// What is multiplied: `A` and `Bᵀ`, perhaps with their start, `[rank or 2 rank, in]` and `[rank or 2 rank, out]`.
+  /// What is multiplied: `A` and `Bᵀ`, and perhaps fixed ones behind them, `[rank + fixed, in]` and `[rank + fixed, out]`.
   var factors: (a: Matrix, bTransposed: Matrix) {
-    start.map { ($0.a, $0.bTransposed) } ?? (a, bTransposed)
+    fixed.map { ($0.a, $0.bTransposed) } ?? (a, bTransposed)
   }
 
   /// `x Aᵀ` is kept, and with magnitudes the output before them.
@@ -77,8 +77,10 @@ public final class LowRankAdapter: LinearAdapter {
     let (a, b) = factors
     let p = projection(kept)
     let dKept = buffers.projectionGradient(at: location, rows: dy.rows, rank: a.rows)
-    ThinProduct.weightGradient(
-      p.columns(0..<rank), dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
+    if bTransposedGradient.rows > 0 {
+      ThinProduct.weightGradient(
+        p.columns(0..<rank), dy, scale: scaling, addingTo: bTransposedGradient, rowLength: pass.rowLength, pool: pool)
+    }
     ThinProduct.project(dy, b, scale: scaling, into: dKept, pool: pool)
     if aGradient.rows > 0 {
       ThinProduct.weightGradient(
@@ -148,9 +150,9 @@ final class LowRankMagnitude {
   func refresh(_ weight: StoredMatrix, a: Matrix, bTransposed: Matrix, scaling: Float, pool: ThreadPool) {
     guard isStale else { return }
     isStale = false
-    MergedRows.norms(weight, a: a, bTransposed: bTransposed, scale: scaling, into: inverseNorms, pool: pool)
-    inverseNorms.assign(inverseNorms.values.map { 1 / $0 })
-    factor.assign(zip(values.values, inverseNorms.values).map { $0 * $1 })
+    MergedRows.inverseNorms(
+      weight, a: a, bTransposed: bTransposed, scale: scaling, into: inverseNorms, magnitudes: values, factors: factor,
+      pool: pool)
   }
 
   /// Starts where nothing is changed: at the norms of the weight with a `B` of zero.
@@ -161,9 +163,8 @@ final class LowRankMagnitude {
 
   /// `dm += sum(dy * u) / norm`, and `du = dy * m / norm`.
   func backward(_ dy: Matrix, unscaled: Matrix, into du: Matrix, rowLength: Int, pool: ThreadPool) {
-    ColumnFactors.scale(dy, by: inverseNorms, into: du, pool: pool)
-    ColumnFactors.factorGradient(
-      du, x: unscaled, addingTo: trainable.gradient.row(0), rowLength: rowLength, pool: pool)
-    ColumnFactors.scale(du, by: values, into: du, pool: pool)
+    ColumnFactors.backward(
+      dy, by: factor, into: du, x: unscaled, weights: inverseNorms, addingTo: trainable.gradient.row(0),
+      rowLength: rowLength, pool: pool)
   }
 }

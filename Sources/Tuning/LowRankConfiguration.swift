@@ -24,6 +24,11 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   /// How many times the learning rate of `A` that of `B` is: LoRA+.
   public var loraPlusRatio = 1.0
 
+  /// Adapters that take part and stay as they are, beside the one that is trained.
+  public var frozen: FrozenAdapters?
+  /// Whether there are others than the frozen ones.
+  private(set) var isTrained = true
+
   public init(
     rank: Int = 8, alpha: Double = 16, dropout: Double = 0, targetModules: TargetModules = .familyDefault,
     useRSLoRA: Bool = false
@@ -33,6 +38,13 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     self.dropout = dropout
     self.targetModules = targetModules
     self.useRSLoRA = useRSLoRA
+  }
+
+  /// Adapters that take part as they are, and nothing that is trained.
+  public init(frozen: FrozenAdapters) {
+    self.init()
+    self.frozen = frozen
+    isTrained = false
   }
 
   /// `alpha / rank`, or `alpha / sqrt(rank)` with rsLoRA; where no pattern says otherwise.
@@ -45,28 +57,43 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   /// An adapter that is to be made.
   struct Place {
     let location: LinearLocation
+    /// 0 where there are fixed factors alone.
     let rank: Int
     let scaling: Float
+    /// Of the factors that are not trained.
+    var fixedRank: Int
   }
+
+  /// Rank of what takes off the start of factors of a rank.
+  func startRank(_ rank: Int) -> Int { initialisation.subtractsStart ? rank : 0 }
 
   func places(in model: LanguageModel) throws -> [Place] {
-    try selection.locations(of: targetModules, in: model).map { location in
+    let locations = isTrained ? try selection.locations(of: targetModules, in: model) : []
+    var places = try locations.map { location in
       let rank = try rankPattern.value(for: location.name) ?? rank
       let alpha = try alphaPattern.value(for: location.name) ?? alpha
-      return Place(location: location, rank: rank, scaling: scaling(rank: rank, alpha: alpha))
+      return Place(
+        location: location, rank: rank, scaling: scaling(rank: rank, alpha: alpha), fixedRank: startRank(rank))
     }
+    for part in try frozen?.parts(in: model) ?? [] {
+      if let index = places.firstIndex(where: { $0.location == part.location }) {
+        places[index].fixedRank += part.rank
+      } else {
+        places.append(Place(location: part.location, rank: 0, scaling: 1, fixedRank: part.rank))
+      }
+    }
+    return places
   }
 
-  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
-    try LowRankMethod(configuration: self, model: model, trainingTokens: trainingTokens, arena: arena)
+  public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
+    try LowRankMethod(configuration: self, model: model, in: room)
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
-    try places(in: model).reduce(0) {
-      $0
-        + Double(
-          (initialisation.subtractsStart ? 2 : 1) * $1.rank * ($1.location.shape.in + $1.location.shape.out)
-            + (useDoRA ? 4 * $1.location.shape.out : 0))
+    try places(in: model).reduce(0) { sum, place in
+      let shape = place.location.shape
+      let factors = (place.rank + place.fixedRank) * (shape.in + shape.out)
+      return sum + Double(factors + (useDoRA ? 4 * shape.out : 0))
     }
   }
 
@@ -90,6 +117,7 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     let more =
       (initialisation.readsWeights ? [("start", initialisation.description)] : [])
       + (freezesA ? [("lora_fa", "true")] : [])
+      + (frozen.map { [("frozen_adapters", $0.identity)] } ?? [])
     return [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),
       ("rslora", "\(useRSLoRA)"), ("dora", "\(useDoRA)"),

@@ -44,18 +44,15 @@ public final class LowRankMethod: MergeableMethod {
   var usesConv1D: Bool { model.description.linears.contains { $0.weight.isTransposed } }
 
   /// Reserves adapters for `model`; parameters as of `TuningConfiguration.reserve`.
-  public init(
-    configuration: LowRankConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena
-  ) throws {
+  public init(configuration: LowRankConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     self.model = model
     let places = try configuration.places(in: model)
     let ratio = configuration.loraPlusRatio
     // Who only applies an adapter reads `A` from where it was written.
-    let freezesA = configuration.freezesA && trainingTokens > 0
-    let subtracts = configuration.initialisation.subtractsStart
+    let freezesA = configuration.freezesA && room.isTrained
     let trainables = try Trainables(
-      places.flatMap { place -> [Trainables.Wish] in
+      places.filter { $0.rank > 0 }.flatMap { place -> [Trainables.Wish] in
         let location = place.location
         let a = Trainables.Wish(Self.tensorName(location, "A"), rows: place.rank, columns: location.shape.in)
         let b = Trainables.Wish(
@@ -68,31 +65,32 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      }, of: model, trains: trainingTokens > 0, arena: arena)
+      }, of: model, in: room)
+    let arena = room.arena
     let buffers = LowRankBuffers(
-      tokens: trainingTokens, rank: (subtracts ? 2 : 1) * (places.map(\.rank).max() ?? 0),
+      tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
       places: (model.linearLocations.map(\.place).max() ?? 0) + 1,
       widestInput: places.map(\.location.shape.in).max() ?? 0,
       widestScaled: configuration.useDoRA ? places.map(\.location.shape.out).max() ?? 0 : 0,
       dropout: configuration.dropout > 0, arena: arena)
     var rest = trainables.entries[...]
     adapters = places.map { place in
-      let a: Trainable
-      if freezesA {
-        let frozen = arena.matrix(
-          "frozen factors", kind: .adapter, rows: place.rank, columns: place.location.shape.in)
-        a = Trainable(
-          name: Self.tensorName(place.location, "A"), matrix: frozen, gradient: frozen.rows(0..<0), isTransposed: false,
-          isVector: false, learningRateFactor: 1)
-      } else {
-        a = rest.removeFirst()
+      let (location, out) = (place.location, place.location.shape.out)
+      /// What is not trained, and belongs to no file.
+      func still(_ part: String, columns: Int, isTransposed: Bool) -> Trainable {
+        let matrix = arena.matrix("frozen factors", kind: .adapter, rows: place.rank, columns: columns)
+        return Trainable(
+          name: Self.tensorName(location, part), matrix: matrix, gradient: matrix.rows(0..<0),
+          isTransposed: isTransposed, isVector: false, learningRateFactor: 1)
       }
-      let b = rest.removeFirst()
-      let out = place.location.shape.out
+      let isEmpty = place.rank == 0
+      let a = freezesA || isEmpty ? still("A", columns: location.shape.in, isTransposed: false) : rest.removeFirst()
+      let b = isEmpty ? still("B", columns: out, isTransposed: true) : rest.removeFirst()
       return LowRankAdapter(
-        location: place.location, rank: place.rank, scaling: place.scaling, dropout: Float(configuration.dropout),
+        location: location, rank: place.rank, scaling: place.scaling, dropout: Float(configuration.dropout),
         a: a, bTransposed: b,
-        start: subtracts ? SubtractedStart(location: place.location, rank: place.rank, arena: arena) : nil,
+        fixed: place.fixedRank > 0
+          ? FixedFactors(location: location, rank: place.rank, fixedRank: place.fixedRank, arena: arena) : nil,
         magnitude: !configuration.useDoRA
           ? nil
           : LowRankMagnitude(
@@ -105,8 +103,7 @@ public final class LowRankMethod: MergeableMethod {
     keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
   }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
     trainables.attachHead()
   }
@@ -117,7 +114,7 @@ public final class LowRankMethod: MergeableMethod {
   /// weight; reproducible from `seed`.
   public func initialize(seed: UInt64) {
     let pool = ThreadPool(threadCount: 1)
-    for (index, adapter) in adapters.enumerated() {
+    for (index, adapter) in adapters.enumerated() where adapter.rank > 0 {
       var generator = SplitMix64(seed: seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03)
       let bound = 1 / Float(adapter.a.columns).squareRoot()
       for row in 0..<adapter.a.rows {
@@ -139,20 +136,37 @@ public final class LowRankMethod: MergeableMethod {
     trainables.initializeHead(seed: seed)
   }
 
+  /// Takes over the adapters that stay as they are.
+  private func readFrozen() throws {
+    guard let frozen = configuration.frozen else { return }
+    var rows = Dictionary(
+      uniqueKeysWithValues: adapters.map { ($0.location, $0.rank + configuration.startRank($0.rank)) })
+    for part in try frozen.parts(in: model) {
+      guard let adapter = adapters.first(where: { $0.location == part.location }), let fixed = adapter.fixed else {
+        continue
+      }
+      let row = rows[part.location] ?? 0
+      rows[part.location] = row + part.rank
+      try fixed.fix(part.read(), over: adapter.scaling, at: row)
+    }
+    for adapter in adapters { adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed) }
+  }
+
   public func parametersChanged(pool: ThreadPool) {
     for adapter in adapters {
       adapter.magnitude?.parametersChanged()
-      adapter.start?.refresh(a: adapter.a, bTransposed: adapter.bTransposed)
+      adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed)
     }
   }
 
   /// Starts that the weights decide: those of the model, or what quantising has taken from those of its original.
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) throws {
     initialize(seed: seed)
+    try readFrozen()
     guard configuration.initialisation.readsWeights else { return }
     let pool = pass.engine.pool
     let original = try originalModel()
-    for (index, adapter) in adapters.enumerated() {
+    for (index, adapter) in adapters.enumerated() where adapter.rank > 0 {
       let weight = model.weight(at: adapter.location)
       let seed = seed &+ UInt64(index) &* 0xD1B5_4A32_D192_ED03
       let start: WeightStart
@@ -171,7 +185,9 @@ public final class LowRankMethod: MergeableMethod {
       }
       adapter.a.elements.assign(start.a.floats)
       adapter.bTransposed.elements.assign(start.bTransposed.floats)
-      adapter.start?.begin(a: adapter.a, bTransposed: adapter.bTransposed)
+      if configuration.initialisation.subtractsStart {
+        adapter.fixed?.subtract(a: adapter.a, bTransposed: adapter.bTransposed)
+      }
       model.store.dropPages()
     }
   }
@@ -206,14 +222,21 @@ public final class LowRankMethod: MergeableMethod {
         name: name, matrix: matrix, gradient: matrix, isTransposed: isTransposed, isVector: false,
         learningRateFactor: 1)
     }
-    let factors = adapters.flatMap { adapter in
-      [
-        entry(Self.tensorName(adapter.location, "A"), adapter.factors.a, isTransposed: false),
-        entry(Self.tensorName(adapter.location, "B"), adapter.factors.bTransposed, isTransposed: true),
+    let factors = adapters.filter { $0.rank > 0 }.flatMap { adapter in
+      let rows = 0..<adapter.rank + configuration.startRank(adapter.rank)
+      return [
+        entry(Self.tensorName(adapter.location, "A"), adapter.factors.a.rows(rows), isTransposed: false),
+        entry(Self.tensorName(adapter.location, "B"), adapter.factors.bTransposed.rows(rows), isTransposed: true),
       ]
     }
     let names = Set(factors.map(\.name))
     return factors + trainables.entries.filter { !names.contains($0.name) }
+  }
+
+  /// Reads what files hold of it, and the adapters that stay as they are.
+  public func load(from directory: String) throws {
+    if !stored.isEmpty { try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") }
+    try readFrozen()
   }
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] {

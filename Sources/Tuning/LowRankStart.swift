@@ -59,25 +59,40 @@ public enum LowRankInitialisation: Sendable, Equatable, CustomStringConvertible 
   var readsWeights: Bool { subtractsStart || self == .loftq }
 }
 
-/// The factors of an adapter with those that take its start off: `[A; A0]` and `[Bᵀ; -B0ᵀ]`.
-final class SubtractedStart {
-  let a: Matrix  // [2 rank, in]
-  let bTransposed: Matrix  // [2 rank, out]
+/// The factors of an adapter with others that stay as they are, `[A; F]` and `[Bᵀ; Gᵀ]`: those that take its start off the
+/// weight, or adapters that were trained before.
+final class FixedFactors {
+  let a: Matrix  // [rank + fixed, in]
+  let bTransposed: Matrix  // [rank + fixed, out]
   private let rank: Int
 
-  init(location: LinearLocation, rank: Int, arena: Arena) {
+  init(location: LinearLocation, rank: Int, fixedRank: Int, arena: Arena) {
     self.rank = rank
-    a = arena.matrix("factors with their start", kind: .adapter, rows: 2 * rank, columns: location.shape.in)
-    bTransposed = arena.matrix("factors with their start", kind: .adapter, rows: 2 * rank, columns: location.shape.out)
+    let rows = rank + fixedRank
+    a = arena.matrix("factors with fixed ones", kind: .adapter, rows: rows, columns: location.shape.in)
+    bTransposed = arena.matrix("factors with fixed ones", kind: .adapter, rows: rows, columns: location.shape.out)
   }
 
-  /// Takes what the factors are now as their start.
-  func begin(a: Matrix, bTransposed: Matrix) {
+  /// Takes off what the factors make now.
+  func subtract(a: Matrix, bTransposed: Matrix) {
     for row in 0..<rank {
       self.a.row(rank + row).copy(a.row(row))
       self.bTransposed.row(rank + row).assign(bTransposed.row(row).values.map { -$0 })
     }
     refresh(a: a, bTransposed: bTransposed)
+  }
+
+  /// Takes over factors of another adapter.
+  ///
+  /// - Parameters:
+  ///   - scaling: what the product of all factors is multiplied with
+  ///   - row: the first one that they take
+  func fix(_ part: LowRankFile.Part, over scaling: Float, at row: Int) {
+    let scale = part.weight / Double(scaling)
+    for index in 0..<part.a.rows {
+      a.row(row + index).assign(part.a.row(index).map(Float.init))
+      bTransposed.row(row + index).assign(part.b.row(index).map { Float($0 * scale) })
+    }
   }
 
   /// To be called when the factors have changed.

@@ -52,8 +52,8 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
     return width
   }
 
-  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
-    try PrefixMethod(configuration: self, model: model, isTrained: trainingTokens > 0, arena: arena)
+  public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
+    try PrefixMethod(configuration: self, model: model, in: room)
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {

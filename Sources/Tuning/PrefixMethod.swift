@@ -19,8 +19,9 @@ public final class PrefixMethod: TuningMethod {
 
   static let tensorName = "prompt_embeddings"
 
-  init(configuration: PrefixConfiguration, model: LanguageModel, isTrained: Bool, arena: Arena) throws {
+  init(configuration: PrefixConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
+    let isTrained = room.isTrained
     let (count, width, attentions) = (configuration.count, try configuration.width(in: model), model.attentions)
     self.width = width
     headCount = attentions[0].shape.keyValueHeadCount
@@ -30,19 +31,20 @@ public final class PrefixMethod: TuningMethod {
       let encoder = try PromptEncoder(
         rows: count, width: width,
         layers: Self.layers(configuration.encoder, inner: configuration.encoderSize ?? width, out: columns),
-        hasStart: !configuration.startTokens.isEmpty, of: model, isTrained: isTrained, arena: arena)
+        hasStart: !configuration.startTokens.isEmpty, of: model, in: room)
       (trainables, prompt, gradient) = (encoder.trainables, encoder.output, encoder.outputGradient)
       self.encoder = encoder
     } else {
       trainables = try Trainables(
-        [.init(Self.tensorName, rows: count, columns: columns)], of: model, trains: isTrained, arena: arena)
+        [.init(Self.tensorName, rows: count, columns: columns)], of: model, in: room)
       (prompt, gradient) = (trainables.entries[0].matrix, trainables.entries[0].gradient)
       encoder = nil
     }
     let shape = attentions[0].shape
     let byteCount = Attention.PrefixGradient.byteCount(shape: shape, count: isTrained ? count : 0)
     let samples = Scratch(
-      arena.allocate("gradients of prefixes by sample", kind: .adapter, byteCount: byteCount), byteCount: byteCount)
+      room.arena.allocate("gradients of prefixes by sample", kind: .adapter, byteCount: byteCount), byteCount: byteCount
+    )
     prefixes = attentions.enumerated().map { [prompt] index, attention in
       let (keys, values) = (
         2 * index * width..<(2 * index + 1) * width, (2 * index + 1) * width..<(2 * index + 2) * width
@@ -72,8 +74,7 @@ public final class PrefixMethod: TuningMethod {
 
   public func keptColumns(at location: LinearLocation) -> Int { 0 }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     model.setPrefixes(prefixes, count: configuration.count)
     trainables.attachHead()
   }

@@ -68,12 +68,12 @@ public struct PromptConfiguration: TuningConfiguration, Equatable {
   public var virtualTokenCount: Int { count }
   public var promptRowCount: Int { count }
 
-  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
+  public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
     guard model.embedsPlainly else {
       throw AdapterError.unsuitableModel(
         "prompts need an embedding as wide as the model; this model projects its embedding")
     }
-    return try PromptMethod(configuration: self, model: model, isTrained: trainingTokens > 0, arena: arena)
+    return try PromptMethod(configuration: self, model: model, in: room)
   }
 
   /// The rows lengthen the text; beside that there is nothing.

@@ -48,14 +48,13 @@ final class PromptEncoder {
   ///   - hasStart: whether something is added to what the last layer makes
   ///   - model: whose head is trained along
   init(
-    rows: Int, width: Int, layers: [Layer], hasStart: Bool = false, of model: LanguageModel, isTrained: Bool,
-    arena: Arena
+    rows: Int, width: Int, layers: [Layer], hasStart: Bool = false, of model: LanguageModel, in room: TuningRoom
   ) throws {
+    let isTrained = room.isTrained
     let inputs = [width] + layers.dropLast().map(\.columns)
     let wishes = zip(layers, inputs).map { $0.wishes(in: $1) }
     trainables = try Trainables(
-      [.init("embedding.weight", rows: rows, columns: width)] + wishes.flatMap { $0 }, of: model, trains: isTrained,
-      arena: arena)
+      [.init("embedding.weight", rows: rows, columns: width)] + wishes.flatMap { $0 }, of: model, in: room)
     var next = 1
     var stages: [any EncoderStage] = []
     for (layer, (wishes, columns)) in zip(layers, zip(wishes, inputs)) {
@@ -64,20 +63,20 @@ final class PromptEncoder {
       switch layer {
       case .linear(_, _, let activation): stages.append(DenseStage(own, activation: activation))
       case .recurrent(_, _, let size):
-        stages.append(RecurrentStage(own, rows: rows, in: columns, size: size, isTrained: isTrained, arena: arena))
+        stages.append(RecurrentStage(own, rows: rows, in: columns, size: size, isTrained: isTrained, arena: room.arena))
       }
     }
     self.stages = stages
     states = layers.enumerated().map { index, layer in
       let name = index == layers.count - 1 ? "prompt or prefix" : "inside the encoder"
       return (
-        arena.matrix(name, kind: .adapter, rows: rows, columns: layer.columns),
-        arena.matrix("gradient, \(name)", kind: .adapter, rows: isTrained ? rows : 0, columns: layer.columns)
+        room.arena.matrix(name, kind: .adapter, rows: rows, columns: layer.columns),
+        room.arena.matrix("gradient, \(name)", kind: .adapter, rows: isTrained ? rows : 0, columns: layer.columns)
       )
     }
     (output, outputGradient) = states[states.count - 1]
     start =
-      hasStart ? arena.matrix("start of a prefix", kind: .adapter, rows: rows, columns: output.columns) : nil
+      hasStart ? room.arena.matrix("start of a prefix", kind: .adapter, rows: rows, columns: output.columns) : nil
   }
 
   private var embedding: Trainable { trainables.entries[0] }

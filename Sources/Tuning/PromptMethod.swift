@@ -17,21 +17,21 @@ public final class PromptMethod: TuningMethod {
   private let model: LanguageModel
   private let isTrained: Bool
 
-  init(configuration: PromptConfiguration, model: LanguageModel, isTrained: Bool, arena: Arena) throws {
+  init(configuration: PromptConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     self.model = model
-    self.isTrained = isTrained
+    isTrained = room.isTrained
     let (count, width) = (configuration.count, model.description.hiddenSize)
     guard let kind = configuration.encoder else {
       trainables = try Trainables(
-        [.init(PrefixMethod.tensorName, rows: count, columns: width)], of: model, trains: isTrained, arena: arena)
+        [.init(PrefixMethod.tensorName, rows: count, columns: width)], of: model, in: room)
       (prompt, promptGradient) = (trainables.entries[0].matrix, trainables.entries[0].gradient)
       encoder = nil
       return
     }
     let encoder = try PromptEncoder(
       rows: count, width: width, layers: Self.layers(kind, inner: configuration.encoderSize ?? width, out: width),
-      of: model, isTrained: isTrained, arena: arena)
+      of: model, in: room)
     (trainables, prompt, promptGradient) = (encoder.trainables, encoder.output, encoder.outputGradient)
     self.encoder = encoder
   }
@@ -57,8 +57,7 @@ public final class PromptMethod: TuningMethod {
 
   public func keptColumns(at location: LinearLocation) -> Int { 0 }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     model.setPrompt(PromptRows(prompt, gradient: isTrained ? promptGradient : nil))
     trainables.attachHead()
   }

@@ -57,8 +57,8 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
     }
   }
 
-  public func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod {
-    try ScalingMethod(configuration: self, model: model, trainingTokens: trainingTokens, arena: arena)
+  public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
+    try ScalingMethod(configuration: self, model: model, in: room)
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {

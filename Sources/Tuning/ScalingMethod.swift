@@ -37,18 +37,17 @@ public final class ScalingAdapter: LinearAdapter {
   ) -> (dy: Matrix, term: LowRankTerm?) {
     if isInput { return (dy, nil) }
     let pool = pass.engine.pool
-    ColumnFactors.factorGradient(
-      dy, x: kept, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
     let scaled = isFree ? dy : buffers.scaledGradient(rows: dy.rows, columns: dy.columns)
-    ColumnFactors.scale(dy, by: factor, into: scaled, pool: pool)
+    ColumnFactors.backward(
+      dy, by: factor, into: scaled, x: kept, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
     return (scaled, nil)
   }
 
   public func scaleInputGradient(_ dx: Matrix, x: Matrix, pass: Pass) {
     guard isInput else { return }
     let pool = pass.engine.pool
-    ColumnFactors.factorGradient(dx, x: x, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
-    ColumnFactors.scale(dx, by: factor, into: dx, pool: pool)
+    ColumnFactors.backward(
+      dx, by: factor, into: dx, x: x, addingTo: trainable.gradient.row(0), rowLength: pass.rowLength, pool: pool)
   }
 
   func initialize() { VectorOperations.fill(factor, with: 1) }
@@ -73,7 +72,7 @@ public final class ScalingMethod: MergeableMethod {
   private let adapters: [ScalingAdapter]
   private let usesConv1D: Bool
 
-  init(configuration: ScalingConfiguration, model: LanguageModel, trainingTokens: Int, arena: Arena) throws {
+  init(configuration: ScalingConfiguration, model: LanguageModel, in room: TuningRoom) throws {
     self.configuration = configuration
     usesConv1D = model.description.linears.contains { $0.weight.isTransposed }
     let places = try configuration.places(in: model)
@@ -82,10 +81,11 @@ public final class ScalingMethod: MergeableMethod {
         Trainables.Wish(
           "base_model.model.\(location.name).ia3_l", rows: 1, columns: isInput ? location.shape.in : location.shape.out,
           isTransposed: !isInput)
-      }, of: model, trains: trainingTokens > 0, arena: arena)
+      }, of: model, in: room)
     let buffers = LowRankBuffers(
-      tokens: trainingTokens, rank: 0, places: 0, widestInput: 0,
-      widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false, arena: arena)
+      tokens: room.tokens, rank: 0, places: 0, widestInput: 0,
+      widestScaled: places.filter { !$0.isInput }.map(\.location.shape.out).max() ?? 0, dropout: false,
+      arena: room.arena)
     let overwritten = model.lastAttentionLocations
     adapters = zip(places, trainables.entries).map {
       ScalingAdapter(
@@ -99,8 +99,7 @@ public final class ScalingMethod: MergeableMethod {
     adapters.first { $0.location == location }?.keptColumns ?? 0
   }
 
-  public func attach(to model: LanguageModel) {
-    model.removeHooks()
+  public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
     trainables.attachHead()
   }

@@ -101,13 +101,12 @@ public struct Trainables {
     }
   }
 
-  /// Reserves the matrices, which are zero after the arena's commit.
-  ///
-  /// - Parameter trains: whether there are gradients
-  public init(_ wishes: [Wish], trains: Bool, arena: Arena) {
+  /// Reserves the matrices.
+  public init(_ wishes: [Wish], in room: TuningRoom) {
     let count = wishes.reduce(0) { $0 + $1.rows * $1.columns }
-    let parameters = arena.vector("adapter parameters", kind: .adapter, count: count)
-    let gradients = arena.vector("adapter gradients", kind: .gradients, count: trains ? count : 0)
+    let trains = room.isTrained
+    let (parameters, gradients) = room.vectors ?? Self.vectors(count, trains: trains, arena: room.arena)
+    precondition(parameters.count == count, "the vectors are those of the matrices")
     var offset = 0
     entries = wishes.map { wish in
       defer { offset += wish.rows * wish.columns }
@@ -120,6 +119,21 @@ public struct Trainables {
     }
     self.parameters = parameters
     self.gradients = gradients
+  }
+
+  /// Vectors of parameters and, if they are trained, of their gradients.
+  static func vectors(_ count: Int, trains: Bool, arena: Arena) -> (parameters: Vector, gradients: Vector) {
+    (
+      arena.vector("adapter parameters", kind: .adapter, count: count),
+      arena.vector("adapter gradients", kind: .gradients, count: trains ? count : 0)
+    )
+  }
+
+  /// Those of several methods, whose vectors are parts of these in their order.
+  init(joining parts: [Trainables], parameters: Vector, gradients: Vector) {
+    self.parameters = parameters
+    self.gradients = gradients
+    entries = parts.flatMap(\.entries)
   }
 
   /// Parts of `parameters` with a learning rate of their own, which then are all of them; none where all have the same.

@@ -22,8 +22,8 @@ public protocol TuningMethod: AnyObject {
   /// Floats per token that the method keeps at a block, which its last linear layer stands for.
   func keptBlockColumns(at location: LinearLocation) -> Int
 
-  /// Hooks into `model`, and takes away what another method has hooked in.
-  func attach(to model: LanguageModel)
+  /// Hooks into `model` beside what is hooked in already.
+  func hook(into model: LanguageModel)
 
   /// The parameters that training begins with; reproducible from `seed`.
   func initialize(seed: UInt64)
@@ -53,6 +53,12 @@ public protocol TuningMethod: AnyObject {
 }
 
 extension TuningMethod {
+  /// Hooks into `model`, and takes away what another method has hooked in.
+  public func attach(to model: LanguageModel) {
+    model.removeHooks()
+    hook(into: model)
+  }
+
   public var prefixCount: Int { 0 }
   public var promptCount: Int { 0 }
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
@@ -88,11 +94,7 @@ public struct WeightMerge: Sendable {
 /// The hyper-parameters of a method, from which it is made for a model.
 public protocol TuningConfiguration: Sendable {
   /// Reserves the method for `model`, which does not know of it before `attach`.
-  ///
-  /// - Parameters:
-  ///   - trainingTokens: tokens of the largest micro-batch; 0 if the method is only applied
-  ///   - arena: gives the memory; parameters are zero until `initialize` or `load`, after the arena's commit
-  func reserve(for model: LanguageModel, trainingTokens: Int, arena: Arena) throws -> any TuningMethod
+  func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod
 
   /// Multiply-adds in floats that the method adds to a token's way forth.
   func floatProducts(for model: LanguageModel) throws -> Double

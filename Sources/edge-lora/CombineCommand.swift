@@ -8,9 +8,12 @@ let combineCommand = Command(
     .init("output", "DIR", aliases: ["o"], "the combined adapter (also -o)"),
     .init(
       "combination-type", "KIND", default: "linear",
-      "\(AdapterCombination.Kind.allCases.map(\.rawValue).joined(separator: ", ")) (cat is exact)"),
+      "\(AdapterCombination.Kind.allCases.map(\.rawValue).joined(separator: ", ")) (cat is the exact sum, arrow a mixture)"
+    ),
     .init("density", "SHARE", default: "0.5", "ties, dare, magnitude_prune: share of the numbers that stay"),
     .init("svd-rank", "N", "svd: rank of the result (default: the largest of the adapters)"),
+    .init("expert-top-k", "N", default: "3", "arrow: experts that take part at a token"),
+    .init("router-temperature", "X", default: "1", "arrow: of the softmax over them"),
     .init("seed", "N", default: "42", "dare: of what is dropped"),
     .init("force", nil, "replace an output that exists"),
   ]
@@ -20,14 +23,16 @@ let combineCommand = Command(
     throw UsageError(description: "--adapter is needed, several times: DIR or DIR:WEIGHT")
   }
   let output = try arguments.required("output")
-  let combination = AdapterCombination(
+  var combination = AdapterCombination(
     kind: try arguments.values.choice("combination-type", AdapterCombination.Kind.self),
     density: try arguments.number("density", in: 0...1),
     rank: try arguments.values.optionalNumber("svd-rank", in: 1...4096),
     seed: try arguments.number("seed", in: 0...UInt64.max))
+  combination.topK = try arguments.number("expert-top-k", in: 1...64)
+  combination.temperature = try arguments.number("router-temperature", in: 1e-6...1e6)
   let staging = try AtomicOutput(path: output, force: arguments.flag("force"))
   try staging.createDirectory()
-  try combination.combine(adapters.map { ($0.directory, $0.weight) }, to: staging.temporaryPath)
+  try combination.combine(adapters, to: staging.temporaryPath)
   try staging.commit()
   Console.print("wrote \(output)")
   return ExitCode.success

@@ -20,7 +20,8 @@ enum ModelOptions {
   /// One adapter, or the weighted sum of several.
   static let adapter = OptionDeclaration(
     "adapter", "DIR[:WEIGHT]...", isList: true,
-    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed (default without --model: adapter, if it is here)"
+    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed, a bottleneck joins one adapter of another method "
+      + "(default without --model: adapter, if it is here)"
   )
 
   /// Runs `body` with the one folder that stands for the adapters that were given.
@@ -32,8 +33,12 @@ enum ModelOptions {
     let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    // Beside each other the factors are the exact sum.
-    try AdapterCombination(kind: .cat).combine(adapters.map { ($0.directory, $0.weight) }, to: folder)
+    if try AdapterFolder.areSummed(adapters.map(\.directory)) {
+      // Beside each other the factors are the exact sum.
+      try AdapterCombination(kind: .cat).combine(adapters, to: folder)
+    } else {
+      try AdapterUnion.link(adapters, in: folder)
+    }
     return try body(folder)
   }
 

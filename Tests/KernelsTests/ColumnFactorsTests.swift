@@ -10,7 +10,16 @@ import Testing
   for table in floatTables() {
     var (sums, dots) = ([Float](repeating: 2, count: n + 1), [Float](repeating: 2, count: n + 1))
     table.pointee.column_sums(m, n, a, n + 2, &sums)
-    table.pointee.column_dots(m, n, a, n + 2, b, n + 1, &dots)
+    var (scaled, twice) = ([Float](repeating: 0, count: m * n), dots)
+    table.pointee.scaled_dots(m, n, b, nil, a, n + 2, b, n + 1, &scaled, n, &dots)
+    for j in 0..<n {
+      let column = (0..<m).map { scaled[$0 * n + j] }
+      #expect(column == (0..<m).map { a[$0 * (n + 2) + j] * b[j] }, "rows under their factors")
+    }
+    table.pointee.scaled_dots(m, n, b, [Float](repeating: 2, count: n), a, n + 2, b, n + 1, &scaled, n, &twice)
+    for j in 0..<n { #expect(abs(twice[j] - 2 - 2 * (dots[j] - 2)) < 4e-5) }
+    table.pointee.scale_columns(m, n, b, a, n + 2, 1, &scaled, n)
+    #expect(scaled[m * n - 1] == 2 * a[(m - 1) * (n + 2) + n - 1] * b[n - 1])
     #expect(sums[n] == 2 && dots[n] == 2, "what lies behind the row stays")
     for j in 0..<n {
       // sums of up to 130 numbers below 1, rounded at each step
@@ -36,17 +45,18 @@ import Testing
   var results: [[Float]] = []
   for (threads, part) in [(1, rows), (2, rows), (3, rowLength), (7, 2 * rowLength)] {
     let pool = ThreadPool(threadCount: threads)
-    let (factor, bias) = (matrix(1), matrix(1))
+    let (factor, bias, scaled) = (matrix(1), matrix(1), matrix(rows))
     VectorOperations.fill(factor.0, with: 1)
     VectorOperations.fill(bias.0, with: 1)
     for first in stride(from: 0, to: rows, by: part) {
       let range = first..<min(first + part, rows)
-      ColumnFactors.factorGradient(
-        dy.0.rows(range), x: x.0.rows(range), addingTo: factor.0.elements, rowLength: rowLength, pool: pool)
+      ColumnFactors.backward(
+        dy.0.rows(range), by: dy.0.row(0), into: scaled.0.rows(range), x: x.0.rows(range),
+        addingTo: factor.0.elements, rowLength: rowLength, pool: pool)
       ColumnFactors.biasGradient(dy.0.rows(range), addingTo: bias.0.elements, rowLength: rowLength, pool: pool)
     }
     results.append(factor.0.elements.values + bias.0.elements.values)
-    withExtendedLifetime((factor, bias)) {}
+    withExtendedLifetime((factor, bias, scaled)) {}
   }
   #expect(results.allSatisfy { $0 == results[0] })
   let expected = (0..<rows).reduce(1.0) { $0 + Double(dy.0.row($1)[5]) * Double(x.0.row($1)[5]) }

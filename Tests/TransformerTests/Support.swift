@@ -130,7 +130,8 @@ final class Bench {
     let capacity = cacheCapacity == nil ? min(strategy.microBatchSize * rowLength, tokens) : tokens
     let positions = max(rowLength, cacheCapacity ?? 0)
     let (arena, made) = try Arena.filled { arena in
-      let method = try LowRankMethod(configuration: chosen, model: model, trainingTokens: capacity, arena: arena)
+      let method = try LowRankMethod(
+        configuration: chosen, model: model, in: TuningRoom(arena: arena, trainingTokens: capacity))
       let engine = ComputeEngine(
         precision: precision, pool: pool,
         demands: model.demands(

@@ -33,7 +33,8 @@ private func method(
   _ configuration: LowRankConfiguration, for model: LanguageModel, trainingTokens: Int = 0
 ) throws -> (arena: Arena, method: LowRankMethod) {
   let (arena, method) = try Arena.filled {
-    try LowRankMethod(configuration: configuration, model: model, trainingTokens: trainingTokens, arena: $0)
+    try LowRankMethod(
+      configuration: configuration, model: model, in: TuningRoom(arena: $0, trainingTokens: trainingTokens))
   }
   return (arena, method)
 }

@@ -19,7 +19,7 @@ struct LowRankStartTests {
     arena: Arena, method: any TuningMethod
   ) {
     let (arena, method) = try Arena.filled {
-      try configuration.reserve(for: model, trainingTokens: trains ? 8 : 0, arena: $0)
+      try configuration.reserve(for: model, in: TuningRoom(arena: $0, trainingTokens: trains ? 8 : 0))
     }
     return (arena, method)
   }

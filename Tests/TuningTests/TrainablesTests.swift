@@ -8,8 +8,7 @@ struct TrainablesTests {
     let (arena, trainables) = try Arena.filled { arena in
       Trainables(
         [.init("plain", rows: 2, columns: 3), .init("transposed", rows: 2, columns: 3, isTransposed: true)],
-        trains: true,
-        arena: arena)
+        in: TuningRoom(arena: arena, trainingTokens: 1))
     }
     withExtendedLifetime(arena) {
       let (plain, transposed) = (trainables.entries[0], trainables.entries[1])
@@ -29,7 +28,8 @@ struct TrainablesTests {
 
   @Test func whatIsOnlyAppliedHasNoGradients() throws {
     let counting = Arena.counting
-    let trainables = Trainables([.init("a", rows: 4, columns: 8)], trains: false, arena: counting)
+    let trainables = Trainables(
+      [.init("a", rows: 4, columns: 8)], in: TuningRoom(arena: counting, trainingTokens: 0))
     #expect(trainables.gradients.count == 0 && trainables.parameters.count == 32)
     #expect(counting.byteCount == 4 * 8 * 4)
   }

@@ -70,9 +70,14 @@ typedef struct {
   void (*scale)(size_t n, float scale, float *x);
   // y = x s; y may be x.
   void (*multiply)(size_t n, const float *x, const float *s, float *y);
-  // sum[j] += sum_i a[i][j], and sum_i a[i][j] b[i][j], for m rows and n columns: the rows' sum first.
+  // sum[j] += sum_i a[i][j] for m rows and n columns: the rows' sum first.
   void (*column_sums)(size_t m, size_t n, const float *a, size_t lda, float *sum);
-  void (*column_dots)(size_t m, size_t n, const float *a, size_t lda, const float *b, size_t ldb, float *sum);
+  // y = a s by columns, which may be a, and sum[j] += t[j] sum_i a[i][j] b[i][j]; without t as if it were 1.
+  void (*scaled_dots)(size_t m, size_t n, const float *s, const float *t, const float *a, size_t lda, const float *b,
+                      size_t ldb, float *y, size_t ldy, float *sum);
+  // y (+)= x s by columns.
+  void (*scale_columns)(size_t m, size_t n, const float *s, const float *x, size_t ldx, int accumulate, float *y,
+                        size_t ldy);
   // sum of x^2
   double (*sum_of_squares)(size_t n, const float *x);
   // sum of x * y

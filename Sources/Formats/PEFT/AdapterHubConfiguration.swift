@@ -195,8 +195,10 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
     return try AdapterHubConfiguration(json: try JSONValue.parse(contentsOf: path), file: path)
   }
 
-  /// Whether a document is one of AdapterHub's rather than PEFT's.
-  public static func isOne(_ json: JSONValue) -> Bool { json["config"] != nil && json["peft_type"] == nil }
+  /// Whether a document is one of AdapterHub's; it may be one of PEFT's besides.
+  public static func isOne(_ json: JSONValue) -> Bool {
+    json["config"]?.objectValue != nil || json["config"]?.stringValue != nil
+  }
 
   public var json: JSONValue {
     let factor: JSONValue =

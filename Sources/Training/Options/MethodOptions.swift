@@ -14,9 +14,11 @@ public struct MethodOptions: Sendable {
     case ptuningV2 = "ptuning_v2"
     case promptTuning = "prompt_tuning"
     case pTuning = "p_tuning"
+    case mixture
   }
 
-  public var method: Method
+  /// One, or a bottleneck and another one.
+  public var methods: [Method]
   public var lowRank: LowRankConfiguration
   public var scaling: ScalingConfiguration
   public var bottleneck: BottleneckConfiguration
@@ -25,13 +27,20 @@ public struct MethodOptions: Sendable {
   /// A text whose keys and values a prefix begins with.
   var prefixText: String?
   private let countIsGiven: Bool
+  /// LoRA adapters that take part as they are.
+  var frozen: [WeightedAdapter]
+  /// Those that a mixture consists of.
+  var experts: [WeightedAdapter]
+  private let topK: Int
+  private let temperature: Double
   /// An adapter to start from, whose configuration counts.
   public var initialAdapter: String?
 
   static let declarations: [OptionDeclaration] = [
     .init(
       "method", "NAME", default: "lora", aliases: ["peft-type"], identifies: true,
-      Method.allCases.map(\.rawValue).joined(separator: ", ")),
+      Method.allCases.map(\.rawValue).joined(separator: ", ") + ", or a bottleneck and another one, as in "
+        + "bottleneck+prefix_tuning"),
     .init("rank", "N", default: "8", aliases: ["lora-r"], identifies: true, "rank of the adapters"),
     .init(
       "alpha", "X", default: "16", aliases: ["lora-alpha"], identifies: true,
@@ -86,11 +95,22 @@ public struct MethodOptions: Sendable {
       "prompt_tuning: random, text or sample_vocab (embedded tokens that are drawn)"),
     .init(
       "prompt-tuning-init-text", "TEXT", identifies: true, "prompt_tuning: the text to start from"),
+    .init(
+      "expert", "DIR[:WEIGHT]", isList: true, "mixture: a LoRA adapter between which and others every token chooses"),
+    .init(
+      "expert-top-k", "N", default: "3", identifies: true, "mixture: experts at a token"),
+    .init(
+      "router-temperature", "X", default: "1", identifies: true, "mixture: of the softmax over the experts of a token"),
+    .init(
+      "freeze-adapter", "DIR[:WEIGHT]", isList: true,
+      "a LoRA adapter that takes part and stays as it is, under the one that is trained"),
     .init("init-adapter", "DIR", "start from this adapter; its method and options are used"),
   ]
 
   init(_ values: OptionValues) throws {
-    method = try values.choice("method", Method.self)
+    let methods = try Self.methods(try values.required("method"))
+    self.methods = methods
+    func has(_ some: Method...) -> Bool { !methods.allSatisfy { !some.contains($0) } }
     let targets = values.text("target-modules").map { TargetModules($0) } ?? .familyDefault
     let selection = TargetSelection(
       excluded: values.text("exclude-modules").map { TargetModules($0) },
@@ -100,7 +120,7 @@ public struct MethodOptions: Sendable {
       rank: try values.number("rank", in: 1...1024), alpha: try values.number("alpha", in: 0...1e6),
       dropout: try values.number("dropout", in: 0...0.95), targetModules: targets,
       useRSLoRA: values.flag("use-rslora"))
-    lowRank.useDoRA = values.flag("use-dora") || method == .dora
+    lowRank.useDoRA = values.flag("use-dora") || has(.dora)
     lowRank.selection = selection
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
@@ -120,7 +140,7 @@ public struct MethodOptions: Sendable {
       leaveOut: try Self.layers(values, "adapter-off") ?? [])
     prefix = PrefixConfiguration(
       count: try values.number("num-virtual-tokens", in: 1...Self.mostVirtualTokens),
-      hasProjection: values.flag("prefix-projection") || method == .ptuningV2,
+      hasProjection: values.flag("prefix-projection") || has(.ptuningV2),
       encoderSize: try values.optionalNumber("encoder-hidden-size", in: 1...65_536))
     let encoder = try values.choice("encoder-reparameterization-type", PromptConfiguration.Encoder.self)
     prefix.encoder = encoder
@@ -128,7 +148,7 @@ public struct MethodOptions: Sendable {
     prefixText = values.text("prefix-text")
     countIsGiven = values.isGiven("num-virtual-tokens")
     prompt = PromptConfiguration(
-      count: prefix.count, isPTuning: method == .pTuning, encoder: method == .pTuning ? encoder : nil,
+      count: prefix.count, isPTuning: has(.pTuning), encoder: has(.pTuning) ? encoder : nil,
       encoderSize: prefix.encoderSize)
     prompt.startText = values.text("prompt-tuning-init-text")
     prompt.start = try values.choice("prompt-tuning-init", PromptConfiguration.Start.self)
@@ -137,7 +157,45 @@ public struct MethodOptions: Sendable {
       throw OptionError("--prompt-tuning-init text and --prompt-tuning-init-text TEXT go together")
     }
     initialAdapter = values.text("init-adapter")
-    try Self.check(values, method)
+    frozen = values.list("freeze-adapter").map { WeightedAdapter($0) }
+    experts = values.list("expert").map { WeightedAdapter($0) }
+    topK = try values.number("expert-top-k", in: 1...64)
+    if has(.mixture), topK == 1 {
+      throw OptionError(
+        "--expert-top-k 1: where one expert is alone at a token there is nothing to train; give 2 or more, or make a "
+          + "mixture without training (edge-lora combine --combination-type arrow)")
+    }
+    temperature = try values.number("router-temperature", in: 1e-6...1e6)
+    if has(.mixture), initialAdapter == nil, experts.count < 2 {
+      throw OptionError("--method mixture needs --expert DIR, several times: the LoRA adapters that it chooses between")
+    }
+    if !frozen.isEmpty, has(.dora, .ia3, .mixture) || lowRank.useDoRA {
+      throw OptionError(
+        "--freeze-adapter does not go with \(methods.map(\.rawValue).joined(separator: "+")), which acts at the same "
+          + "layers; merge the adapter into the model first (edge-lora merge)")
+    }
+    if !frozen.isEmpty, lowRank.alpha == 0 { throw OptionError("--alpha 0 trains nothing") }
+    try Self.check(values, methods)
+  }
+
+  /// - Parameter text: a name, or two with a plus between them
+  private static func methods(_ text: String) throws -> [Method] {
+    let methods = try text.split(separator: "+", omittingEmptySubsequences: false).map { name in
+      guard let method = Method(rawValue: String(name)) else {
+        throw OptionError(
+          "--method \(text): expected \(Method.allCases.map(\.rawValue).joined(separator: ", ")), or a bottleneck and "
+            + "another one, as in bottleneck+prefix_tuning")
+      }
+      return method
+    }
+    guard methods.count == 1 || methods.count == 2 && methods.count(where: { $0 == .bottleneck }) == 1,
+      methods.count == 1 || !methods.contains(.mixture)
+    else {
+      throw OptionError(
+        "--method \(text): two methods go together where one is a bottleneck and the other acts elsewhere, as in "
+          + "bottleneck+prefix_tuning")
+    }
+    return methods
   }
 
   private static let mostVirtualTokens = 4096
@@ -163,6 +221,7 @@ public struct MethodOptions: Sendable {
         [.bottleneck], ["adapter-config", "reduction-factor", "non-linearity", "scaling", "adapter-off"]
       ),
       ([.ia3], ["feedforward-modules"]),
+      ([.mixture], ["expert", "expert-top-k", "router-temperature"]),
     ]
   }
 
@@ -173,13 +232,15 @@ public struct MethodOptions: Sendable {
   }
 
   /// Options that say something for one method only are refused with another one.
-  private static func check(_ values: OptionValues, _ method: Method) throws {
-    for (methods, options) in own where !methods.contains(method) {
-      if let option = options.first(where: { values.isGiven($0) }) {
-        throw OptionError("--\(option) is no option of --method \(method.rawValue)")
-      }
+  private static func check(_ values: OptionValues, _ methods: [Method]) throws {
+    for option in own.flatMap(\.options) where values.isGiven(option) && !methods.contains(where: { takes(option, $0) })
+    {
+      throw OptionError("--\(option) is no option of --method \(methods.map(\.rawValue).joined(separator: "+"))")
     }
   }
+
+  /// Whether what is trained depends on adapters that lie elsewhere.
+  var readsAdapters: Bool { initialAdapter != nil || !frozen.isEmpty || !experts.isEmpty }
 
   private static func start(_ values: OptionValues, useDoRA: Bool) throws -> LowRankInitialisation {
     let name = try values.required("init-lora-weights")
@@ -229,10 +290,12 @@ public struct MethodOptions: Sendable {
   func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
     if let initialAdapter {
       let configuration = try AdapterFolder.configuration(of: initialAdapter)
-      guard var lowRank = configuration as? LowRankConfiguration else { return configuration }
+      guard var lowRank = configuration as? LowRankConfiguration else {
+        return try withFrozen([.init(name: "adapter", configuration: configuration)])
+      }
       lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
       lowRank.freezesA = self.lowRank.freezesA
-      return lowRank
+      return try withFrozen([.init(name: "adapter", configuration: lowRank)])
     }
     func tokens(_ text: String?, option: String, count: inout Int) throws -> [Int32] {
       guard let text else { return [] }
@@ -244,12 +307,37 @@ public struct MethodOptions: Sendable {
     var (prefix, prompt) = (prefix, prompt)
     prefix.startTokens = try tokens(prefixText, option: "prefix-text", count: &prefix.count)
     prompt.startTokens = try tokens(prompt.startText, option: "prompt-tuning-init-text", count: &prompt.count)
-    return switch method {
-    case .lora, .dora: lowRank
-    case .ia3: scaling
-    case .bottleneck: bottleneck
-    case .prefixTuning, .ptuningV2: prefix
-    case .promptTuning, .pTuning: prompt
+    return try withFrozen(
+      try methods.map { method in
+        let configuration: any TuningConfiguration
+        switch method {
+        case .lora, .dora: configuration = lowRank
+        case .ia3: configuration = scaling
+        case .bottleneck: configuration = bottleneck
+        case .prefixTuning, .ptuningV2: configuration = prefix
+        case .promptTuning, .pTuning: configuration = prompt
+        case .mixture:
+          configuration = MixtureConfiguration(
+            experts: try FrozenAdapters(experts), topK: topK, temperature: temperature)
+        }
+        return .init(name: method.rawValue, configuration: configuration)
+      })
+  }
+
+  /// What is trained with the adapters that stay as they are.
+  private func withFrozen(_ parts: [CombinedConfiguration.Part]) throws -> any TuningConfiguration {
+    guard !frozen.isEmpty else { return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts) }
+    let adapters = try FrozenAdapters(frozen)
+    var parts = parts
+    if let index = parts.firstIndex(where: { $0.configuration is LowRankConfiguration }),
+      var lowRank = parts[index].configuration as? LowRankConfiguration
+    {
+      lowRank.frozen = adapters
+      parts[index] = .init(name: parts[index].name, configuration: lowRank)
+    } else {
+      parts.insert(
+        .init(name: "frozen", configuration: LowRankConfiguration(frozen: adapters), isTrained: false), at: 0)
     }
+    return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts)
   }
 }

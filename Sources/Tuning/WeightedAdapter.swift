@@ -1,10 +1,10 @@
 /// An adapter's folder with its weight in a sum, as `DIR:0.5`.
-struct WeightedAdapter {
-  let directory: String
-  let weight: Double
+public struct WeightedAdapter: Sendable {
+  public let directory: String
+  public let weight: Double
 
   /// - Parameter word: what follows the last colon is a weight if it is a number
-  init(_ word: String) {
+  public init(_ word: String) {
     if let colon = word.lastIndex(of: ":"), let weight = Double(word[word.index(after: colon)...]), weight.isFinite {
       (directory, self.weight) = (String(word[..<colon]), weight)
     } else {
