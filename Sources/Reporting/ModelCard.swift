@@ -86,7 +86,9 @@ public struct ModelCard {
 
   private var isMerged: Bool { if case .merged = subject { true } else { false } }
 
-  private var library: String { isMerged ? "transformers" : adapter.isAdapterHub ? "adapters" : "peft" }
+  private var library: String {
+    isMerged ? "transformers" : adapter.hasFilesOfItsOwn ? "edge-lora" : adapter.isAdapterHub ? "adapters" : "peft"
+  }
 
   private var pipeline: String {
     switch taskType {
@@ -153,6 +155,9 @@ public struct ModelCard {
     if isMerged {
       return
         "```python\nfrom transformers import \(auto)\n\nmodel = \(auto).from_pretrained(\"path/to/this/folder\")\n```"
+    }
+    if adapter.hasFilesOfItsOwn {
+      return "```\nedge-lora generate --model \(name) --adapter path/to/this/folder --prompt ...\n```"
     }
     if adapter.isAdapterHub {
       let labels = head.map { ", num_labels=\($0.labels.count)" } ?? ""

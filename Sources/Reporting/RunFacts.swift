@@ -161,11 +161,14 @@ struct AdapterFacts {
   /// Whether the folder is in the layout of AdapterHub's `adapters`.
   var isAdapterHub: Bool { json["peft_type"] == nil && json["config"] != nil }
 
+  /// Whether it is two: a bottleneck of AdapterHub's and one of PEFT's, each of which knows its half of the folder.
+  private var isJoined: Bool { json["peft_type"] != nil && json["config"]?.objectValue != nil }
+
+  /// Whether no other program loads the whole of the folder.
+  var hasFilesOfItsOwn: Bool { isJoined || type == "MIXTURE" }
+
   /// What the method is called.
-  var name: String? {
-    let isJoined = json["peft_type"] != nil && json["config"]?.objectValue != nil
-    return isJoined ? plainName.map { "bottleneck adapters and \($0)" } : plainName
-  }
+  var name: String? { isJoined ? plainName.map { "bottleneck adapters and \($0)" } : plainName }
 
   private var plainName: String? {
     switch type {

@@ -31,10 +31,11 @@ public enum AdapterFolder {
     }
   }
 
-  /// Whether adapters are such as can be summed: LoRA, all of them. What they are besides is told where they are used.
-  public static func areSummed(_ directories: [String]) throws -> Bool {
-    try directories.allSatisfy {
-      try JSONValue.parse(contentsOf: "\($0)/\(PEFTConfiguration.fileName)")["peft_type"]?.stringValue == "LORA"
+  /// Whether adapters are LoRA, all of them, and nothing besides: such can be summed.
+  public static func areLowRank(_ directories: [String]) throws -> Bool {
+    try directories.allSatisfy { directory in
+      let json = try JSONValue.parse(contentsOf: "\(directory)/\(PEFTConfiguration.fileName)")
+      return json["peft_type"]?.stringValue == "LORA" && !AdapterHubConfiguration.isOne(json)
     }
   }
 

@@ -30,10 +30,12 @@ public struct AdapterSummary: Sendable {
     for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") {
       add(name, value)
     }
-    let weights = "\(directory)/\(isHub ? BottleneckMethod.weightsName : TrainableFiles.weightsName)"
-    let tensors = try SafetensorsFile(path: weights)
-    let count = tensors.tensorNames.reduce(0) { $0 + (tensors.tensor($1)?.elementCount ?? 0) }
-    add("parameters", "\(count) in \(tensors.tensorNames.count) tensors")
+    let names =
+      (isHub ? [BottleneckMethod.weightsName] : [])
+      + (isHub && json["peft_type"] == nil ? [] : [TrainableFiles.weightsName])
+    let files = try names.map { try SafetensorsFile(path: "\(directory)/\($0)") }
+    let tensors = files.flatMap { file in file.tensorNames.compactMap { file.tensor($0) } }
+    add("parameters", "\(tensors.reduce(0) { $0 + $1.elementCount }) in \(tensors.count) tensors")
     let summary = "\(directory)/summary.json"
     if FileManager.default.fileExists(atPath: summary) {
       let run = try JSONValue.parse(contentsOf: summary)

@@ -32,7 +32,9 @@ public enum AdapterUnion {
     let configurations = try directories.map {
       try JSONValue.parse(contentsOf: "\($0)/\(PEFTConfiguration.fileName)")
     }
-    guard directories.count == 2, configurations.count(where: AdapterHubConfiguration.isOne) == 1 else {
+    guard directories.count == 2, configurations.count(where: AdapterHubConfiguration.isOne) == 1,
+      !configurations.contains(where: isOne)
+    else {
       throw AdapterError.unsuitableModel(
         "\(directories.joined(separator: ", ")): LoRA adapters can be used together, and a bottleneck with one adapter of "
           + "another method; no others")
@@ -43,10 +45,11 @@ public enum AdapterUnion {
     try join(
       zip(directories, configurations).map { directory, configuration in
         {
-          for name in OutputFolder.names(in: directory) where name.hasSuffix(".safetensors") || name == "config.json" {
-            let source =
-              directory.hasPrefix("/") ? directory : FileManager.default.currentDirectoryPath + "/" + directory
-            try? FileManager.default.createSymbolicLink(
+          let source = directory.hasPrefix("/") ? directory : FileManager.default.currentDirectoryPath + "/" + directory
+          // A head is the bottleneck's.
+          let others = AdapterHubConfiguration.isOne(configuration) ? ["config.json", AdapterHubHead.fileName] : []
+          for name in OutputFolder.names(in: directory) where name.hasSuffix(".safetensors") || others.contains(name) {
+            try FileManager.default.createSymbolicLink(
               atPath: "\(folder)/\(name)", withDestinationPath: "\(source)/\(name)")
           }
           try OutputFile.write(configuration.serialized(), to: "\(folder)/\(PEFTConfiguration.fileName)")

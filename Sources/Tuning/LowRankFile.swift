@@ -31,7 +31,9 @@ package struct LowRankFile: Sendable {
   package init(directory: String, weight: Double = 1) throws {
     self.directory = directory
     let path = "\(directory)/\(PEFTConfiguration.fileName)"
-    guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
+    guard try AdapterFolder.areLowRank([directory]),
+      case .lora(let lora) = try PEFTConfiguration.load(directory: directory)
+    else {
       throw AdapterError.unsuitableModel("\(path): only LoRA adapters can be put together so")
     }
     guard !lora.useDoRA else {

@@ -60,6 +60,7 @@ public struct MixtureConfiguration: TuningConfiguration, Equatable {
 
   func places(in model: LanguageModel) throws -> [Place] {
     let parts = Dictionary(grouping: try experts.parts(in: model), by: \.location)
+    guard !parts.isEmpty else { throw AdapterError.unsuitableModel("the experts of the mixture have no layers") }
     return model.linearLocations.compactMap { location in
       parts[location].map { Place(location: location, parts: $0) }
     }

@@ -33,7 +33,7 @@ enum ModelOptions {
     let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    if try AdapterFolder.areSummed(adapters.map(\.directory)) {
+    if try AdapterFolder.areLowRank(adapters.map(\.directory)) {
       // Beside each other the factors are the exact sum.
       try AdapterCombination(kind: .cat).combine(adapters, to: folder)
     } else {

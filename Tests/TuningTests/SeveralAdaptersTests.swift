@@ -159,8 +159,12 @@ struct SeveralAdaptersTests {
       withExtendedLifetime(arena) {
         #expect(method.prefixCount == 3 && method.trainables.entries.contains { $0.name.contains("adapter_down") })
       }
+      #expect(try !AdapterFolder.areLowRank([both]))
       #expect(throws: AdapterError.self) {
         try AdapterUnion.link([WeightedAdapter(prefixes), WeightedAdapter(prefixes)], in: both)
+      }
+      #expect(throws: AdapterError.self, "two already") {
+        try AdapterUnion.link([WeightedAdapter(both), WeightedAdapter(prefixes)], in: both)
       }
     }
   }

@@ -91,9 +91,9 @@ public enum AdapterExporter {
     func refuse(_ what: String) -> ExportError {
       ExportError(description: "\(path): \(what) cannot be held by a GGUF LoRA; \(wayOut)")
     }
-    guard case .lora(let lora) = try PEFTConfiguration.load(directory: adapter) else {
-      throw ExportError(description: "\(path): is no LoRA adapter, and GGUF holds no other; ship the folder")
-    }
+    guard try AdapterFolder.areLowRank([adapter]),
+      case .lora(let lora) = try PEFTConfiguration.load(directory: adapter)
+    else { throw ExportError(description: "\(path): is no LoRA adapter, and GGUF holds no other; ship the folder") }
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
     let file = try LowRankFile(directory: adapter)
