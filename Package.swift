@@ -33,7 +33,10 @@ let package = Package(
         "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
       ]),
     .target(
-      name: "Search", dependencies: ["Training", "Planning", "Tuning", "Reporting", "Options", "Formats", "Randomness"]),
+      name: "Search",
+      dependencies: [
+        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Options", "Formats", "Randomness",
+      ]),
     .target(
       name: "Advice",
       dependencies: [

@@ -47,13 +47,13 @@ final class AdapterSum {
         }
       }
     }
-    if tensor.name.hasSuffix(".bias"),
-      let factors = merges[String(tensor.name.dropLast(".bias".count))]?.biasFactors
-    {
-      return tensor.changing { _, values in
-        for index in 0..<values.count { values[index] *= factors[index] }
-      }
+    guard tensor.name.hasSuffix(".bias") else { return tensor }
+    switch merges[String(tensor.name.dropLast(".bias".count))]?.bias {
+    case .scaled(let factors)?:
+      return tensor.changing { _, values in for index in 0..<values.count { values[index] *= factors[index] } }
+    case .replaced(let new)?:
+      return tensor.changing { _, values in for index in 0..<values.count { values[index] = new[index] } }
+    case .kept?, nil: return tensor
     }
-    return tensor
   }
 }

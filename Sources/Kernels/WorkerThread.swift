@@ -1,8 +1,8 @@
 import CGlibc
 import Glibc
 
-/// A thread of the pool.
-enum WorkerThread {
+/// A thread of the pool, or one that takes turns with others.
+package enum WorkerThread {
   private final class Job: Sendable {
     let name: String
     let body: @Sendable () -> Void
@@ -18,7 +18,9 @@ enum WorkerThread {
   /// - Parameters:
   ///   - name: what `top -H` shows; 15 bytes of it
   ///   - stackSize: bytes; of them only what is touched becomes resident
-  static func start(_ name: String, stackSize: Int, _ body: @escaping @Sendable () -> Void) {
+  /// - Returns: whether there is such a thread; the system may have no more of them
+  @discardableResult
+  package static func start(_ name: String, stackSize: Int, _ body: @escaping @Sendable () -> Void) -> Bool {
     var attributes = pthread_attr_t()
     pthread_attr_init(&attributes)
     defer { pthread_attr_destroy(&attributes) }
@@ -37,6 +39,7 @@ enum WorkerThread {
       }, job.toOpaque())
     // A worker that does not exist takes no tasks: the others do them.
     if failure != 0 { job.release() }
+    return failure == 0
   }
 }
 

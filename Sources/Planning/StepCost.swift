@@ -42,9 +42,12 @@ public struct StepCost: Sendable, Equatable {
   private static let elementFloats = 28.0
 
   /// Predicted seconds.
-  public func seconds(_ speed: MachineSpeed) -> Double {
-    products / speed.products + (floats + Self.elementFloats * elements) / speed.floats + weightBytes / speed.read
-      + spilledBytes / speed.spill
+  ///
+  /// - Parameter together: runs of this cost that do a step each while the weights pass through once
+  public func seconds(_ speed: MachineSpeed, together: Int = 1) -> Double {
+    let own =
+      products / speed.products + (floats + Self.elementFloats * elements) / speed.floats + spilledBytes / speed.spill
+    return Double(together) * own + weightBytes / speed.read
   }
 
   /// - Parameters:

@@ -4,7 +4,7 @@ import Options
 import Transformer
 
 /// What a user wants of a plan, whatever would be fastest.
-public struct StrategyWishes: Sendable {
+public struct StrategyWishes: Sendable, Equatable {
   public var layerInputs: LayerInputFormat?
   public var optimizerMoments: MomentFormat?
   /// Layers whose activations are kept.

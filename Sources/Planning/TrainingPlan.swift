@@ -44,11 +44,18 @@ public struct TrainingPlan: Sendable {
   public let vocabularySize: Int
   public let trainableParameters: Int
   public let optimizer: OptimizerKind
+  /// Runs that go through the weights together, of which this is one; `memory` is that of all of them.
+  public var together = 1
 
   /// Predicted peak of resident memory of the process, in bytes.
   public var predictedPeakBytes: Int { memory.byteCount }
   /// Predicted speed, in tokens per second.
-  public var predictedTokensPerSecond: Double { Double(rowsPerStep * rowLength) / max(cost.seconds(speed), 1e-9) }
+  public var predictedTokensPerSecond: Double {
+    Double(rowsPerStep * rowLength) / max(cost.seconds(speed, together: together), 1e-9)
+  }
+
+  /// Whether weights pass through.
+  public var streams: Bool { cost.weightBytes > 0 }
 
   /// Bytes of weights and layer inputs that a step reads again, from the page cache or from storage.
   public var bytesReadPerStep: Int { Int(cost.weightBytes + cost.spilledBytes / 2) }
@@ -61,6 +68,7 @@ public struct TrainingPlan: Sendable {
     for (key, value) in strategyEntries { object[key] = value }
     object["row_length"] = .integer(rowLength)
     object["rows_per_step"] = .integer(rowsPerStep)
+    if together > 1 { object["runs_together"] = .integer(together) }
     object["optimizer"] = .string(optimizer.rawValue)
     object["trainable_parameters"] = .integer(trainableParameters)
     object["budget_bytes"] = budget.map { .integer($0) } ?? .null

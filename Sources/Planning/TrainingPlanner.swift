@@ -17,7 +17,7 @@ public struct TrainingPlanner {
   let microBatchSize: Int
   let rowLength: Int
   /// Resident bytes of the process before the plan's buffers, with data and tokenizer loaded.
-  let processByteCount: Int
+  var processByteCount: Int
   /// The peak that the process has already had.
   let pastPeakByteCount: Int
   let spillDirectory: String
@@ -27,8 +27,12 @@ public struct TrainingPlanner {
   let optimizer: OptimizerKind
   /// What answers to sample prompts need, if there are any.
   let sampleRoom: SampleRoom?
+  /// Planners of the other runs that go through the weights together with this one, by the same strategy.
+  var companions: [TrainingPlanner] = []
   private let methodProducts: Double
-  private let known = KnownBytes()
+  /// What strategies need, for those that several budgets have in common.
+  var known = Known<Int>()
+  private let knownShares = Known<RunShare>()
 
   public init(
     model: LanguageModel, tuning: any TuningConfiguration, precision: Precision, pool: ThreadPool,
@@ -64,7 +68,7 @@ public struct TrainingPlanner {
 
   /// The same with only some of the rungs; `nil` where nothing fits. What would help is then not looked for, which takes
   /// longer than all the rest.
-  private func found(budget: Int?, rungs: [Rung]) throws -> TrainingPlan? {
+  func found(budget: Int?, rungs: [Rung]) throws -> TrainingPlan? {
     guard let budget else { return try finish(richest, budget: nil) }
     for rung in rungs {
       let found = try fastest(budget: budget, rung)
@@ -100,8 +104,8 @@ public struct TrainingPlanner {
       guard candidate.byteCount <= budget, candidate.leastSeconds <= best * Self.nearlyAsFast else { continue }
       let strategy = try fill(candidate, budget: budget)
       let cost = cost(strategy)
-      found.append(Filled(seconds: cost.seconds(speed), strategy: strategy, cost: cost))
-      best = min(best, cost.seconds(speed))
+      found.append(Filled(seconds: seconds(cost), strategy: strategy, cost: cost))
+      best = min(best, seconds(cost))
     }
     return found.filter { $0.seconds <= best * Self.nearlyAsFast }
   }
@@ -150,7 +154,7 @@ public struct TrainingPlanner {
   }
 
   /// Time of this ratio is given for less wear of the storage and, where there is no budget, for less memory.
-  private static let nearlyAsFast = 1.05
+  static let nearlyAsFast = 1.05
 
   /// The memory that the most frugal plan needs, in bytes.
   public func least() throws -> Int { try mostFrugal()?.byteCount ?? Int.max }
@@ -194,7 +198,7 @@ public struct TrainingPlanner {
   // MARK: Candidates
 
   /// A step of the ladder from what changes no result to what changes more of it.
-  private struct Rung {
+  struct Rung {
     let inputs: [LayerInputFormat]
     let moments: MomentFormat
 
@@ -204,7 +208,7 @@ public struct TrainingPlanner {
   }
 
   /// In the order in which they are tried: what is lossless, then inputs of layers in fewer bits, moments last.
-  private var rungs: [Rung] {
+  var rungs: [Rung] {
     (wishes.optimizerMoments.map { [$0] } ?? (optimizer == .adamw ? [.f32, .int8] : [.f32])).flatMap { moments in
       [true, false].map { isLossless in
         Rung(inputs: inputFormats.filter { $0.isLossless == isLossless }, moments: moments)
@@ -334,7 +338,10 @@ public struct TrainingPlanner {
     return strategy
   }
 
-  private func seconds(_ strategy: TrainingStrategy) -> Double { cost(strategy).seconds(speed) }
+  private func seconds(_ strategy: TrainingStrategy) -> Double { seconds(cost(strategy)) }
+
+  /// Of a step of each run that goes through the weights together with this one.
+  private func seconds(_ cost: StepCost) -> Double { cost.seconds(speed, together: companions.count + 1) }
 
   private func cost(_ strategy: TrainingStrategy) -> StepCost {
     StepCost(
@@ -363,13 +370,28 @@ public struct TrainingPlanner {
       spillDirectory: spillDirectory, optimizer: optimizer, sampleRoom: sampleRoom, pool: pool, arena: arena)
   }
 
-  private func memoryPlan(_ memory: TrainingMemory) -> MemoryPlan {
+  /// What one of several runs that share process and weights needs.
+  private func share(_ strategy: TrainingStrategy) throws -> RunShare {
+    if let share = knownShares.values[strategy] { return share }
+    let memory = try makeMemory(strategy, arena: .counting)
+    let kinds = MemoryPlan(buffers: memory.arena.buffers).byteCountByKind
+    let buffers = kinds.map { PlannedBuffer(name: "of another run", kind: $0.kind, byteCount: $0.byteCount) }
+    let heap = PlannedBuffer(name: "heap of another run's step", kind: .process, byteCount: Self.companionHeapBytes)
+    let share = RunShare(
+      buffers: buffers + [heap],
+      passingByteCount: memory.workspace.passingByteCount - memory.workspace.residency.readAheadByteCount)
+    knownShares.values[strategy] = share
+    return share
+  }
+
+  private func memoryPlan(_ memory: TrainingMemory) throws -> MemoryPlan {
+    let shares = try companions.flatMap { try $0.share(memory.strategy).buffers }
     var plan = MemoryPlan(
       buffers: [
         PlannedBuffer(name: "mapped store", kind: .weights, byteCount: memory.workspace.residency.residentByteCount),
         PlannedBuffer(name: "process", kind: .process, byteCount: processByteCount),
         PlannedBuffer(name: "heap of a step", kind: .process, byteCount: Self.stepHeapBytes),
-      ] + memory.arena.buffers)
+      ] + memory.arena.buffers + shares)
     let reading = pastPeakByteCount - plan.byteCount
     if reading > 0 {
       plan.buffers.append(PlannedBuffer(name: "reading, before training", kind: .data, byteCount: reading))
@@ -379,23 +401,29 @@ public struct TrainingPlanner {
 
   /// What batches, records and the libraries' code that a step is the first to touch come to.
   private static let stepHeapBytes = 6 << 20
+  /// The same of a run beside another one, whose code it shares; with its thread.
+  private static let companionHeapBytes = 1 << 20
 
   /// What has to fit the budget: the peak, and what only a limit that counts the page cache sees.
   private func byteCount(_ strategy: TrainingStrategy) throws -> Int {
-    if let byteCount = known.byteCounts[strategy] { return byteCount }
+    if let byteCount = known.values[strategy] { return byteCount }
     let memory = try makeMemory(strategy, arena: .counting)
-    let byteCount = memoryPlan(memory).byteCount + memory.workspace.passingByteCount
-    known.byteCounts[strategy] = byteCount
+    let passing = try companions.reduce(memory.workspace.passingByteCount) {
+      ByteCount.sum($0, try $1.share(strategy).passingByteCount)
+    }
+    let byteCount = ByteCount.sum(try memoryPlan(memory).byteCount, passing)
+    known.values[strategy] = byteCount
     return byteCount
   }
 
-  private func finish(_ strategy: TrainingStrategy, budget: Int?) throws -> TrainingPlan {
+  func finish(_ strategy: TrainingStrategy, budget: Int?) throws -> TrainingPlan {
     let memory = try makeMemory(strategy, arena: .counting)
     return TrainingPlan(
-      strategy: strategy, memory: memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
+      strategy: strategy, memory: try memoryPlan(memory), cost: cost(strategy), speed: speed, budget: budget,
       rowsPerStep: rowsPerStep, rowLength: rowLength, layerCount: model.layers.count,
       vocabularySize: model.description.head.weight?.shape[0] ?? 0,
-      trainableParameters: memory.method.trainables.parameters.count, optimizer: optimizer)
+      trainableParameters: memory.method.trainables.parameters.count, optimizer: optimizer,
+      together: companions.count + 1)
   }
 
   /// The memory of a plan: as many bytes of addresses as it counted, not yet committed.
@@ -405,7 +433,14 @@ public struct TrainingPlanner {
   }
 }
 
-/// What strategies need, for those that several budgets have in common.
-private final class KnownBytes {
-  var byteCounts: [TrainingStrategy: Int] = [:]
+/// What is known of strategies already; all copies of a planner know it.
+final class Known<Value> {
+  var values: [TrainingStrategy: Value] = [:]
+}
+
+/// The memory of one of several runs that share process and weights.
+struct RunShare {
+  let buffers: [PlannedBuffer]
+  /// On its way to storage or from it at the worst moment.
+  let passingByteCount: Int
 }

@@ -124,8 +124,10 @@ package final class Ledger {
     }
   }
 
+  /// Puts a record in its place by rung and trial: trials that run together end in any order.
   package func append(_ record: TrialRecord) throws {
-    records.append(record)
+    let place = records.firstIndex { ($0.rung, $0.trial) > (record.rung, record.trial) } ?? records.endIndex
+    records.insert(record, at: place)
     try write()
   }
 

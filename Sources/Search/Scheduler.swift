@@ -56,6 +56,8 @@ public struct Scheduler: Sendable {
   /// Of those at a rung, one of so many goes on to the next one, with so many times the steps.
   public let factor: Int
   private let waits: Bool
+  /// Whether what comes next does not depend on the results of a stage that is not at its end.
+  private let knowsAhead: Bool
   private let space: Space
   private let base: [String: [String]]
   private let seed: UInt64
@@ -75,6 +77,7 @@ public struct Scheduler: Sendable {
     self.base = base
     self.seed = seed
     waits = strategy == .halving
+    knowsAhead = strategy != .asha && strategy != .tpe
     rungCount = strategy == .halving || strategy == .asha ? rungs : 1
     if strategy == .tpe {
       guard let trials else { throw OptionError("--strategy tpe has no end: say how many with --trials") }
@@ -139,14 +142,24 @@ public struct Scheduler: Sendable {
     return there.sorted { ($0.cost, $0.trial) < ($1.cost, $1.trial) }.prefix(count).map(\.trial)
   }
 
-  private func nextOfAll(_ known: [Measurement]) -> Job? {
+  /// Jobs that can be done at the same time, the next one first: in whatever order they end, the same comes after them.
+  public mutating func following(_ known: [Measurement]) throws -> [Job] {
+    guard let next = try next(known) else { return [] }
+    return knowsAhead ? missing(known) : [next]
+  }
+
+  private func nextOfAll(_ known: [Measurement]) -> Job? { missing(known).first }
+
+  /// What is still to be done at the first rung that has not seen all who get there.
+  private func missing(_ known: [Measurement]) -> [Job] {
     var wanted = Array(candidates.indices)
     for rung in 0..<rungCount {
       let done = Set(known.filter { $0.rung == rung }.map(\.trial))
-      if let trial = wanted.first(where: { !done.contains($0) }) { return Job(trial: trial, rung: rung) }
+      let missing = wanted.filter { !done.contains($0) }
+      if !missing.isEmpty { return missing.map { Job(trial: $0, rung: rung) } }
       wanted = promoted(known, from: rung, count: max(1, wanted.count / factor)).sorted()
     }
-    return nil
+    return []
   }
 
   private func nextAtOnce(_ known: [Measurement]) -> Job? {

@@ -13,6 +13,8 @@ public struct SearchOptions: Sendable {
   /// After which no further trial is begun, over all processes of the search.
   public var seconds: Double?
   public var trainBest: Bool
+  /// Trials that go through the weights together at most; `nil` where the search may choose.
+  public var together: Int?
 
   package static let own: [OptionDeclaration] = [
     .init(
@@ -22,10 +24,17 @@ public struct SearchOptions: Sendable {
     .init("trials", "N", "settings that are tried (default: all)"),
     .init("rungs", "N", default: "3", "halving, asha: stages, each with more steps for fewer trials"),
     .init("reduction", "N", default: "3", "halving, asha: one of N goes on, for N times the steps"),
+    .init(
+      "together", "N",
+      "trials that go through the weights together, so that these are read once for all (default: as many as fit in "
+        + "--max-mem, where weights do not stay in memory; else 1)"),
     .init("time", "MINUTES", "begin no trial after so long"),
     .init(
       "train-best", nil, "then train with the best settings on all but the evaluation data, into OUTPUT/best"),
   ]
+
+  /// Trials that go through the weights together at most: of more each would add little, and all would end late.
+  static let mostTogether = 16
 
   /// Options whose fallback in a search is another one than in `train`.
   package static let changed: [String: String] = ["output": "search", "epochs": "1", "eval-split": "0.1"]
@@ -47,6 +56,7 @@ public struct SearchOptions: Sendable {
     factor = try values.number("reduction", in: 2...100)
     seconds = try values.optionalNumber("time", in: 0...1e7).map { 60 * $0 }
     trainBest = values.flag("train-best")
+    together = try values.optionalNumber("together", in: 1...Self.mostTogether)
   }
 
   /// The options of its trials, those that a search has other fallbacks for among them.

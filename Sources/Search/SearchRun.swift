@@ -16,25 +16,26 @@ public protocol SearchObserver: AnyObject {
   func ended(_ record: TrialRecord)
 }
 
-/// A whole search: trials one after the other in this process, each a run of `train` in a folder of its own.
+/// A whole search: trials in this process, one after the other or some of them together, each a run of `train` in a folder of
+/// its own.
 ///
 /// A trial is the run that `train` would do with its settings: the same bits, also where it rested at rungs. What is known of
 /// the machine is measured once.
 public final class SearchRun {
-  private let options: SearchOptions
-  private let training: TrainingOptions
-  private let base: [String: [String]]
+  let options: SearchOptions
+  let training: TrainingOptions
+  let base: [String: [String]]
   private let space: Space
-  private var scheduler: Scheduler
-  private let ledger: Ledger
+  private(set) var scheduler: Scheduler
+  let ledger: Ledger
   private let lock: FolderLock
   private let folder: String
-  private let modelDirectory: String
-  private let files: [String]
-  private let observer: any SearchObserver
-  private var speed: MachineSpeed?
+  let modelDirectory: String
+  let files: [String]
+  let observer: any SearchObserver
+  var speed: MachineSpeed?
   /// Model and data, which all trials read alike.
-  private let inputs = RunInputs()
+  let inputs = RunInputs()
 
   /// - Parameters:
   ///   - given: by option name, as the command was given them
@@ -112,11 +113,16 @@ public final class SearchRun {
 
   /// Does what is left to do.
   ///
-  /// - Returns: what was found; `nil` in its place where a signal stopped the search, with the signal
-  public func run() throws -> (table: SearchTable, signalNumber: Int32?) {
+  /// - Parameter stopSignal: asked many times inside every step; a number ends the search, its trials with checkpoints
+  /// - Returns: what was found so far, and that number if there was one
+  public func run(
+    stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
+  ) throws -> (table: SearchTable, signalNumber: Int32?) {
     if !ledger.records.isEmpty { observer.note("\(ledger.records.count) results are known already; going on") }
-    while let job = try scheduler.next(measurements), !isOutOfTime {
-      if let signal = try work(on: job) { return (table, signal) }
+    while !isOutOfTime {
+      let jobs = try scheduler.following(measurements)
+      if jobs.isEmpty { break }
+      if let signal = try work(on: jobs, stopSignal: stopSignal) { return (table, signal) }
     }
     if isOutOfTime { observer.note("the time is up") }
     let table = table
@@ -146,77 +152,17 @@ public final class SearchRun {
   }
 
   /// Folder of a trial.
-  private func path(_ trial: Int) -> String {
+  func path(_ trial: Int) -> String {
     let number = String(trial)
     return "\(folder)/trial-" + String(repeating: "0", count: max(0, 3 - number.count)) + number
   }
 
   /// Whether the evaluations of a run are compared with each other.
-  private var looksForBest: Bool { training.evaluation.loadBest || training.evaluation.patience != nil }
+  var looksForBest: Bool { training.evaluation.loadBest || training.evaluation.patience != nil }
 
   /// The result of a trial that has nothing left to do: where runs are short, rungs may end at the same step.
-  private func whole(_ trial: Int) -> TrialRecord? {
+  func whole(_ trial: Int) -> TrialRecord? {
     ledger.records.last { $0.trial == trial && $0.steps == $0.allSteps && $0.metric != nil }
-  }
-
-  /// - Returns: the signal that stopped it, if one did
-  private func work(on job: Job) throws -> Int32? {
-    let settings = scheduler.candidates[job.trial]
-    if let done = whole(job.trial) {
-      try ledger.append(done.at(rung: job.rung))
-      return nil
-    }
-    var given = settings.options(over: base)
-    given["output"] = [path(job.trial)]
-    given["save-total-limit"] = ["1"]
-    // What an earlier process or rung has left is gone on with.
-    given["resume"] = FileManager.default.fileExists(atPath: path(job.trial)) ? [] : nil
-    given["force"] = nil
-    // Before the first step all trials know as much as the model; who looks for the best state may want even that one.
-    if !looksForBest { given["no-eval-on-start"] = [] }
-    let start = ContinuousClock.now
-    StopRequest.endAtOnce()
-    let listener = observer.began(job, of: scheduler.trialCount, settings: settings)
-    var plan: TrainingPlan?
-    var products = 0.0
-    var all = 0
-    func record(
-      steps: Int, of all: Int, metric: Double?, failure: String?, plan: TrainingPlan?
-    ) throws {
-      let record = TrialRecord(
-        trial: job.trial, rung: job.rung, settings: settings, steps: steps, allSteps: all, metric: metric,
-        failure: failure, trainableParameters: plan?.trainableParameters ?? 0, methodProducts: products,
-        predictedPeakBytes: plan?.predictedPeakBytes ?? 0, seconds: start.duration(to: .now) / .seconds(1))
-      try ledger.append(record)
-      observer.ended(record)
-    }
-    do {
-      let run = try TrainingRun(
-        options: try TrainingOptions(given), modelDirectory: modelDirectory, files: files, keepsData: false,
-        speed: speed, inputs: inputs, observer: listener)
-      speed = run.plan.speed
-      plan = run.plan
-      products = try run.products().method
-      all = run.stepCount
-      let share = scheduler.share(of: job.rung)
-      let pause = share < 1 ? min(all, max(1, Int((Double(all) * share).rounded(.up)))) : nil
-      // Among those that are told apart by a part of the steps a part of the evaluation does.
-      let outcome = try run.run(pausingAfter: pause, restShare: looksForBest ? 1 : share)
-      if let signal = outcome.signalNumber { return signal }
-      guard let metric = outcome.figures?[training.evaluation.metric]?.doubleValue else {
-        throw MissingFigure(
-          description: "--metric-for-best-model \(training.evaluation.metric): the evaluation has "
-            + (outcome.figures?.keys.filter { $0.hasPrefix("eval_") }.joined(separator: ", ") ?? "no figures"))
-      }
-      try record(
-        steps: outcome.summary["steps"]?.intValue ?? 0, of: all, metric: metric, failure: nil, plan: plan)
-    } catch let failure as RunFailed {
-      try record(steps: failure.step, of: all, metric: nil, failure: "\(failure)", plan: plan)
-    } catch let failure where failure is PlanError || failure is OptionError || failure is AdapterError {
-      // Other settings may be such as this model, its memory and `train` take.
-      try record(steps: 0, of: all, metric: nil, failure: "\(failure)", plan: plan)
-    }
-    return nil
   }
 
   /// The best settings with everything else that made their trial, but not what made it short.
@@ -244,11 +190,6 @@ public final class SearchRun {
     try OutputFile.writeWhole(
       JSONValue.object(JSONObject(options)).serialized(pretty: true) + "\n", to: "\(folder)/best.json")
   }
-}
-
-/// A search for a figure that no evaluation has.
-public struct MissingFigure: Error, CustomStringConvertible {
-  public let description: String
 }
 
 extension Array {

@@ -1,8 +1,9 @@
 import Data
+import Kernels
 import WeightStore
 
 /// What runs of one process have in common: the opened store and the data, read by the first run that wants them so and kept
-/// for the next one.
+/// for the next one, and the threads.
 public final class RunInputs {
   private struct Kept<Value> {
     let key: String
@@ -14,6 +15,7 @@ public final class RunInputs {
   private var data: Kept<(train: TrainingData, held: TrainingData?)>?
   private var digest: Kept<String>?
   private var finite: Kept<Void>?
+  private var pool: Kept<ThreadPool>?
 
   public init() {}
 
@@ -51,14 +53,22 @@ public final class RunInputs {
   func checkFinite(_ store: WeightStore) throws {
     try Self.value(&finite, store.directory) { try store.checkFinite() }
   }
+
+  func pool(threadCount: Int?) -> ThreadPool {
+    Self.value(&pool, threadCount.map { "\($0)" } ?? "all") { ThreadPool(threadCount: threadCount) }
+  }
 }
 
 extension TrainingOptions {
+  private static let dataNames = Set((DataOptions.declarations + TaskOptions.declarations).map(\.name))
+    .union(["seed", "init-adapter"]).subtracting(["data", "data-share"])
+
+  /// Whether the samples of a run depend on an option.
+  package static func decidesData(_ name: String) -> Bool { dataNames.contains(name) }
+
   /// Everything that the samples of a run depend on.
   func dataKey(model: String, files: [String], length: Int?) -> String {
-    let declarations = DataOptions.declarations + TaskOptions.declarations
-    let names = Set(declarations.map(\.name)).union(["seed", "init-adapter"]).subtracting(["data", "data-share"])
-    let words = given.filter { names.contains($0.key) }.sorted { $0.key < $1.key }.map { [$0.key] + $0.value }
+    let words = given.filter { Self.decidesData($0.key) }.sorted { $0.key < $1.key }.map { [$0.key] + $0.value }
     return "\([[model], files, [length.map { "\($0)" } ?? ""]] + words)"
   }
 }

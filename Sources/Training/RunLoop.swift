@@ -294,6 +294,7 @@ final class RunLoop {
         ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)),
         ("measured_peak_bytes", .integer(ProcessMemory.peakBytes)),
         ("storage_bytes_read", ProcessMemory.storageBytesRead.map { .integer($0) } ?? .null),
+        ("weight_bytes_streamed", .integer(prepared.memory.workspace.residency.streamedByteCount)),
         ("first_loss", metrics.firstLoss.map { .number($0) } ?? .null),
         ("last_loss", metrics.lastLoss.map { .number($0) } ?? .null),
         ("eval_loss", metrics.evaluations.last?.figures["eval_loss"] ?? .null),

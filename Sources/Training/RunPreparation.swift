@@ -25,8 +25,8 @@ struct RunPreparation {
   let identity: RunIdentity
   let tuning: any TuningConfiguration
   let planner: TrainingPlanner
-  let plan: TrainingPlan
-  let memory: TrainingMemory
+  private(set) var plan: TrainingPlan
+  private(set) var memory: TrainingMemory
 
   /// Reads the data, measures the machine and plans.
   ///
@@ -115,8 +115,15 @@ struct RunPreparation {
     let planning = try RunPlanning(
       model: model, tuning: tuning, options: options, sampleRoom: samples?.room,
       rowsPerStep: data.rowsPerStep(options.optimization.rowsPerStep),
-      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount), speed: speed)
+      rowLength: max(data.rowLength, evaluation?.rowLength ?? 0, tuning.startTokenCount),
+      pool: inputs.pool(threadCount: options.plan.threads), speed: speed)
     (planner, plan) = try planning.plan()
+    memory = try planner.memory(of: plan)
+  }
+
+  /// Takes another plan than the fastest one of a run alone; before anything has begun.
+  mutating func adopt(_ plan: TrainingPlan) throws {
+    self.plan = plan
     memory = try planner.memory(of: plan)
   }
 }
@@ -137,11 +144,12 @@ struct RunPlanning {
   ///   - sampleRoom: what answers to sample prompts need, if there are any
   ///   - rowsPerStep: of an optimiser step
   ///   - rowLength: tokens of the longest row
+  ///   - pool: the threads of the run
   ///   - speed: of the machine, where it is known
   init(
     model: LanguageModel, tuning: any TuningConfiguration, options: TrainingOptions, sampleRoom: SampleRoom?,
     rowsPerStep: Int,
-    rowLength: Int, speed: MachineSpeed?
+    rowLength: Int, pool: ThreadPool, speed: MachineSpeed?
   ) throws {
     self.model = model
     self.tuning = tuning
@@ -154,11 +162,11 @@ struct RunPlanning {
     try wishes.readPlan(rowsPerStep: rowsPerStep, optimizer: options.optimization.optimizer.kind)
     self.wishes = wishes
     if options.plan.precision == .f32 { try ReferenceProduct.prepare() }
-    pool = ThreadPool(threadCount: options.plan.threads)
+    self.pool = pool
   }
 
   /// What measuring leaves on the heap.
-  private static let measuredHeap = 1 << 20
+  static let measuredHeap = 1 << 20
   /// What one process may have more than another one that does the same.
   static let spared = 2 << 20
 

@@ -62,7 +62,7 @@ public final class TrainingRun {
 
   let options: TrainingOptions
   private let observer: any TrainingObserver
-  let prepared: RunPreparation
+  private(set) var prepared: RunPreparation
   /// Data to train on.
   private let files: [String]
   private let inputs: RunInputs
@@ -122,14 +122,16 @@ public final class TrainingRun {
   ///   - pause: steps after which the run rests: evaluated, with a checkpoint, and no adapter yet. It goes on with
   ///     `--resume` as if it had not rested
   ///   - restShare: of the data to evaluate on that counts where it rests
+  ///   - turn: where the run takes turns with others; who runs them has installed `StopRequest`
   ///   - stopSignal: asked before every step and many times inside it; a number ends the run with a checkpoint
   /// - Throws: `RunFailed` when the run has died, among much else
   public func run(
-    pausingAfter pause: Int? = nil, restShare: Double = 1,
+    pausingAfter pause: Int? = nil, restShare: Double = 1, turn: WeightTurn? = nil,
     stopSignal: @escaping () -> Int32? = { StopRequest.signalNumber }
   ) throws -> Outcome {
     try options.output.check()
     try inputs.checkFinite(prepared.model.store)
+    if let turn { prepared.memory.workspace.residency.takeTurns(turn) }
     let session = try begin()
     if let file = options.output.gradientFile { return try dumpGradients(to: file, session: session) }
     let folder = try RunFolder(
@@ -142,9 +144,12 @@ public final class TrainingRun {
     let loop = try RunLoop(
       options: options, prepared: prepared, session: session, folder: folder, observer: observer, steps: steps,
       first: first, pause: pause, restShare: restShare, stopSignal: stopSignal)
-    StopRequest.install()
+    if turn == nil { StopRequest.install() }
     return try loop.finish()
   }
+
+  /// Takes another plan than the fastest one of a run alone; before anything has begun.
+  func adopt(_ plan: TrainingPlan) throws { try prepared.adopt(plan) }
 
   /// Commits the memory of the plan, and puts into it what training starts with.
   func begin() throws -> TrainingSession {

@@ -31,7 +31,7 @@ struct AttentionBlock {
 
   var linears: [Linear] { inputs + [output] }
   var hasAdapter: Bool {
-    linears.contains { $0.adapter != nil } || hooks.prefix != nil || residual.hooks.adapter != nil
+    linears.contains(where: \.isHooked) || hooks.prefix != nil || residual.hooks.adapter != nil
   }
 
   /// What `forward` keeps for `backward`.

@@ -48,6 +48,15 @@ public final class LanguageModel {
     linears[location.index].adapter = adapter
   }
 
+  /// The model's own bias of the linear layer at `location`, `[out]`, if it has one.
+  public func bias(at location: LinearLocation) -> Vector? { linears[location.index].frozenBias }
+
+  /// Puts a bias in place of the model's at `location`.
+  public func setBias(_ bias: TrainedBias, at location: LinearLocation) { linears[location.index].trainedBias = bias }
+
+  /// Whether any norm has a bias.
+  public var hasNormBiases: Bool { description.norms.contains { $0.bias != nil } }
+
   /// The last layers of all feed-forward blocks: those whose inputs an adapter may scale.
   public var lastFeedForwardLocations: Set<LinearLocation> { Set(layers.map { $0.feedForward.down.location }) }
 
@@ -56,7 +65,7 @@ public final class LanguageModel {
 
   /// Takes away whatever a method has hooked in.
   public func removeHooks() {
-    for linear in linears { linear.adapter = nil }
+    for linear in linears { (linear.adapter, linear.trainedBias) = (nil, nil) }
     for layer in layers { layer.attention.hooks.prefix = nil }
     for layer in layers {
       layer.attention.residual.hooks.adapter = nil

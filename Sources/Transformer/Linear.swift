@@ -100,11 +100,26 @@ public struct Pass {
   }
 }
 
+/// A bias that a method trains in place of the model's.
+public struct TrainedBias {
+  let values: Vector  // [out]
+  /// Empty unless it is trained.
+  let gradient: Vector
+
+  public init(values: Vector, gradient: Vector) {
+    self.values = values
+    self.gradient = gradient
+  }
+}
+
 /// A frozen linear layer with, perhaps, an adapter: `y = x Wᵀ + b + adapter(x)`.
 public final class Linear {
   public let location: LinearLocation
   public let weight: StoredMatrix  // [out, in]
-  let bias: Vector?  // [out]
+  /// The model's own, `[out]`.
+  let frozenBias: Vector?
+  /// In place of the model's.
+  var trainedBias: TrainedBias?
   /// Whether nothing but a norm follows: it makes the output of each row as large as that of any other, and with it the
   /// row's error. The first token of a text, on which heads rest that have nothing to say, has outputs a hundredth of the
   /// others' in Gemma.
@@ -114,9 +129,15 @@ public final class Linear {
   init(location: LinearLocation, weight: StoredMatrix, bias: Vector?, meetsNorm: Bool) {
     self.location = location
     self.weight = weight
-    self.bias = bias
+    frozenBias = bias
     self.meetsNorm = meetsNorm
   }
+
+  /// `[out]`
+  private var bias: Vector? { trainedBias?.values ?? frozenBias }
+
+  /// Whether a method has hooked in, so that the way back must come here.
+  var isHooked: Bool { adapter != nil || trainedBias != nil }
 
   /// Prepares an input of this layer and of those that share it.
   func prepare(_ x: Matrix, rowsPerSequence: Int, pass: Pass) -> PreparedRows {
@@ -202,8 +223,15 @@ public final class Linear {
     ColumnFactors.scale(unscaled, by: scale.factor, into: y, accumulate: accumulate, pool: pool)
   }
 
-  /// `dx = dy W + adapter`; the bias is frozen.
+  /// `db += Σ dy`, if the bias is trained.
+  private func addBiasGradient(_ dy: Matrix, pass: Pass) {
+    guard let gradient = trainedBias?.gradient, gradient.count > 0 else { return }
+    ColumnFactors.biasGradient(dy, addingTo: gradient, rowLength: pass.rowLength, pool: pass.engine.pool)
+  }
+
+  /// `dx = dy W + adapter`
   func backward(_ dy: Matrix, x: Matrix, kept: Matrix, into dx: Matrix, pass: Pass) {
+    addBiasGradient(dy, pass: pass)
     guard let adapter else {
       pass.engine.inputGradient(dy, weight, into: dx, accumulate: false)
       return
@@ -223,6 +251,7 @@ public final class Linear {
     through layers: [(layer: Linear, dy: Matrix, kept: Matrix)], x: Matrix, into dx: Matrix?, pass: Pass
   ) {
     let sources = layers.map { layer, dy, kept -> (dy: Matrix, weight: StoredMatrix, term: LowRankTerm?) in
+      layer.addBiasGradient(dy, pass: pass)
       guard let adapter = layer.adapter else { return (dy, layer.weight, nil) }
       let (dy, share) = adapter.backward(dy, isFree: true, x: x, kept: kept, pass: pass)
       return (dy, layer.weight, share)

@@ -31,6 +31,9 @@ public final class WeightResidency: Sendable {
   /// Rows of the vocabulary head that are used together: a slice as `CrossEntropy` takes it.
   public let sliceRows: Int
   private let yields = Atomic<Bool>(false)
+  /// Where models that share the weights take turns; `nil` of a model alone.
+  private let turn = Mutex<WeightTurn?>(nil)
+  private let streamed = Atomic<Int>(0)
   /// Asks for pages, because a device whose queue is full makes the caller wait.
   private static let reader = DispatchQueue(label: "read-ahead")
 
@@ -114,9 +117,30 @@ public final class WeightResidency: Sendable {
     isHeadResident || !hasVocabulary ? 0 : MappedPages(head.memory()).byteCount
   }
 
+  /// Bytes of weights that were mapped again so far, here and not by a model that shares them.
+  public var streamedByteCount: Int { streamed.load(ordering: .relaxed) }
+
+  /// From now on other models of the same store, by the same strategy, use what is read for this one.
+  public func takeTurns(_ turn: WeightTurn) { self.turn.withLock { $0 = turn } }
+
+  /// Waits for the turn of a place.
+  /// - Returns: whether its weights are to be read
+  private func arrive(_ stage: WeightPlace.Stage, _ order: Int) -> Bool {
+    guard let turn = turn.withLock({ $0 }) else { return true }
+    return turn.turnstile.pass(turn.member, to: WeightPlace(stage, order))
+  }
+
+  /// Whether nobody else waits for the weights that are in use.
+  private var isLast: Bool { turn.withLock { $0 }?.turnstile.isLast() ?? true }
+
   /// A layer's turn begins; `next` is the one after it.
   func enter(_ layer: Int, next: Int) {
-    if !stays(layer) { read(layers[layer].modules) }
+    if !stays(layer) {
+      let isForth = next > layer
+      guard arrive(isForth ? .forward : .backward, isForth ? layer : layers.count - layer) else { return }
+      streamed.wrappingAdd(layers[layer].all.byteCount, ordering: .relaxed)
+      read(layers[layer].modules)
+    }
     if layers.indices.contains(next), !stays(next) { read(layers[next].modules, most: Self.readAheadBytes) }
   }
 
@@ -131,7 +155,7 @@ public final class WeightResidency: Sendable {
   }
 
   /// A layer's turn is over.
-  func leave(_ layer: Int) { if !stays(layer) { layers[layer].all.drop() } }
+  func leave(_ layer: Int) { if !stays(layer), isLast { layers[layer].all.drop() } }
 
   /// A look-up of rows begins.
   func enterEmbedding(_ rows: [Int32]) {
@@ -142,12 +166,13 @@ public final class WeightResidency: Sendable {
   func leaveEmbedding() { if !headStays { MappedPages(embedding.memory()).drop() } }
 
   /// The use of some rows of the vocabulary head begins; that of those behind them follows.
-  func enterHead(_ rows: Range<Int>) {
-    guard !headStays else { return }
+  func enterHead(_ rows: Range<Int>, for stage: WeightPlace.Stage) {
+    guard !headStays, arrive(stage, rows.lowerBound) else { return }
+    streamed.wrappingAdd(pages(head, rows).byteCount, ordering: .relaxed)
     let next = rows.upperBound..<min(rows.upperBound + rows.count, head.rows)
     read([rows, next].filter { !$0.isEmpty }.map { pages(head, $0) })
   }
 
   /// The use of some rows of the vocabulary head is over.
-  func leaveHead(_ rows: Range<Int>) { if !headStays { pages(head, rows).drop() } }
+  func leaveHead(_ rows: Range<Int>) { if !headStays, isLast { pages(head, rows).drop() } }
 }

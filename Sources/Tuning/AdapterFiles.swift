@@ -75,6 +75,11 @@ extension LowRankMethod {
     "base_model.model.\(location.name).lora_\(part).weight"
   }
 
+  /// PEFT's names: a layer with an adapter is wrapped.
+  static func biasName(_ location: LinearLocation, isAdapted: Bool) -> String {
+    "base_model.model.\(location.name).\(isAdapted ? "base_layer." : "")bias"
+  }
+
   static func magnitudeName(_ location: LinearLocation) -> String {
     "base_model.model.\(location.name).lora_magnitude_vector"
   }
@@ -99,7 +104,7 @@ extension LowRankConfiguration {
   public static func load(from directory: String) throws -> LowRankConfiguration {
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "is no LoRA adapter")
+      throw UnsupportedAdapter(file: file, reason: "is no LoRA adapter")
     }
     return try LowRankConfiguration(lora, file: file)
   }
@@ -107,16 +112,17 @@ extension LowRankConfiguration {
   /// - Parameter file: where errors point to
   init(_ lora: PEFTLoRA, file: String) throws {
     if let reason = Self.whatIsNotSupported(in: lora) {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: reason)
+      throw UnsupportedAdapter(file: file, reason: reason)
     }
     guard let targets = lora.targetModules else {
-      throw PEFTAdapterConfig.Unsupported(
+      throw UnsupportedAdapter(
         file: file, reason: "target_modules is neither a list of names nor a pattern")
     }
     self.init(
       rank: lora.rank, alpha: lora.alpha, dropout: lora.dropout, targetModules: TargetModules(targets),
       useRSLoRA: lora.useRSLoRA)
     useDoRA = lora.useDoRA
+    biases = TrainedBiases(rawValue: lora.bias) ?? .none
     rankPattern = lora.rankPattern
     alphaPattern = lora.alphaPattern
     selection = TargetSelection(
@@ -127,7 +133,6 @@ extension LowRankConfiguration {
 
   /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
-    if lora.bias != "none" { return "bias is \(lora.bias), expected none" }
     if lora.loraBias { return "lora_bias is not supported" }
     if let module = lora.common.moduleBesideHead { return "modules_to_save with \(module) is not supported" }
     if !lora.trainableTokens.isEmpty { return "trainable_token_indices is not supported" }
@@ -158,6 +163,7 @@ extension LowRankConfiguration {
       common: common)
     lora.useRSLoRA = useRSLoRA
     lora.useDoRA = useDoRA
+    lora.bias = biases.rawValue
     lora.rankPattern = rankPattern.map { .init(pattern: $0.pattern, value: times * $0.value) }
     lora.alphaPattern = alphaPattern.map { .init(pattern: $0.pattern, value: alphaTimes * $0.value) }
     lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)

@@ -64,7 +64,7 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
 
   /// - Parameter path: where errors point to
   init(_ file: AdapterHubConfiguration, file path: String) throws {
-    func refuse(_ reason: String) -> PEFTAdapterConfig.Unsupported { .init(file: path, reason: reason) }
+    func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: path, reason: reason) }
     guard let nonLinearity = NonLinearity(rawValue: file.nonLinearity.lowercased()) else {
       throw refuse("non_linearity \(file.nonLinearity) is not supported")
     }

@@ -211,7 +211,7 @@ public final class BottleneckMethod: TuningMethod {
     try TrainableFiles.read(heads, from: head)
   }
 
-  private static func missing(_ path: String) -> PEFTAdapterConfig.Unsupported {
+  private static func missing(_ path: String) -> UnsupportedAdapter {
     .init(file: path, reason: "is missing; AdapterHub writes it with save_adapter(..., use_safetensors=True)")
   }
 }

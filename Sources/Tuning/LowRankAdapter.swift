@@ -107,14 +107,14 @@ public final class LowRankAdapter: LinearAdapter {
   }
 
   /// The change of the weight as plain numbers.
-  func merge(_ weight: StoredMatrix, pool: ThreadPool) -> WeightMerge {
+  func merge(_ weight: StoredMatrix, bias: WeightMerge.Bias, pool: ThreadPool) -> WeightMerge {
     let factors = factors
     let a = (0..<factors.a.rows).map { factors.a.row($0).values }
     let b = a.indices.map { factors.bTransposed.row($0).values }
     let scaling = scaling
     magnitude?.refresh(weight, a: self.a, bTransposed: bTransposed, scaling: scaling, pool: pool)
     let lengths = magnitude?.factor.values
-    return WeightMerge { row, values in
+    return WeightMerge(bias: bias) { row, values in
       for rank in a.indices {
         let factor = scaling * b[rank][row]
         a[rank].withUnsafeBufferPointer { line in

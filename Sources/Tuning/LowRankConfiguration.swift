@@ -3,6 +3,15 @@ import Formats
 import Memory
 import Transformer
 
+/// Which biases LoRA trains along, by PEFT's names.
+public enum TrainedBiases: String, Sendable, CaseIterable {
+  case none
+  /// Those of the layers that have adapters.
+  case adapted = "lora_only"
+  /// Those of all linear layers.
+  case all
+}
+
 /// The hyper-parameters of LoRA and DoRA, with PEFT's meaning.
 public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var rank: Int
@@ -21,6 +30,8 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var originalModel: String?
   /// Whether `A` stays as it starts: LoRA-FA.
   public var freezesA = false
+  /// Which biases of the model are trained along.
+  public var biases = TrainedBiases.none
   /// How many times the learning rate of `A` that of `B` is: LoRA+.
   public var loraPlusRatio = 1.0
 
@@ -85,6 +96,19 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     return places
   }
 
+  /// Layers of `model` whose biases are trained, and whether they have adapters.
+  /// - Throws: `AdapterError` for a model some of whose biases cannot be trained
+  func biasPlaces(in model: LanguageModel) throws -> [(location: LinearLocation, isAdapted: Bool)] {
+    guard biases != .none, isTrained else { return [] }
+    if biases == .all, model.hasNormBiases {
+      throw AdapterError.unsuitableModel(
+        "bias all: norms of this model have biases, which are not trained here; use --bias lora_only")
+    }
+    let adapted = Set(try selection.locations(of: targetModules, in: model))
+    return model.linearLocations.filter { model.bias(at: $0) != nil && (biases == .all || adapted.contains($0)) }
+      .map { ($0, adapted.contains($0)) }
+  }
+
   public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
     try LowRankMethod(configuration: self, model: model, in: room)
   }
@@ -117,6 +141,7 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     let more =
       (initialisation.readsWeights ? [("start", initialisation.description)] : [])
       + (freezesA ? [("lora_fa", "true")] : [])
+      + (biases == .none ? [] : [("bias", biases.rawValue)])
       + (frozen.map { [("frozen_adapters", $0.identity)] } ?? [])
     return [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),

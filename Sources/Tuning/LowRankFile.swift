@@ -2,19 +2,25 @@ import Formats
 import Transformer
 
 /// The factors of a LoRA adapter's folder, by layer: for what is made of several adapters. They are read one by one.
-struct LowRankFile: Sendable {
+package struct LowRankFile: Sendable {
   /// The factors at one layer.
-  struct Part {
+  package struct Part {
     let a: Factor  // [rank, in]
     let b: Factor  // Bᵀ, [rank, out]
     /// What the product of the factors is multiplied with.
-    let weight: Double
+    package let weight: Double
+
+    package var rank: Int { a.rows }
+    /// `A`, row by row, `[rank, in]`.
+    package var aValues: [Float] { a.values.map(Float.init) }
+    /// `B`, row by row, `[out, rank]`.
+    package var bValues: [Float] { b.transposed.values.map(Float.init) }
   }
 
   let directory: String
-  let file: PEFTLoRA
+  package let file: PEFTLoRA
   /// Names of the layers as the file has them, in alphabetical order.
-  let names: [String]
+  package let names: [String]
   private let weights: SafetensorsFile
   /// Ends of the names of the factors.
   private let ends: (a: String, b: String)
@@ -22,7 +28,7 @@ struct LowRankFile: Sendable {
   private let weight: Double?
 
   /// - Parameter weight: of the whole adapter, beside its scaling
-  init(directory: String, weight: Double = 1) throws {
+  package init(directory: String, weight: Double = 1) throws {
     self.directory = directory
     let path = "\(directory)/\(PEFTConfiguration.fileName)"
     guard case .lora(let lora) = try PEFTConfiguration.load(directory: directory) else {
@@ -31,6 +37,11 @@ struct LowRankFile: Sendable {
     guard !lora.useDoRA else {
       throw AdapterError.unsuitableModel(
         "\(path): a DoRA adapter scales the base and cannot be put together with others; merge it instead")
+    }
+    guard lora.bias == "none" else {
+      throw AdapterError.unsuitableModel(
+        "\(path): the adapter has biases of its own (bias \(lora.bias)) and cannot be put together with others; merge "
+          + "it instead")
     }
     _ = try LowRankConfiguration(lora, file: path)
     file = lora
@@ -74,7 +85,7 @@ struct LowRankFile: Sendable {
   }
 
   /// The factors at the layer that the file calls `name`; `nil` where it has none.
-  func part(_ name: String) throws -> Part? {
+  package func part(_ name: String) throws -> Part? {
     guard names.contains(name) else { return nil }
     let (a, b) = try tensors(name)
     return Part(
@@ -89,7 +100,7 @@ struct LowRankFile: Sendable {
   }
 
   /// The path that a model gives the layer that a file calls `name`.
-  static func layer(_ name: String) -> String {
+  package static func layer(_ name: String) -> String {
     let wrapped = "base_model.model."
     return name.hasPrefix(wrapped) ? String(name.dropFirst(wrapped.count)) : name
   }

@@ -37,6 +37,7 @@ public final class LowRankMethod: MergeableMethod {
   public let adapters: [LowRankAdapter]
   /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA.
   public let trainables: Trainables
+  private let biases: [(location: LinearLocation, trainable: Trainable)]
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
   private var corrections: [FrozenFactorCorrection] = []
@@ -51,6 +52,12 @@ public final class LowRankMethod: MergeableMethod {
     let ratio = configuration.loraPlusRatio
     // Who only applies an adapter reads `A` from where it was written.
     let freezesA = configuration.freezesA && room.isTrained
+    let biasPlaces = try configuration.biasPlaces(in: model)
+    let biasWishes = biasPlaces.map { place in
+      Trainables.Wish(
+        Self.biasName(place.location, isAdapted: place.isAdapted), rows: 1, columns: place.location.shape.out,
+        isVector: true)
+    }
     let trainables = try Trainables(
       places.filter { $0.rank > 0 }.flatMap { place -> [Trainables.Wish] in
         let location = place.location
@@ -65,7 +72,7 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      }, of: model, in: room)
+      } + biasWishes, of: model, in: room)
     let arena = room.arena
     let buffers = LowRankBuffers(
       tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
@@ -99,12 +106,16 @@ public final class LowRankMethod: MergeableMethod {
             inverseNorms: arena.vector("norms of rows", kind: .adapter, count: out)),
         buffers: buffers)
     }
+    biases = zip(biasPlaces, rest).map { ($0.location, $1) }
     self.trainables = trainables
     keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
   }
 
   public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setAdapter(adapter, at: adapter.location) }
+    for (location, bias) in biases {
+      model.setBias(TrainedBias(values: bias.matrix.row(0), gradient: bias.gradient.elements), at: location)
+    }
     trainables.attachHead()
   }
 
@@ -133,6 +144,7 @@ public final class LowRankMethod: MergeableMethod {
         model.store.dropPages()
       }
     }
+    for (location, bias) in biases { if let own = model.bias(at: location) { bias.assign(own.values) } }
     trainables.initializeHead(seed: seed)
   }
 
@@ -241,7 +253,14 @@ public final class LowRankMethod: MergeableMethod {
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] {
     let pool = ThreadPool(threadCount: 1)
-    return adapters.map { ($0.location, $0.merge(model.weight(at: $0.location), pool: pool)) }
+    let new = Dictionary(uniqueKeysWithValues: biases.map { ($0.location, $0.trainable.values) })
+    let adapted = adapters.map { adapter in
+      let bias = new[adapter.location].map { WeightMerge.Bias.replaced($0) } ?? .kept
+      return (adapter.location, adapter.merge(model.weight(at: adapter.location), bias: bias, pool: pool))
+    }
+    let locations = Set(adapters.map(\.location))
+    return adapted
+      + new.filter { !locations.contains($0.key) }.map { ($0.key, WeightMerge(bias: .replaced($0.value))) }
   }
 }
 

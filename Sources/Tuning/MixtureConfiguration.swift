@@ -26,7 +26,7 @@ public struct MixtureConfiguration: TuningConfiguration, Equatable {
 
   /// What a folder says that holds a mixture.
   init(json: JSONValue, directory: String, file: String) throws {
-    func refuse(_ reason: String) -> PEFTAdapterConfig.Unsupported { .init(file: file, reason: reason) }
+    func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: file, reason: reason) }
     guard let names = json["experts"]?.arrayValue?.compactMap(\.stringValue),
       (1...Self.mostExperts).contains(names.count)
     else { throw refuse("experts is no list of 1 to \(Self.mostExperts) names") }

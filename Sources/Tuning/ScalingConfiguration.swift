@@ -22,10 +22,10 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
   /// - Parameter file: where errors point to
   init(_ ia3: PEFTIA3, file: String) throws {
     guard let targets = ia3.targetModules else {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "target_modules is missing")
+      throw UnsupportedAdapter(file: file, reason: "target_modules is missing")
     }
     if let module = ia3.common.moduleBesideHead {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "modules_to_save with \(module) is not supported")
+      throw UnsupportedAdapter(file: file, reason: "modules_to_save with \(module) is not supported")
     }
     self.init(
       targetModules: TargetModules(targets),

@@ -59,7 +59,7 @@ public final class ScalingAdapter: LinearAdapter {
         for column in 0..<values.count { values[column] *= factors[column] }
       }
     }
-    return WeightMerge(biasFactors: factors) { row, values in
+    return WeightMerge(bias: .scaled(factors)) { row, values in
       for column in 0..<values.count { values[column] *= factors[row] }
     }
   }

@@ -78,16 +78,25 @@ public protocol MergeableMethod: TuningMethod {
 
 /// What becomes of a linear layer when an adapter is merged into it. Holds copies of the parameters.
 public struct WeightMerge: Sendable {
+  /// What becomes of the bias.
+  public enum Bias: Sendable {
+    /// It stays.
+    case kept
+    /// It is multiplied, `[out]`.
+    case scaled([Float])
+    /// It is another one, `[out]`.
+    case replaced([Float])
+  }
+
   /// Changes a row of the weight, `[in]`, given its index.
   public let row: @Sendable (_ index: Int, _ values: UnsafeMutableBufferPointer<Float>) -> Void
-  /// What the bias is multiplied with, `[out]`, if it changes.
-  public let biasFactors: [Float]?
+  public let bias: Bias
 
   public init(
-    biasFactors: [Float]? = nil, row: @escaping @Sendable (Int, UnsafeMutableBufferPointer<Float>) -> Void
+    bias: Bias = .kept, row: @escaping @Sendable (Int, UnsafeMutableBufferPointer<Float>) -> Void = { _, _ in }
   ) {
     self.row = row
-    self.biasFactors = biasFactors
+    self.bias = bias
   }
 }
 

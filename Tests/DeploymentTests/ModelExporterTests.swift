@@ -3,7 +3,10 @@ import Deployment
 import Formats
 import Foundation
 import Kernels
+import Memory
 import Testing
+import Transformer
+import Tuning
 import WeightStore
 
 /// A byte-level tokenizer of few tokens, for models that have none.
@@ -113,10 +116,43 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).map { abs
       let file = try GGUFFile(path: "\(folder)/lora.gguf")
       #expect(count > 0 && file.tensors.count == 2 * count)
       #expect(file.metadata["general.type"] == .string("adapter"))
-      let configuration = try PEFTAdapterConfig.load(directory: "\(golden("qwen3"))/adapter")
+      let configuration = try LowRankConfiguration.load(from: "\(golden("qwen3"))/adapter")
       #expect(file.metadata["adapter.lora.alpha"]?.doubleValue == configuration.alpha)
       let part = try #require(file.tensor("blk.0.attn_q.weight.lora_a"))
       #expect(part.rows == configuration.rank)
+    }
+  }
+
+  /// Layers with ranks and scalings of their own: each has its factor in `B`, and ranks come back.
+  @Test func patternsOfAnAdapterAreInItsFile() throws {
+    try withModel("qwen3") { model, folder in
+      var configuration = LowRankConfiguration(rank: 4, alpha: 8, targetModules: .names(["q_proj", "v_proj"]))
+      configuration.rankPattern = [.init(pattern: "v_proj", value: 2)]
+      configuration.alphaPattern = [.init(pattern: "0.self_attn.q_proj", value: 3)]
+      configuration.useRSLoRA = true
+      let adapter = "\(folder)/adapter"
+      try OutputFolder.create(adapter)
+      let loaded = try LanguageModel(store: try WeightStore.open(model))
+      let (arena, method) = try Arena.filled {
+        try configuration.reserve(for: loaded, in: TuningRoom(arena: $0, trainingTokens: 0))
+      }
+      try withExtendedLifetime(arena) {
+        method.initialize(seed: 4)
+        for entry in method.trainables.entries { entry.assign((0..<entry.count).map { Float($0 % 17) - 8 }) }
+        try method.save(to: adapter, baseModel: model)
+      }
+      _ = try AdapterExporter.export(adapter: adapter, base: model, to: "\(folder)/lora.gguf", force: false)
+      try AdapterImporter.withFolder("\(folder)/lora.gguf", for: loaded.description) { path in
+        let (before, after) = (try LowRankFile(directory: adapter), try LowRankFile(directory: path))
+        #expect(before.names == after.names && before.names.count >= 2)
+        for name in before.names {
+          let (a, b) = (try #require(try before.part(name)), try #require(try after.part(name)))
+          #expect(a.rank == b.rank && a.aValues == b.aValues)
+          for (x, y) in zip(a.bValues, b.bValues) {
+            #expect(abs(Double(x) * a.weight - Double(y) * b.weight) < 1e-5)
+          }
+        }
+      }
     }
   }
 

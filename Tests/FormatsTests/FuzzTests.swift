@@ -150,7 +150,6 @@ import Testing
           if name == "peft" {
             let read = try PEFTConfiguration.load(directory: folder)
             #expect(try PEFTConfiguration(json: read.json, file: "again") == read)
-            _ = try PEFTAdapterConfig.load(directory: folder)
           } else {
             let read = try AdapterHubConfiguration.load(directory: folder)
             #expect(try AdapterHubConfiguration(json: read.json, file: "again") == read)

@@ -29,6 +29,21 @@ import Testing
     #expect(try scheduler(.random, trials: 5).candidates == some)
   }
 
+  @Test func onlyTrialsOfOneStageAreDoneTogether() throws {
+    func jobs(_ strategy: Strategy, _ known: [Measurement]) throws -> [Job] {
+      var scheduler = try scheduler(strategy, trials: strategy == .tpe ? 9 : nil)
+      return try scheduler.following(known)
+    }
+    let first = (0..<9).map { Measurement(trial: $0, rung: 0, cost: Double($0)) }
+    #expect(try jobs(.grid, []) == (0..<9).map { Job(trial: $0, rung: 0) })
+    #expect(try jobs(.grid, [first[1], first[3]]).map(\.trial) == [0, 2, 4, 5, 6, 7, 8])
+    #expect(try jobs(.grid, first).isEmpty)
+    #expect(try jobs(.halving, Array(first.dropLast())) == [Job(trial: 8, rung: 0)])
+    #expect(try jobs(.halving, first) == (0..<3).map { Job(trial: $0, rung: 1) })
+    #expect(try jobs(.asha, []).count == 1)
+    #expect(try jobs(.tpe, []).count == 1)
+  }
+
   @Test func halvingPromotesTheBestThird() throws {
     let halving = try scheduler(.halving)
     let all = try jobs(halving) { Double(abs($0.trial - 4)) }

@@ -5,18 +5,6 @@ import Testing
 import Training
 
 @Suite(.serialized) struct SearchRunTests {
-  private func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
-
-  /// Trains alone with the settings of a trial.
-  private func trainAlone(_ record: TrialRecord, _ values: [String: [String]], in folder: String) throws {
-    let (_, base) = try Space.split(SearchOptions.trialOptions(smallSearch("", values)), file: nil)
-    var given = record.settings.options(over: base)
-    given["output"] = [folder]
-    let run = try TrainingRun(
-      options: try TrainingOptions(given), modelDirectory: tinyLlama, files: [homeControl], observer: Silence())
-    _ = try run.run()
-  }
-
   @Test func everyTrialIsTheRunOfTrainWithItsSettings() throws {
     try withFolder { folder in
       let values = ["learning-rate": ["1e-3,1e-2"], "rank": ["2,4"], "dropout": ["0.1"]]

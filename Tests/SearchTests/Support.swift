@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Options
 import Search
 import Training
 
@@ -29,7 +30,8 @@ final class Silence: TrainingObserver {
 /// Keeps what a search found.
 final class Watcher: SearchObserver {
   private(set) var records: [TrialRecord] = []
-  func note(_ line: String) {}
+  private(set) var notes: [String] = []
+  func note(_ line: String) { notes.append(line) }
   func began(_ job: Job, of trials: Int, settings: Settings) -> any TrainingObserver { Silence() }
   func ended(_ record: TrialRecord) { records.append(record) }
 }
@@ -50,4 +52,16 @@ func search(
   try SearchRun(
     given: smallSearch(output, values), modelDirectory: tinyLlama, files: [homeControl], observer: observer
   ).run().table
+}
+
+func bytes(_ path: String) throws -> Data { try Data(contentsOf: URL(fileURLWithPath: path)) }
+
+/// Trains alone with the settings of a trial.
+func trainAlone(_ record: TrialRecord, _ values: [String: [String]], in folder: String) throws {
+  let (_, base) = try Space.split(SearchOptions.trialOptions(smallSearch("", values)), file: nil)
+  var given = record.settings.options(over: base)
+  given["output"] = [folder]
+  let run = try TrainingRun(
+    options: try TrainingOptions(given), modelDirectory: tinyLlama, files: [homeControl], observer: Silence())
+  _ = try run.run()
 }

@@ -98,6 +98,30 @@ struct MethodsTests {
     }
   }
 
+  /// PEFT wraps layers with adapters; the others keep their names.
+  @Test(arguments: [("gpt2", TrainedBiases.adapted), ("qwen2-bias", .adapted), ("qwen2-bias", .all)])
+  func biasesAreTrainedAlong(name: String, biases: TrainedBiases) throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.biases = biases
+    try expectRoundTrip(configuration, for: golden(name))
+    let model = try LanguageModel(store: try WeightStore.open(golden(name)))
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(arena) {
+      method.initialize(seed: 1)
+      let names = method.trainables.entries.filter { $0.name.hasSuffix("bias") }
+      #expect(names.contains { $0.name.hasSuffix(".base_layer.bias") })
+      #expect(names.contains { !$0.name.contains("base_layer") } == (biases == .all))
+      let location = model.linearLocations.first { names[0].name.contains($0.name) }
+      #expect(location.flatMap { model.bias(at: $0) }?.values == names[0].values, "it starts with the model's")
+    }
+  }
+
+  @Test func biasesOfNormsAreNotTrained() throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.biases = .all
+    #expect(throws: AdapterError.self) { try expectRoundTrip(configuration, for: golden("gpt2")) }
+  }
+
   @Test func patternsDecideRanksAndLayers() throws {
     let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
     let (arena, method) = try reserve(Self.configurations[1], for: model)

@@ -1,6 +1,7 @@
 import Architectures
 import Formats
 import FoundationEssentials
+import Tuning
 
 /// Writes a LoRA adapter as GGUF, for `llama-cli --lora`: the base file stays as it is.
 ///
@@ -13,47 +14,47 @@ public enum AdapterExporter {
   ///   - output: the file; it appears complete or not at all
   /// - Returns: how many layers the adapter has
   public static func export(adapter: String, base: String?, to output: String, force: Bool) throws -> Int {
-    let configuration = try PEFTAdapterConfig.load(directory: adapter)
-    let folder = try baseFolder(base ?? configuration.baseModel, adapter: adapter)
+    let file = try source(adapter)
+    let folder = try baseFolder(base ?? file.file.common.baseModel ?? "", adapter: adapter)
     let description = try ModelDescription.load(directory: folder)
     guard let architecture = GGUFHeader.architectureName(of: description.family) else {
       throw ExportError(
         description:
           "\(adapter): llama.cpp has no \(description.family.architecture); merge the adapter and keep the folder")
     }
-    let file = try SafetensorsFile(path: "\(adapter)/adapter_model.safetensors")
-    let scaling =
-      configuration.useRSLoRA
-      ? configuration.alpha / Double(configuration.rank).squareRoot() : configuration.alpha / Double(configuration.rank)
+    let names = Dictionary(uniqueKeysWithValues: file.names.map { (LowRankFile.layer($0), $0) })
+    let layers = description.linears.filter { names[$0.path] != nil }
+    if let other = names.keys.first(where: { name in !layers.contains { $0.path == name } }) {
+      throw ExportError(description: "\(adapter): the model in \(folder) has no layer \(other)")
+    }
+    guard !layers.isEmpty else { throw ExportError(description: "\(adapter): no layer of \(folder) is in it") }
     var parts: [(declaration: GGUFWriter.Declaration, values: [Float])] = []
-    var used: Set<String> = []
-    for linear in description.linears {
-      let (a, b) = ("base_model.model.\(linear.path).lora_A.weight", "base_model.model.\(linear.path).lora_B.weight")
-      guard let tensorA = file.tensor(a), let tensorB = file.tensor(b) else { continue }
-      used.formUnion([a, b])
+    var alphas: [Double] = []
+    for linear in layers {
       guard let place = linear.weight.gguf else {
         throw ExportError(description: "\(adapter): \(linear.path) has no place in GGUF; merge the adapter instead")
       }
-      let rank = tensorA.shape.first ?? 0
-      guard rank == configuration.rank, tensorA.shape == [rank, linear.inputSize],
-        tensorB.shape == [linear.outputSize, rank]
-      else {
+      guard let part = try names[linear.path].flatMap({ try file.part($0) }) else { continue }
+      let (rank, a, rows) = (part.rank, part.aValues, part.bValues)
+      guard a.count == rank * linear.inputSize, rows.count == rank * linear.outputSize else {
         throw ExportError(
-          description: "\(file.path): \(linear.path) has shapes \(tensorA.shape) and \(tensorB.shape), expected "
-            + "\([configuration.rank, linear.inputSize]) and \([linear.outputSize, configuration.rank])")
+          description: "\(adapter): \(linear.path) has not the shape that it has in \(folder); the adapter is of "
+            + "another base")
       }
-      parts.append((.init(name: "\(place.name).lora_a", type: .f32, shape: tensorA.shape), tensorA.floats))
-      let rows = tensorB.floats
+      parts.append((.init(name: "\(place.name).lora_a", type: .f32, shape: [rank, linear.inputSize]), a))
       let order = place.rows.sources(of: linear.outputSize)
       let ordered = order.map { $0.flatMap { rows[$0 * rank..<($0 + 1) * rank] } } ?? rows
-      parts.append((.init(name: "\(place.name).lora_b", type: .f32, shape: tensorB.shape), ordered))
+      parts.append((.init(name: "\(place.name).lora_b", type: .f32, shape: [linear.outputSize, rank]), ordered))
+      alphas.append(part.weight * Double(rank))
     }
-    if let other = file.tensorNames.first(where: { !used.contains($0) }) {
-      throw ExportError(
-        description: "\(file.path): \(other) cannot be held by a GGUF LoRA; "
-          + "`edge-lora export --model BASE --adapter \(adapter)` writes base and adapter as one model")
+    // llama.cpp divides one alpha by the rank of each layer; where layers have several, each has its factor in B.
+    let alpha = Set(alphas).count == 1 ? alphas[0] : 0
+    if alpha == 0 {
+      for (index, own) in alphas.enumerated() {
+        let scale = own / Double(parts[2 * index].declaration.shape[0])
+        parts[2 * index + 1].values = parts[2 * index + 1].values.map { Float(Double($0) * scale) }
+      }
     }
-    guard !parts.isEmpty else { throw ExportError(description: "\(file.path): no layer of \(folder) is in it") }
     let target = try AtomicOutput(path: output, force: force)
     let writer = try GGUFWriter(
       path: target.temporaryPath,
@@ -62,8 +63,7 @@ public enum AdapterExporter {
         ("general.name", .string(URL(fileURLWithPath: adapter).standardizedFileURL.lastPathComponent)),
         ("general.file_type", .uint32(0)), ("general.quantization_version", .uint32(2)),
         ("adapter.type", .string("lora")),
-        // llama.cpp divides it by the rank; rsLoRA's factor is in it.
-        ("adapter.lora.alpha", .float32(Float(scaling * Double(configuration.rank)))),
+        ("adapter.lora.alpha", .float32(Float(alpha))),
       ], tensors: parts.map(\.declaration))
     var scratch: [UInt8] = []
     for part in parts { try part.values.withUnsafeBufferPointer { try writer.append(rows: $0, scratch: &scratch) } }
@@ -83,6 +83,26 @@ public enum AdapterExporter {
     return parts.count / 2
   }
 
+  /// The factors of a folder that holds nothing else.
+  /// - Throws: `ExportError` with the way out
+  private static func source(_ adapter: String) throws -> LowRankFile {
+    let path = "\(adapter)/\(PEFTConfiguration.fileName)"
+    let wayOut = "`edge-lora export --model BASE --adapter \(adapter)` writes base and adapter as one model"
+    func refuse(_ what: String) -> ExportError {
+      ExportError(description: "\(path): \(what) cannot be held by a GGUF LoRA; \(wayOut)")
+    }
+    guard case .lora(let lora) = try PEFTConfiguration.load(directory: adapter) else {
+      throw ExportError(description: "\(path): is no LoRA adapter, and GGUF holds no other; ship the folder")
+    }
+    if lora.useDoRA { throw refuse("DoRA") }
+    if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
+    let file = try LowRankFile(directory: adapter)
+    let factors = Set(file.names.flatMap { ["\($0).lora_A.weight", "\($0).lora_B.weight"] })
+    let weights = try SafetensorsFile(path: "\(adapter)/adapter_model.safetensors")
+    if let other = weights.tensorNames.first(where: { !factors.contains($0) }) { throw refuse(other) }
+    return file
+  }
+
   /// Where the base lies: as the adapter says it, or from the adapter's folder on.
   private static func baseFolder(_ name: String, adapter: String) throws -> String {
     for candidate in [name, "\(adapter)/\(name)", "\(adapter)/../\(name)"]
@@ -92,13 +112,5 @@ public enum AdapterExporter {
     throw ExportError(
       description:
         "\(adapter): its base \(name.isEmpty ? "is not named" : "\(name) is not a folder here"); name it with --base")
-  }
-}
-
-extension StoredTensor {
-  fileprivate var floats: [Float] {
-    var values = [Float](repeating: 0, count: elementCount)
-    values.withUnsafeMutableBufferPointer { copyFloats(range: 0..<$0.count, into: $0) }
-    return values
   }
 }

@@ -29,8 +29,7 @@ public enum AdapterImporter {
       throw failure("is an adapter of a \(architecture), the model is a \(model.family.architecture)")
     }
     var parts: [(name: String, shape: [Int], values: [Float])] = []
-    var (paths, used): ([String], Set<String>) = ([], [])
-    var rank: Int?
+    var (ranks, used): ([(path: String, rank: Int)], Set<String>) = ([], [])
     for linear in model.linears {
       guard let place = linear.weight.gguf, let a = file.tensor("\(place.name).lora_a"),
         let b = file.tensor("\(place.name).lora_b")
@@ -42,11 +41,7 @@ public enum AdapterImporter {
           "\(place.name) has shapes \(a.shape) and \(b.shape), expected [rank, \(linear.inputSize)] and "
             + "[\(linear.outputSize), rank]; the adapter is of another base")
       }
-      guard ownRank == rank ?? ownRank else {
-        throw failure("has ranks \(rank ?? 0) and \(ownRank), which is not supported")
-      }
-      rank = ownRank
-      paths.append(linear.path)
+      ranks.append((linear.path, ownRank))
       parts.append(("base_model.model.\(linear.path).lora_A.weight", a.shape, floats(a, of: file)))
       // Rows back into Hugging Face's order.
       let rows = floats(b, of: file)
@@ -61,7 +56,7 @@ public enum AdapterImporter {
     if let other = file.tensors.first(where: { !used.contains($0.name) }) {
       throw failure("tensor \(other.name) belongs to no layer that an adapter can wrap here")
     }
-    guard let rank else { throw failure("holds no tensors") }
+    guard let rank = ranks.first?.rank else { throw failure("holds no tensors") }
     let writer = try SafetensorsWriter(
       path: "\(folder)/adapter_model.safetensors",
       headerByteCount: SafetensorsWriter.headerByteCount(
@@ -72,10 +67,14 @@ public enum AdapterImporter {
     try writer.finish()
     // Without a factor, or with 0, llama.cpp multiplies by 1.
     let alpha = file.metadata["adapter.lora.alpha"]?.doubleValue ?? 0
-    try PEFTAdapterConfig(
-      rank: rank, alpha: alpha == 0 ? Double(rank) : alpha, dropout: 0, targetModules: .names(paths), useRSLoRA: false,
-      fanInFanOut: model.linears.contains { $0.weight.isTransposed }, baseModel: ""
-    ).write(to: folder)
+    var lora = PEFTLoRA(
+      rank: rank, alpha: alpha == 0 ? Double(rank) : alpha, targetModules: .names(ranks.map(\.path)),
+      common: PEFTCommon(baseModel: "", taskType: "CAUSAL_LM"))
+    let others = ranks.filter { $0.rank != rank }.map { (pattern: $0.path.replacing(".", with: "\\."), rank: $0.rank) }
+    lora.rankPattern = others.map { PEFTPattern(pattern: $0.pattern, value: $0.rank) }
+    if alpha == 0 { lora.alphaPattern = others.map { PEFTPattern(pattern: $0.pattern, value: Double($0.rank)) } }
+    lora.fanInFanOut = model.linears.contains { $0.weight.isTransposed }
+    try PEFTConfiguration.lora(lora).write(to: folder)
   }
 
   private static func floats(_ tensor: GGUFTensor, of file: GGUFFile) -> [Float] {

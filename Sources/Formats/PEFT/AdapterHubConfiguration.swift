@@ -101,7 +101,7 @@ public struct AdapterHubConfiguration: Sendable, Equatable {
     return made
   }
 
-  /// - Throws: `PEFTAdapterConfig.Unsupported`, also for other methods of `adapters`
+  /// - Throws: `UnsupportedAdapter`, also for other methods of `adapters`
   public init(json: JSONValue, file: String) throws {
     var outer = try PEFTFields(json, file: file)
     guard let config = outer.value("config") else { throw outer.refuse("has no config of an adapter") }

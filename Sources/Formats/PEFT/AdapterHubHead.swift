@@ -27,7 +27,7 @@ public struct AdapterHubHead: Sendable, Equatable {
 
   public static let fileName = "head_config.json"
 
-  /// - Throws: `PEFTAdapterConfig.Unsupported`
+  /// - Throws: `UnsupportedAdapter`
   public init(json: JSONValue, file: String) throws {
     var fields = try PEFTFields(json, file: file)
     if fields.value("config") != nil {

@@ -35,7 +35,7 @@ public enum PEFTConfiguration: Sendable, Equatable {
     }
   }
 
-  /// - Throws: `PEFTAdapterConfig.Unsupported` for another method, and for values that mean nothing
+  /// - Throws: `UnsupportedAdapter` for another method, and for values that mean nothing
   public init(json: JSONValue, file: String) throws {
     var fields = try PEFTFields(json, file: file)
     switch try fields.text("peft_type") {

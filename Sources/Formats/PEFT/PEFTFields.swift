@@ -7,13 +7,13 @@ struct PEFTFields {
 
   init(_ json: JSONValue, file: String) throws {
     guard let object = json.objectValue else {
-      throw PEFTAdapterConfig.Unsupported(file: file, reason: "is no JSON object")
+      throw UnsupportedAdapter(file: file, reason: "is no JSON object")
     }
     self.json = object
     self.file = file
   }
 
-  func refuse(_ reason: String) -> PEFTAdapterConfig.Unsupported { .init(file: file, reason: reason) }
+  func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: file, reason: reason) }
 
   /// The value, if there is one that is not null.
   mutating func value(_ key: String) -> JSONValue? {
@@ -22,7 +22,7 @@ struct PEFTFields {
     return value == .null ? nil : value
   }
 
-  private func wrong(_ key: String, _ value: JSONValue, _ expected: String) -> PEFTAdapterConfig.Unsupported {
+  private func wrong(_ key: String, _ value: JSONValue, _ expected: String) -> UnsupportedAdapter {
     refuse("\(key) is \(value.serialized().prefix(60)), expected \(expected)")
   }
 

@@ -56,6 +56,9 @@ public struct MethodOptions: Sendable {
     .init("rank-pattern", "NAME=N,...", identifies: true, "ranks of some targets, by name or regular expression"),
     .init("alpha-pattern", "NAME=X,...", identifies: true, "the same for alpha"),
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
+    .init(
+      "bias", "KIND", default: "none", identifies: true,
+      "biases that are trained along: none, lora_only (of the targets) or all (of all linear layers)"),
     .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
     .init(
       "init-lora-weights", "KIND", default: "true", identifies: true,
@@ -121,6 +124,7 @@ public struct MethodOptions: Sendable {
       dropout: try values.number("dropout", in: 0...0.95), targetModules: targets,
       useRSLoRA: values.flag("use-rslora"))
     lowRank.useDoRA = values.flag("use-dora") || has(.dora)
+    lowRank.biases = try values.choice("bias", TrainedBiases.self)
     lowRank.selection = selection
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
@@ -207,7 +211,7 @@ public struct MethodOptions: Sendable {
         [.lora, .dora],
         [
           "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
-          "loraplus-lr-ratio", "original-model", "lora-fa",
+          "loraplus-lr-ratio", "original-model", "lora-fa", "bias",
         ]
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),

@@ -62,7 +62,7 @@ public struct LanguageModelHead {
   private func softmax(_ wave: Wave, _ loss: any VocabularyLoss, _ context: Context) -> Double {
     var loaded: PreparedRows?
     for slice in slices(context) {
-      context.residency.enterHead(slice)
+      context.residency.enterHead(slice, for: .softmax)
       for chunk in wave.chunks {
         let x = wave.chunks.count == 1 ? loaded ?? load(chunk, context) : load(chunk, context)
         loaded = x
@@ -80,7 +80,7 @@ public struct LanguageModelHead {
     // Summed apart, so that the order of the sums does not depend on the slices.
     for chunk in wave.chunks { VectorOperations.fill(buffers.exactShare.rows(chunk.waveRows), with: 0) }
     for slice in slices(context) {
-      context.residency.enterHead(slice)
+      context.residency.enterHead(slice, for: .headGradient)
       for chunk in wave.chunks {
         let x =
           wave.keepsLogits ? nil : takesTurns ? load(chunk, context) : prepare(rows: chunk.rows.count, context)
@@ -117,7 +117,7 @@ public struct LanguageModelHead {
     precondition(holdsAllLogits(context), "the buffer of logits holds the whole vocabulary")
     load(hidden, pass: pass, context)
     for slice in slices(context) {
-      context.residency.enterHead(slice)
+      context.residency.enterHead(slice, for: .softmax)
       _ = product(prepare(rows: hidden.rows, context), slice: slice, context)
       context.residency.leaveHead(slice)
     }
