@@ -97,12 +97,10 @@ public struct DataReader {
   private func addText(_ text: MappedText, to data: inout TrainingData) throws {
     let (bytes, file) = (text.bytes, text.file.path)
     var tokens: [Int32] = []
-    func cut(_ count: Int) throws {
-      let part = Array(tokens.prefix(count))
-      tokens.removeFirst(part.count)
+    func add(_ part: ArraySlice<Int32>) throws {
       guard part.count > 1 else { return }
       data.hasLabel = true
-      try data.samples.append(Sample(tokens: part, labels: part))
+      try data.samples.append(Sample(tokens: Array(part), labels: Array(part)))
     }
     for part in Self.parts(of: bytes) {
       let piece = UnsafeRawBufferPointer(rebasing: bytes[part])
@@ -112,10 +110,16 @@ public struct DataReader {
         throw DataError.badLine(file: file, line: 1, reason: "the tokenizer gives ids beyond the model's vocabulary")
       }
       tokens += found
-      while tokens.count > maximumLength { try cut(maximumLength) }
+      var start = 0
+      while tokens.count - start > maximumLength {
+        try add(tokens[start..<start + maximumLength])
+        start += maximumLength
+      }
+      // Once for a part: what follows moves to the front.
+      tokens.removeFirst(start)
       leave(part.upperBound, of: text)
     }
-    try cut(maximumLength)
+    try add(tokens[...])
   }
 
   /// A long text in parts that end with a line: only they are in memory as tokens.
@@ -123,7 +127,9 @@ public struct DataReader {
     var parts: [Range<Int>] = []
     var start = 0
     while bytes.count - start > textPart {
-      let end = bytes[start..<start + textPart].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? start + textPart
+      var end = bytes[start..<start + textPart].lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? start + textPart
+      // Not inside of a character.
+      while end > start + textPart - 4, bytes[end] & 0xC0 == 0x80 { end -= 1 }
       parts.append(start..<end)
       start = end
     }

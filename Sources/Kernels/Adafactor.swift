@@ -69,18 +69,19 @@ public struct Adafactor: Sendable {
   /// As of `Optimizer`. Each matrix is the work of one thread, so sums have one order.
   func update(
     parameters: Vector, gradients: Vector, squares: FactoredSquares, step: Int, learningRate: Double,
-    factors: [(elements: Range<Int>, factor: Double)], pool: ThreadPool
+    parts: [UpdatePart], pool: ThreadPool
   ) {
     let kept = 1 - pow(Double(step), Self.decayExponent)
     pool.run(squares.parts.count) { index, _ in
       let part = squares.parts[index]
       precondition(part.first + part.shape.count <= parameters.count, "parts of the parameters")
-      let factor = factors.first { $0.elements.contains(part.first) }?.factor ?? 1
+      let told = parts.first { $0.elements.contains(part.first) } ?? UpdatePart(0..<parameters.count)
       let piece = Piece(
         shape: part.shape, parameters: parameters.base + part.first, gradients: gradients.base + part.first,
         means: squares.means.base + part.firstMean)
       piece.remember(kept: Float(kept), new: Float(1 - kept))
-      piece.step(rate: Float(learningRate * factor), decay: Float(weightDecay * learningRate * factor))
+      let rate = learningRate * told.factor
+      piece.step(rate: Float(rate), decay: Float(told.decay(weightDecay) * learningRate * told.factor))
     }
   }
 

@@ -47,30 +47,31 @@ public struct AdamW: Sendable {
   /// moments as they are before rounding.
   /// - Parameters:
   ///   - step: number of this update, from 1
-  ///   - factors: of the learning rate, for parts that follow each other and make up the whole, each of whole blocks of
-  ///     moments; none for 1 everywhere
+  ///   - parts: that follow each other and make up the whole, each of whole blocks of moments; none where all are alike
   public func update(
     parameters: Vector, gradients: Vector, moments: AdamWMoments, step: Int, learningRate: Double,
-    factors: [(elements: Range<Int>, factor: Double)] = [], pool: ThreadPool
+    parts: [UpdatePart] = [], pool: ThreadPool
   ) {
     precondition(gradients.count == parameters.count, "gradients fit the parameters")
+    let parts = parts.isEmpty ? [UpdatePart(0..<parameters.count)] : parts
     switch moments {
     case .f32(let first, let second):
       precondition(first.count == parameters.count && second.count == parameters.count, "moments fit the parameters")
-      for (elements, factor) in factors.isEmpty ? [(0..<parameters.count, 1)] : factors {
+      for part in parts {
+        let start = part.elements.lowerBound
         update(
-          elements, parameters, gradients, first: first.base + elements.lowerBound,
-          second: second.base + elements.lowerBound, step: step, learningRate: learningRate * factor)
+          part.elements, parameters, gradients, first: first.base + start, second: second.base + start, step: step,
+          learningRate: learningRate * part.factor, decay: part.decay(weightDecay))
       }
     case .int8(let moments):
       precondition(moments.count == parameters.count, "moments fit the parameters")
       moments.forEachBlock(pool: pool) { block, elements, worker in
         let (first, second) = moments.working(worker)
         moments.decode(block: block, elements, first: first, second: second)
-        let factor = factors.first { $0.elements.contains(elements.lowerBound) }?.factor ?? 1
+        let part = parts.first { $0.elements.contains(elements.lowerBound) } ?? UpdatePart(elements)
         update(
           elements, parameters, gradients, first: first, second: second, step: step,
-          learningRate: learningRate * factor)
+          learningRate: learningRate * part.factor, decay: part.decay(weightDecay))
         moments.encode(block: block, elements, first: first, second: second)
       }
     }
@@ -79,11 +80,11 @@ public struct AdamW: Sendable {
   /// The update of some elements, whose moments begin at `first` and `second`.
   private func update(
     _ elements: Range<Int>, _ parameters: Vector, _ gradients: Vector, first: UnsafeMutablePointer<Float>,
-    second: UnsafeMutablePointer<Float>, step: Int, learningRate: Double
+    second: UnsafeMutablePointer<Float>, step: Int, learningRate: Double, decay: Double
   ) {
     KernelTables.float.pointee.adamw(
       elements.count, parameters.base + elements.lowerBound, gradients.base + elements.lowerBound, first, second,
-      Float(learningRate), Float(beta1), Float(beta2), Float(epsilon), Float(weightDecay),
+      Float(learningRate), Float(beta1), Float(beta2), Float(epsilon), Float(decay),
       Float(1 - pow(beta1, Double(step))), Float((1 - pow(beta2, Double(step))).squareRoot()))
   }
 }

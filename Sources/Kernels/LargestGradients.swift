@@ -42,45 +42,46 @@ extension Optimizer {
   ///   of rows and columns
   public func update(
     share: Double, parameters: Vector, gradients: Vector, state: OptimizerState, step: Int, learningRate: Double,
-    factors: [(elements: Range<Int>, factor: Double)] = [], pool: ThreadPool
+    parts: [UpdatePart] = [], pool: ThreadPool
   ) {
     guard share < 1 else {
       return update(
         parameters: parameters, gradients: gradients, state: state, step: step, learningRate: learningRate,
-        factors: factors, pool: pool)
+        parts: parts, pool: pool)
     }
     let largest = LargestGradients(share: share, of: gradients)
     let memories = state.elementwise
-    let parts = factors.isEmpty ? [(elements: 0..<parameters.count, factor: 1)] : factors
+    let parts = parts.isEmpty ? [UpdatePart(0..<parameters.count)] : parts
     let block = Self.gatheredCount
     withUnsafeTemporaryAllocation(of: Float.self, capacity: block * 4) { buffer in
       guard let base = buffer.baseAddress else { return }
       withUnsafeTemporaryAllocation(of: Int.self, capacity: block) { places in
         let vectors = [parameters, gradients] + memories
         /// What is gathered takes its step as if it were all there is.
-        func take(_ count: Int, factor: Double) {
+        func take(_ count: Int, of part: UpdatePart) {
           let packed = vectors.indices.map { Vector(base + $0 * block, count: count) }
           for (vector, own) in zip(vectors, packed) {
             for i in 0..<count { own.base[i] = vector.base[places[i]] }
           }
           self.update(
             parameters: packed[0], gradients: packed[1], state: state.packed(Array(packed.dropFirst(2))), step: step,
-            learningRate: learningRate * factor, pool: pool)
+            learningRate: learningRate, parts: [UpdatePart(0..<count, factor: part.factor, decays: part.decays)],
+            pool: pool)
           for (vector, own) in zip(vectors, packed) {
             for i in 0..<count { vector.base[places[i]] = own.base[i] }
           }
         }
-        for (elements, factor) in parts {
+        for part in parts {
           var count = 0
-          for i in elements where largest.contains(gradients.base[i]) {
+          for i in part.elements where largest.contains(gradients.base[i]) {
             places[count] = i
             count += 1
             if count == block {
-              take(count, factor: factor)
+              take(count, of: part)
               count = 0
             }
           }
-          if count > 0 { take(count, factor: factor) }
+          if count > 0 { take(count, of: part) }
         }
       }
     }

@@ -3,6 +3,24 @@ public enum OptimizerKind: String, Sendable, CaseIterable {
   case adamw, adafactor, lion, sgd
 }
 
+/// Parameters that a rule treats alike.
+public struct UpdatePart: Sendable, Equatable {
+  public let elements: Range<Int>
+  /// Of the learning rate.
+  public let factor: Double
+  /// Whether weight decay takes part.
+  public let decays: Bool
+
+  public init(_ elements: Range<Int>, factor: Double = 1, decays: Bool = true) {
+    self.elements = elements
+    self.factor = factor
+    self.decays = decays
+  }
+
+  /// What is left of a weight decay.
+  func decay(_ weightDecay: Double) -> Double { decays ? weightDecay : 0 }
+}
+
 /// A rule with its numbers.
 public enum Optimizer: Sendable {
   case adamw(AdamW)
@@ -20,36 +38,44 @@ public enum Optimizer: Sendable {
     }
   }
 
+  /// Whether parameters shrink by themselves.
+  public var hasDecay: Bool {
+    switch self {
+    case .adamw(let rule): rule.weightDecay != 0
+    case .adafactor(let rule): rule.weightDecay != 0
+    case .lion(let rule): rule.weightDecay != 0
+    case .sgd(let rule): rule.weightDecay != 0
+    }
+  }
+
   /// One update in place.
   ///
   /// - Parameters:
   ///   - gradients: as many as parameters
   ///   - state: as `kind` wants it
   ///   - step: number of this update, from 1
-  ///   - factors: of the learning rate, for matrices that follow each other and make up the whole; none for 1 everywhere
+  ///   - parts: matrices that follow each other and make up the whole; none where all are alike
   public func update(
     parameters: Vector, gradients: Vector, state: OptimizerState, step: Int, learningRate: Double,
-    factors: [(elements: Range<Int>, factor: Double)] = [], pool: ThreadPool
+    parts: [UpdatePart] = [], pool: ThreadPool
   ) {
     precondition(gradients.count == parameters.count, "gradients fit the parameters")
-    let parts = factors.isEmpty ? [(elements: 0..<parameters.count, factor: 1)] : factors
+    let parts = parts.isEmpty ? [UpdatePart(0..<parameters.count)] : parts
     switch (self, state) {
     case (.adamw(let rule), .moments(let moments)):
       rule.update(
         parameters: parameters, gradients: gradients, moments: moments, step: step, learningRate: learningRate,
-        factors: factors, pool: pool)
+        parts: parts, pool: pool)
     case (.adafactor(let rule), .factored(let squares)):
       rule.update(
         parameters: parameters, gradients: gradients, squares: squares, step: step, learningRate: learningRate,
-        factors: factors, pool: pool)
+        parts: parts, pool: pool)
     case (.lion(let rule), .momentum(let momentum)):
-      for (elements, factor) in parts {
-        rule.update(elements, parameters, gradients, momentum: momentum, learningRate: learningRate * factor)
+      for part in parts {
+        rule.update(part, parameters, gradients, momentum: momentum, learningRate: learningRate * part.factor)
       }
     case (.sgd(let rule), .none):
-      for (elements, factor) in parts {
-        rule.update(elements, parameters, gradients, learningRate: learningRate * factor)
-      }
+      for part in parts { rule.update(part, parameters, gradients, learningRate: learningRate * part.factor) }
     default: preconditionFailure("the state is that of another optimiser")
     }
   }
@@ -73,10 +99,10 @@ public struct GradientDescent: Sendable {
 
   public init(weightDecay: Double = 0) { self.weightDecay = weightDecay }
 
-  func update(_ elements: Range<Int>, _ parameters: Vector, _ gradients: Vector, learningRate: Double) {
-    let (rate, decay) = (Float(learningRate), Float(weightDecay))
+  func update(_ part: UpdatePart, _ parameters: Vector, _ gradients: Vector, learningRate: Double) {
+    let (rate, decay) = (Float(learningRate), Float(part.decay(weightDecay)))
     let (p, g) = (parameters.base, gradients.base)
-    for i in elements { p[i] -= rate * (g[i] + decay * p[i]) }
+    for i in part.elements { p[i] -= rate * (g[i] + decay * p[i]) }
   }
 }
 
@@ -96,15 +122,15 @@ public struct Lion: Sendable {
   }
 
   func update(
-    _ elements: Range<Int>, _ parameters: Vector, _ gradients: Vector, momentum: Vector, learningRate: Double
+    _ part: UpdatePart, _ parameters: Vector, _ gradients: Vector, momentum: Vector, learningRate: Double
   ) {
     precondition(momentum.count == parameters.count, "a momentum of each parameter")
     let rate = Float(learningRate)
-    let shrinking = Float(1 - learningRate * weightDecay)
+    let shrinking = Float(1 - learningRate * part.decay(weightDecay))
     let (b1, b2) = (Float(beta1), Float(beta2))
     let (rest1, rest2) = (Float(1 - beta1), Float(1 - beta2))
     let (p, g, m) = (parameters.base, gradients.base, momentum.base)
-    for i in elements {
+    for i in part.elements {
       let direction = b1 * m[i] + rest1 * g[i]
       let sign: Float = direction > 0 ? 1 : direction < 0 ? -1 : 0
       p[i] = p[i] * shrinking - rate * sign

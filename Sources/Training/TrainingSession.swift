@@ -75,7 +75,8 @@ public final class TrainingSession {
     memory.method.prepareUpdate()
     optimizer.update(
       share: gradientShare, parameters: trainables.parameters, gradients: trainables.gradients, state: memory.state,
-      step: step + 1, learningRate: learningRate, factors: trainables.learningRateFactors, pool: memory.engine.pool)
+      step: step + 1, learningRate: learningRate, parts: trainables.updateParts(hasDecay: optimizer.hasDecay),
+      pool: memory.engine.pool)
     return StepReport(
       step: step + 1, loss: loss / divisor, learningRate: learningRate, gradientNorm: norm,
       tokens: batches.reduce(0) { $0 + $1.tokenCount }, seconds: start.duration(to: .now) / .seconds(1))

@@ -15,8 +15,9 @@ public struct Trainable {
   public let isVector: Bool
   /// Of the learning rate.
   public let learningRateFactor: Double
-  /// Whether weight decay takes part.
-  public var decays = true
+
+  /// Whether weight decay takes part: as transformers' `Trainer` has it, not in biases.
+  public var decays: Bool { !(name.split(separator: ".").last?.hasPrefix("bias") ?? false) }
 
   /// Shape in a file.
   public var shape: [Int] {
@@ -30,7 +31,7 @@ public struct Trainable {
   func named(_ name: String) -> Trainable {
     Trainable(
       name: name, matrix: matrix, gradient: gradient, isTransposed: isTransposed, isVector: isVector,
-      learningRateFactor: learningRateFactor, decays: decays)
+      learningRateFactor: learningRateFactor)
   }
 
   /// The elements in the order of a file.
@@ -136,13 +137,16 @@ public struct Trainables {
     entries = parts.flatMap(\.entries)
   }
 
-  /// Parts of `parameters` with a learning rate of their own, which then are all of them; none where all have the same.
-  public var learningRateFactors: [(elements: Range<Int>, factor: Double)] {
-    guard entries.contains(where: { $0.learningRateFactor != 1 }) else { return [] }
+  /// Parts of `parameters` that an optimiser treats in a way of their own, which then are all of them; none where all are
+  /// alike.
+  ///
+  /// - Parameter hasDecay: whether there is any weight decay
+  public func updateParts(hasDecay: Bool) -> [UpdatePart] {
+    guard entries.contains(where: { $0.learningRateFactor != 1 || hasDecay && !$0.decays }) else { return [] }
     var start = 0
     return entries.map { entry in
       defer { start += entry.count }
-      return (start..<start + entry.count, entry.learningRateFactor)
+      return UpdatePart(start..<start + entry.count, factor: entry.learningRateFactor, decays: entry.decays)
     }
   }
 

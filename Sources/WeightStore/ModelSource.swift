@@ -100,7 +100,23 @@ public struct ModelSource: Sendable {
 
   /// Opens a `.safetensors` file (config and tokenizer beside it), a model folder, or a GGUF file of any name.
   public static func open(_ path: String) throws -> ModelSource {
-    path.lowercased().hasSuffix(".gguf") || GGUFFile.isGGUF(path) ? try openGGUF(path) : try openCheckpoint(path)
+    if path.lowercased().hasSuffix(".gguf") || GGUFFile.isGGUF(path) { return try openGGUF(path) }
+    if let file = onlyGGUF(in: path) { return try openGGUF(file) }
+    return try openCheckpoint(path)
+  }
+
+  /// The GGUF file of a folder that has one, or the parts of one, and no safetensors.
+  private static func onlyGGUF(in path: String) -> String? {
+    guard case .directory? = try? PathKind(path), let names = try? FileManager.default.contentsOfDirectory(atPath: path)
+    else { return nil }
+    let weights = names.filter { name in [".safetensors", ".index.json", ".gguf"].contains { name.hasSuffix($0) } }
+    // Of `NAME-00002-of-00003.gguf` the first part opens the whole.
+    let wholes = weights.filter { name in
+      let end = name.suffix("-00002-of-00003.gguf".count)
+      return !end.dropFirst(6).hasPrefix("-of-") || end.hasPrefix("-00001")
+    }
+    guard wholes.count == 1, wholes[0].hasSuffix(".gguf") else { return nil }
+    return "\(path)/\(wholes[0])"
   }
 
   private static func openCheckpoint(_ path: String) throws -> ModelSource {

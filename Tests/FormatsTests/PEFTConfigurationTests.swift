@@ -181,6 +181,7 @@ import Testing
       ("{\(known), \"label2id\": {\"a\": 1}}", "gives a the id 1 of 1"),
       ("{\(known), \"label2id\": {\"a\": \"0\"}}", "the id"),
       ("{\(known), \"num_labels\": 99999999999}", "num_labels"),
+      ("{\(known), \"num_labels\": 2, \"label2id\": {\"LABEL_1\": 0}}", "one name"),
       (#"{"config": {"head_type": "classification"}, "model_class": "BertAdapterModel"}"#, "AdapterHub's own"),
     ] {
       #expect(message { _ = try head(text) }.contains(reason), "\(text)")

@@ -56,22 +56,26 @@ struct OptimizerTests {
 
   /// Two halves with one factor are the whole with that learning rate.
   @Test(arguments: OptimizerKind.allCases) func factorsMultiplyTheLearningRate(kind: OptimizerKind) throws {
-    func trained(_ factors: [(elements: Range<Int>, factor: Double)], rate: Double) -> [Float] {
+    func trained(_ parts: [UpdatePart], rate: Double, decay: Double = 0.1) -> [Float] {
       let parameters = vector((0..<37).map { (place: Int) -> Float in Float(place) / 37 - 0.5 })
       let state = Self.state(kind)
       for step in 1...3 {
         let gradients = vector((0..<37).map { (place: Int) -> Float in Float((place % 5 - 2) * step) })
-        Optimizer(kind, weightDecay: 0.1).update(
+        Optimizer(kind, weightDecay: decay).update(
           parameters: parameters, gradients: gradients, state: state,
-          step: step, learningRate: rate, factors: factors, pool: ThreadPool(threadCount: 1))
+          step: step, learningRate: rate, parts: parts, pool: ThreadPool(threadCount: 1))
       }
       return parameters.values
     }
-    let halves: [(elements: Range<Int>, factor: Double)] = [(0..<30, 4), (30..<37, 4)]
+    let halves = [UpdatePart(0..<30, factor: 4), UpdatePart(30..<37, factor: 4)]
     #expect(trained(halves, rate: 0.25e-2) == trained([], rate: 1e-2))
-    let one: [(elements: Range<Int>, factor: Double)] = [(0..<30, 1), (30..<37, 4)]
+    let one = [UpdatePart(0..<30), UpdatePart(30..<37, factor: 4)]
     #expect(trained(one, rate: 1e-2).prefix(30) == trained([], rate: 1e-2).prefix(30))
     #expect(trained(one, rate: 1e-2).suffix(7) != trained([], rate: 1e-2).suffix(7))
+    // What does not decay is as without decay.
+    let fixed = trained([UpdatePart(0..<30), UpdatePart(30..<37, decays: false)], rate: 1e-2)
+    #expect(fixed.prefix(30) == trained([], rate: 1e-2).prefix(30))
+    #expect(fixed.suffix(7) == trained([], rate: 1e-2, decay: 0).suffix(7))
   }
 
   /// The largest gradients, and no others, make the step that they make with all.
@@ -84,14 +88,14 @@ struct OptimizerTests {
       let magnitude = Float(index * 10 % 37) * 1e-3
       return index % 2 == 0 ? magnitude : -magnitude
     }
-    let factors: [(elements: Range<Int>, factor: Double)] = [(0..<30, 1), (30..<37, 4)]
+    let parts = [UpdatePart(0..<30), UpdatePart(30..<37, factor: 4, decays: false)]
     func trained(_ share: Double) -> [Float] {
       let parameters = vector(start)
       let state = Self.state(kind)
       for step in 1...3 {
         optimizer.update(
           share: share, parameters: parameters, gradients: vector(gradient), state: state, step: step,
-          learningRate: 1e-2, factors: factors, pool: ThreadPool(threadCount: 1))
+          learningRate: 1e-2, parts: parts, pool: ThreadPool(threadCount: 1))
       }
       return parameters.values
     }

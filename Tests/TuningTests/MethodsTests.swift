@@ -169,13 +169,25 @@ struct MethodsTests {
     let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
     var configuration = LowRankConfiguration(rank: 4)
     let (plain, without) = try reserve(configuration, for: model)
-    withExtendedLifetime(plain) { #expect(without.trainables.learningRateFactors.isEmpty) }
+    withExtendedLifetime(plain) { #expect(without.trainables.updateParts(hasDecay: true).isEmpty) }
     configuration.loraPlusRatio = 16
     let (arena, method) = try reserve(configuration, for: model)
     withExtendedLifetime(arena) {
-      let factors = method.trainables.learningRateFactors
-      #expect(factors.prefix(2).map(\.factor) == [1, 16])
-      #expect(factors.last?.elements.upperBound == method.trainables.parameters.count)
+      let parts = method.trainables.updateParts(hasDecay: false)
+      #expect(parts.prefix(2).map(\.factor) == [1, 16])
+      #expect(parts.last?.elements.upperBound == method.trainables.parameters.count)
+    }
+  }
+
+  /// As transformers' `Trainer` does, and only where there is decay: else nothing has to be taken apart.
+  @Test func biasesDoNotDecay() throws {
+    let model = try LanguageModel(store: try WeightStore.open(golden("roberta")))
+    let (arena, method) = try reserve(BottleneckConfiguration(), for: model)
+    withExtendedLifetime(arena) {
+      let trainables = method.trainables
+      #expect(trainables.updateParts(hasDecay: false).isEmpty)
+      let fixed = zip(trainables.entries, trainables.updateParts(hasDecay: true)).filter { !$1.decays }.map(\.0.name)
+      #expect(fixed == trainables.entries.map(\.name).filter { $0.hasSuffix("bias") } && fixed.count == 6)
     }
   }
 }

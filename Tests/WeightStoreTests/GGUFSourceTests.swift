@@ -16,6 +16,21 @@ import WeightStore
     }
   }
 
+  @Test func aFolderWithOneFileIsThatFile() throws {
+    try withTemporaryFolder { folder in
+      let manager = FileManager.default
+      try manager.copyItem(atPath: "\(golden)/tiny.gguf", toPath: "\(folder)/tiny.gguf")
+      try Data("# tiny".utf8).write(to: URL(fileURLWithPath: "\(folder)/README.md"))
+      #expect(try ModelSource.open(folder).path == "\(folder)/tiny.gguf")
+      // Parts of one model are one; of two models neither is meant.
+      try manager.moveItem(atPath: "\(folder)/tiny.gguf", toPath: "\(folder)/tiny-00001-of-00002.gguf")
+      try manager.copyItem(atPath: "\(golden)/tiny.gguf", toPath: "\(folder)/tiny-00002-of-00002.gguf")
+      #expect(try ModelSource.open(folder).path == "\(folder)/tiny-00001-of-00002.gguf")
+      try manager.copyItem(atPath: "\(golden)/tiny.gguf", toPath: "\(folder)/other.gguf")
+      #expect(throws: (any Error).self) { _ = try ModelSource.open(folder) }
+    }
+  }
+
   @Test func partsOfAHeadAreReadOnTheirOwn() throws {
     let tensor = try ModelSource.open("\(golden)/tiny.gguf").tensor(
       named: "model.layers.0.self_attn.q_proj.weight")

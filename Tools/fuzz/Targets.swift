@@ -142,6 +142,9 @@ private func parse(_ bytes: UnsafeRawBufferPointer) throws {
     while try reader.next() != nil {}
   case "adapter":
     let json = try JSONValue.parse(bytes, file: "fuzz")
+    if let head = try? AdapterHubHead(json: json, file: "fuzz") {
+      precondition((try? AdapterHubHead(json: head.json, file: "again")) == head, "a round trip")
+    }
     if AdapterHubConfiguration.isOne(json) {
       let read = try AdapterHubConfiguration(json: json, file: "fuzz")
       precondition((try? AdapterHubConfiguration(json: read.json, file: "again")) == read, "a round trip")

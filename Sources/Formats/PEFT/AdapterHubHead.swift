@@ -50,6 +50,9 @@ public struct AdapterHubHead: Sendable, Equatable {
       }
       labels[id] = name
     }
+    guard Set(labels).count == count else {
+      throw fields.refuse("label2id leaves two of \(count) labels with one name")
+    }
     self.labels = labels
   }
 

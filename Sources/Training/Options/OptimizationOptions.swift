@@ -31,7 +31,7 @@ public struct OptimizationOptions: Sendable {
       "num_cycles, power, lr_end, num_decay_steps, min_lr_ratio or timescale of the scheduler"),
     .init("warmup-steps", "N", identifies: true, "steps of linear warm-up"),
     .init("warmup-ratio", "X", default: "0", identifies: true, "warm-up as a share of all steps"),
-    .init("weight-decay", "X", default: "0", identifies: true, "weight decay, decoupled but with sgd"),
+    .init("weight-decay", "X", default: "0", identifies: true, "weight decay, decoupled but with sgd; not of biases"),
     .init(
       "max-grad-norm", "X", default: "1", identifies: true, "clip the gradient to this norm; 0 does not clip"),
     .init(
