@@ -50,10 +50,8 @@ public struct AdapterCombination: Sendable {
   ///   - output: an existing folder
   public func combine(_ adapters: [WeightedAdapter], to output: String) throws {
     if kind == .arrow {
-      let experts = try FrozenAdapters(adapters)
       try MixtureFiles.write(
-        experts, configuration: MixtureConfiguration(experts: experts, topK: topK, temperature: temperature), to: output
-      )
+        MixtureConfiguration(experts: try FrozenAdapters(adapters), topK: topK, temperature: temperature), to: output)
       return
     }
     let sources = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }

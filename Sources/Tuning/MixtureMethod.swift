@@ -186,7 +186,8 @@ enum MixtureFiles {
   /// Writes the mixture of some adapters into a folder, without a model.
   ///
   /// - Throws: `AdapterError` where an adapter cannot be an expert
-  static func write(_ experts: FrozenAdapters, configuration: MixtureConfiguration, to directory: String) throws {
+  static func write(_ configuration: MixtureConfiguration, to directory: String) throws {
+    let experts = configuration.experts
     var tensors: [(name: String, shape: [Int], values: [Float])] = []
     var rows: [String: [Float]] = [:]
     for (expert, layer, part) in try experts.layers() {
