@@ -91,8 +91,7 @@ public final class SearchRun {
   private static func content(_ files: [String]) throws -> String {
     try files.map { file in
       guard file != "-" else { throw OptionError("--data -: trials read the data again and again; name a file") }
-      let sum = try FileChecksum(of: file)
-      return "\(sum.byteCount) bytes of CRC \(String(sum.crc32, radix: 16))"
+      return try FileChecksum(of: file).text
     }.joined(separator: ", ")
   }
 

@@ -60,25 +60,18 @@ public struct AdapterCombination: Sendable {
     let rank = try rank(of: sources, kind: kind)
     var names: [String] = []
     for name in sources.flatMap(\.names) where !names.contains(name) { names.append(name) }
-    var tensors: [(name: String, factor: Factor)] = []
+    var tensors: [(name: String, shape: [Int], values: [Float])] = []
     for (index, name) in names.enumerated() {
       let parts = try sources.compactMap { try $0.part(name) }
       var (a, b) = try combine(parts, kind: kind, rank: rank, name: name, seed: seed &+ UInt64(index) &* 0x9E37)
       a = a.padded(rows: rank)
-      b = b.padded(rows: rank)
-      tensors.append(("\(name).lora_A.weight", a))
-      tensors.append(("\(name).lora_B.weight", b.transposed))
+      b = b.padded(rows: rank).transposed
+      for (part, factor) in [("A", a), ("B", b)] {
+        tensors.append(
+          ("\(name).lora_\(part).weight", [factor.rows, factor.columns], factor.values.map(Float.init)))
+      }
     }
-    let path = "\(output)/\(TrainableFiles.weightsName)"
-    let sorted = tensors.sorted { $0.name < $1.name }
-    let writer = try SafetensorsWriter(
-      path: path,
-      headerByteCount: SafetensorsWriter.headerByteCount(
-        tensors: sorted.count, longestName: sorted.map(\.name.utf8.count).max() ?? 0))
-    for (name, factor) in sorted {
-      try writer.write(name, .f32, shape: [factor.rows, factor.columns], factor.values.map(Float.init))
-    }
-    try writer.finish()
+    try SafetensorsWriter.write(tensors, to: "\(output)/\(TrainableFiles.weightsName)")
     var file = first.file
     file.rank = rank
     file.alpha = Double(rank)

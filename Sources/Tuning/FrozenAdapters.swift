@@ -15,7 +15,7 @@ public struct FrozenAdapters: Sendable, Equatable {
     names = adapters.map { String($0.directory.split(separator: "/").last ?? ".") }
     identity = try adapters.map { adapter in
       let sum = try FileChecksum(of: "\(adapter.directory)/\(TrainableFiles.weightsName)")
-      return "\(adapter.weight) of \(sum.byteCount) bytes of CRC \(String(sum.crc32, radix: 16))"
+      return "\(adapter.weight) of \(sum.text)"
     }.joined(separator: ", ")
   }
 

@@ -101,6 +101,12 @@ package struct LowRankFile: Sendable {
     return alpha / (file.useRSLoRA ? rank.squareRoot() : rank)
   }
 
+  /// A tensor that is no factor, if the file has one.
+  package var otherTensor: String? {
+    let factors = Set(names.flatMap { [$0 + ends.a, $0 + ends.b] })
+    return weights.tensorNames.first { !factors.contains($0) }
+  }
+
   /// The path that a model gives the layer that a file calls `name`.
   package static func layer(_ name: String) -> String {
     let wrapped = "base_model.model."

@@ -201,13 +201,7 @@ enum MixtureFiles {
       let count = tensors.count { $0.name.hasPrefix("base_model.model.\(layer).lora_A.") }
       tensors.append((prototypes(layer), [count, values.count / count], values))
     }
-    let sorted = tensors.sorted { $0.name < $1.name }
-    let writer = try SafetensorsWriter(
-      path: "\(directory)/\(TrainableFiles.weightsName)",
-      headerByteCount: SafetensorsWriter.headerByteCount(
-        tensors: sorted.count, longestName: sorted.map(\.name.utf8.count).max() ?? 0))
-    for (name, shape, values) in sorted { try writer.write(name, .f32, shape: shape, values) }
-    try writer.finish()
+    try SafetensorsWriter.write(tensors, to: "\(directory)/\(TrainableFiles.weightsName)")
     try configuration.write(to: directory, common: experts.common)
   }
 }

@@ -68,8 +68,6 @@ typedef struct {
   void (*add_scaled)(size_t n, float scale, const float *x, float *y);
   // x *= scale
   void (*scale)(size_t n, float scale, float *x);
-  // y = x s; y may be x.
-  void (*multiply)(size_t n, const float *x, const float *s, float *y);
   // sum[j] += sum_i a[i][j] for m rows and n columns: the rows' sum first.
   void (*column_sums)(size_t m, size_t n, const float *a, size_t lda, float *sum);
   // y = a s by columns, which may be a, and sum[j] += t[j] sum_i a[i][j] b[i][j]; without t as if it were 1.

@@ -97,9 +97,7 @@ public enum AdapterExporter {
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
     let file = try LowRankFile(directory: adapter)
-    let factors = Set(file.names.flatMap { ["\($0).lora_A.weight", "\($0).lora_B.weight"] })
-    let weights = try SafetensorsFile(path: "\(adapter)/adapter_model.safetensors")
-    if let other = weights.tensorNames.first(where: { !factors.contains($0) }) { throw refuse(other) }
+    if let other = file.otherTensor { throw refuse(other) }
     return file
   }
 

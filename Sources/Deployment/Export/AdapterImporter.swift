@@ -57,14 +57,7 @@ public enum AdapterImporter {
       throw failure("tensor \(other.name) belongs to no layer that an adapter can wrap here")
     }
     guard let rank = ranks.first?.rank else { throw failure("holds no tensors") }
-    let writer = try SafetensorsWriter(
-      path: "\(folder)/adapter_model.safetensors",
-      headerByteCount: SafetensorsWriter.headerByteCount(
-        tensors: parts.count, longestName: parts.map(\.name.utf8.count).max() ?? 0))
-    for part in parts.sorted(by: { $0.name < $1.name }) {
-      try writer.write(part.name, .f32, shape: part.shape, part.values)
-    }
-    try writer.finish()
+    try SafetensorsWriter.write(parts, to: "\(folder)/adapter_model.safetensors")
     // Without a factor, or with 0, llama.cpp multiplies by 1.
     let alpha = file.metadata["adapter.lora.alpha"]?.doubleValue ?? 0
     var lora = PEFTLoRA(

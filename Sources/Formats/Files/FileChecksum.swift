@@ -11,6 +11,9 @@ public struct FileChecksum: Equatable, Sendable {
   public let byteCount: Int
   public let crc32: UInt32
 
+  /// What tells a file from others, for people and for comparing.
+  public var text: String { "\(byteCount) bytes of CRC \(String(crc32, radix: 16))" }
+
   /// Read in pieces, which leave the page cache again: a mapping would make the whole file resident.
   ///
   /// - Parameter report: is called for every piece that has been read; what it throws ends the reading

@@ -51,6 +51,18 @@ public final class SafetensorsWriter {
     try append(values)
   }
 
+  /// A whole file of F32 tensors that are in memory, in alphabetical order as PEFT has them.
+  public static func write(_ tensors: [(name: String, shape: [Int], values: [Float])], to path: String) throws {
+    let writer = try SafetensorsWriter(
+      path: path,
+      headerByteCount: headerByteCount(
+        tensors: tensors.count, longestName: tensors.map(\.name.utf8.count).max() ?? 0))
+    for (name, shape, values) in tensors.sorted(by: { $0.name < $1.name }) {
+      try writer.write(name, .f32, shape: shape, values)
+    }
+    try writer.finish()
+  }
+
   private func checkBytes() {
     let expected = reserved + declared.reduce(0) { $0 + $1.byteCount }
     precondition(file.byteCount == expected, "\(file.path): \(file.byteCount) bytes, declared \(expected)")
