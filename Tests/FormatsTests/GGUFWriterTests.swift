@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 @Suite struct GGUFWriterTests {
-  @Test(arguments: ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+  @Test(arguments: ["F32", "F16", "BF16", "Q8_0", "Q4_1"])
   func rowsBecomeTheBlocksOfTheGGUFPackageByteForByte(name: String) throws {
     let file = try SafetensorsFile(path: "\(golden)/ggml-encoded.safetensors")
     let rows = try #require(file.tensor("rows"))

@@ -61,7 +61,7 @@ def encoded(random):
     rows[8, 1::32] = -0.5
     rows[9] *= 1000
     found = {"rows": rows}
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_1):
         found[kind.name] = numpy.ascontiguousarray(gguf.quantize(rows, kind)).view(numpy.uint8).reshape(len(rows), -1)
     save_file(found, GOLDEN / "ggml-encoded.safetensors")
 
@@ -88,7 +88,7 @@ def searched():
     quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
     found = {"rows": values}
     plain = values.astype(numpy.float32)
-    for kind in (Type.Q4_K, Type.Q6_K, Type.Q5_0):
+    for kind in (Type.Q4_K, Type.Q6_K, Type.Q5_0, Type.Q4_0):
         elements, size = gguf.GGML_QUANT_SIZES[kind]
         data = numpy.zeros((len(values), count // elements * size), numpy.uint8)
         assert quantize(kind, plain.ctypes.data, data.ctypes.data, 0, len(values), count, None) == data.size

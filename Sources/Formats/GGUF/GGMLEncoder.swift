@@ -1,4 +1,4 @@
-/// Rows of floats as GGML's blocks. F16, BF16, Q8_0, Q4_0 and Q4_1 are GGML's reference encoders to the bit; Q5_0, Q4_K and
+/// Rows of floats as GGML's blocks. F16, BF16, Q8_0 and Q4_1 are GGML's reference encoders to the bit; Q4_0, Q5_0, Q4_K and
 /// Q6_K search for scales (`WeightGroup`), so that their bytes are others than llama.cpp's and their errors no larger.
 ///
 /// Values are finite: whoever reads weights refuses others.
@@ -21,7 +21,9 @@ extension GGMLType {
         block.storeBytes(of: HalfPrecision.brainBits(x[0]).littleEndian, as: UInt16.self)
       }
     case .q80: eachBlock(values, target, Self.encodeEightBits)
-    case .q40: eachBlock(values, target, Self.encodeFourBits)
+    case .q40:
+      var encoder = FourBitGroup()
+      eachBlock(values, target) { encoder.encode($0, into: $1) }
     case .q41: eachBlock(values, target, Self.encodeFourBitsWithMinimum)
     case .q50:
       var encoder = FiveBitGroup()
@@ -56,16 +58,6 @@ extension GGMLType {
     let inverse = d == 0 ? 0 : 1 / d
     block.storeHalf(d, 0)
     for i in 0..<32 { block[2 + i] = UInt8(bitPattern: Int8(clamped((x[i] * inverse).rounded(), -128, 127))) }
-  }
-
-  /// The value of largest magnitude, with its sign, becomes code 0: -8 d.
-  private static func encodeFourBits(_ x: UnsafeBufferPointer<Float>, into block: UnsafeMutableRawBufferPointer) {
-    var extreme: Float = 0
-    for value in x where abs(value) > abs(extreme) { extreme = value }
-    let d = extreme / -8
-    let inverse = d == 0 ? 0 : 1 / d
-    block.storeHalf(d, 0)
-    block.storeNibbles(at: 2) { clamped(x[$0] * inverse + 8.5, 0, 15) }
   }
 
   /// Codes from the smallest value to the largest.

@@ -206,3 +206,19 @@ struct FiveBitGroup: ~Copyable {
     }
   }
 }
+
+/// Q4_0: 32 values, `x = d * code`, with codes from -8 to 7.
+struct FourBitGroup: ~Copyable {
+  private var groups = WeightGroups(count: 1, size: 32)
+
+  mutating func encode(_ x: UnsafeBufferPointer<Float>, into block: UnsafeMutableRawBufferPointer) {
+    let unit = HalfScale.blockUnit(of: x)
+    groups.take(x, times: 1 / unit)
+    let d = HalfScale(groups[0].ray(count: 8), unit: unit)
+    block.storeBytes(of: d.bits.littleEndian, as: UInt16.self)
+    groups[0].eachCode(scale: d.value, offset: 0, -8, 7) { i, code in
+      let bits = UInt8(code + 8)
+      block[2 + i % 16] = i < 16 ? bits : block[2 + i % 16] | bits << 4
+    }
+  }
+}
