@@ -123,6 +123,7 @@ extension LowRankConfiguration {
       useRSLoRA: lora.useRSLoRA)
     useDoRA = lora.useDoRA
     biases = TrainedBiases(rawValue: lora.bias) ?? .none
+    trainedTokens = lora.trainableTokens
     rankPattern = lora.rankPattern
     alphaPattern = lora.alphaPattern
     selection = TargetSelection(
@@ -135,7 +136,6 @@ extension LowRankConfiguration {
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
     if lora.loraBias { return "lora_bias is not supported" }
     if let module = lora.common.moduleBesideHead { return "modules_to_save with \(module) is not supported" }
-    if !lora.trainableTokens.isEmpty { return "trainable_token_indices is not supported" }
     // A frozen store cannot lose what the adapter starts with.
     if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
       return "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first"
@@ -164,6 +164,7 @@ extension LowRankConfiguration {
     lora.useRSLoRA = useRSLoRA
     lora.useDoRA = useDoRA
     lora.bias = biases.rawValue
+    lora.trainableTokens = trainedTokens
     lora.rankPattern = rankPattern.map { .init(pattern: $0.pattern, value: times * $0.value) }
     lora.alphaPattern = alphaPattern.map { .init(pattern: $0.pattern, value: alphaTimes * $0.value) }
     lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)
