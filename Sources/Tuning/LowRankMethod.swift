@@ -273,7 +273,12 @@ public final class LowRankMethod: MergeableMethod {
 
   /// Reads what files hold of it, and the adapters that stay as they are.
   public func load(from directory: String) throws {
-    if !stored.isEmpty { try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") }
+    if !stored.isEmpty {
+      // With biases PEFT also writes those of the head as its wrapper calls them.
+      try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") {
+        $0.contains(".modules_to_save.") || $0.contains(".original_module.")
+      }
+    }
     try readFrozen()
     tokens?.readFrozen()
   }
