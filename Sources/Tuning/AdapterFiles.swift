@@ -135,7 +135,9 @@ extension LowRankConfiguration {
   /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
     if lora.loraBias { return "lora_bias is not supported" }
-    if let module = lora.common.moduleBesideHead { return "modules_to_save with \(module) is not supported" }
+    if let module = lora.common.moduleBesideHead {
+      return "modules_to_save with \(module) is not supported; rows of tokens can be trained (trainable_token_indices)"
+    }
     // A frozen store cannot lose what the adapter starts with.
     if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
       return "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first"
