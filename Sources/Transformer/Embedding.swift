@@ -74,17 +74,15 @@ struct Embedding {
 
   private func decode(_ batch: [Int32], into x: Matrix, residency: WeightResidency) {
     residency.enterEmbedding(hooks.prompt == nil ? batch : batch.filter { $0 >= 0 })
-    for start in stride(from: 0, to: batch.count, by: WeightResidency.embeddingTile) {
-      for token in start..<min(start + WeightResidency.embeddingTile, batch.count) {
-        let own = hooks.row(batch[token])
-        if let own {
-          x.row(token).copy(own.values)
-        } else {
-          tokens.decodeRow(Int(batch[token]), into: x.row(token))
-        }
-        if scale != 1, own?.isScaled != false { VectorOperations.scale(x.row(token), by: scale) }
+    for (place, id) in batch.enumerated() {
+      let own = hooks.row(id)
+      if let own {
+        x.row(place).copy(own.values)
+      } else {
+        tokens.decodeRow(Int(id), into: x.row(place))
+        residency.leaveEmbedding(Int(id))
       }
-      residency.leaveEmbedding()
+      if scale != 1, own?.isScaled != false { VectorOperations.scale(x.row(place), by: scale) }
     }
   }
 
