@@ -45,7 +45,7 @@ public enum AdapterUnion {
     try join(
       zip(directories, configurations).map { directory, configuration in
         {
-          let source = directory.hasPrefix("/") ? directory : FileManager.default.currentDirectoryPath + "/" + directory
+          let source = AbsolutePath.of(directory)
           // A head is the bottleneck's.
           let others = AdapterHubConfiguration.isOne(configuration) ? ["config.json", AdapterHubHead.fileName] : []
           for name in OutputFolder.names(in: directory) where name.hasSuffix(".safetensors") || others.contains(name) {
