@@ -134,22 +134,23 @@ public final class Workspace {
     let kept = demand.with(tokens: groupTokens, keepsActivations: true)
     let part = demand.with(tokens: feedForwardTokens, keepsActivations: false)
     let (attention, feedForward, working) = (Room(), Room(), Room())
-    func memory(_ index: Int, own: Room?) -> TransformerLayer.Memory {
+    func memory(_ index: Int, own: Room) -> TransformerLayer.Memory {
       let layer = layers[index]
       let keepsAttention = index >= sharedAttention
       let keepsFeedForward = index >= sharedFeedForward
       return TransformerLayer.Memory(
         attention: layer.attention.reserve(
-          in: keepsAttention ? own ?? Room() : attention, demand: keepsAttention ? kept : demand),
+          in: keepsAttention ? own : attention, demand: keepsAttention ? kept : demand),
         keepsAttention: keepsAttention, attentionWorking: layer.attention.share(in: working, demand: demand),
         feedForward: layer.feedForward.reserve(
-          in: keepsFeedForward ? own ?? Room() : feedForward, demand: keepsFeedForward ? kept : part),
+          in: keepsFeedForward ? own : feedForward, demand: keepsFeedForward ? kept : part),
         keepsFeedForward: keepsFeedForward, feedForwardWorking: layer.feedForward.share(in: working, demand: part),
         sum: working.matrix(
           "sum of parallel blocks", rows: layer.isParallel ? demand.tokens : 0,
           columns: layer.attention.output.location.shape.out))
     }
-    for index in layers.indices { _ = memory(index, own: nil) }
+    let unmeasured = Room.nowhere
+    for index in layers.indices { _ = memory(index, own: unmeasured) }
     for room in [attention, feedForward, working] { room.reserve(in: arena) }
     let all = layers.indices.map { memory($0, own: Room(arena, kind: .activations)) }
     let shared = all[0].attentionWorking.residual
