@@ -11,7 +11,7 @@ let exportCommand = Command(
     .init("adapter", "DIR", "PEFT adapter folder: added to the model, or written on its own"),
     .init("base", "DIR", "folder of the adapter's base, when the adapter is written on its own (default: as it says)"),
     .init("output", "FILE", aliases: ["o"], "the .gguf file (also -o)"),
-    .init("format", "KIND", default: "q8_0", "f16, q8_0, q4_0 or q4_k"),
+    .init("format", "KIND", default: "q8_0", "f16, q8_0, q4_0 or q4_k (llama.cpp's Q4_K_M)"),
     .init("threads", "N", "worker threads (default: one per processor)"),
     .init("force", nil, "replace an output that exists"),
   ]

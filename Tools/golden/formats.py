@@ -3,16 +3,19 @@
 
 - ggml.gguf, ggml-expected.safetensors: random blocks of every GGML type, and the floats that the gguf package makes of them
 - ggml-encoded.safetensors: random rows, and the blocks that the gguf package makes of them
+- ggml-searched.safetensors: rows of many kinds, and the blocks that llama.cpp's own quantiser makes of them where scales are
+  searched for
 - split-0000N-of-00003.gguf: a model in three parts
 - peft.json: configurations as PEFT saves them
 - adapterhub.json: configurations of bottlenecks as the adapters package describes them
 
-Writes into Tests/FormatsTests/Golden. Needs gguf, numpy, safetensors, peft. The adapters package wants another version
+Writes into Tests/FormatsTests/Golden. Needs gguf, numpy, safetensors, peft, llama-cpp-python. The adapters package wants another version
 of transformers, so only its file of configurations is used: `pip download adapters --no-deps`, unpack the wheel, and name
 its folder.
 
 usage: formats.py [FOLDER_OF_ADAPTERS]
 """
+import ctypes
 import importlib.util
 import json
 import pathlib
@@ -58,9 +61,39 @@ def encoded(random):
     rows[8, 1::32] = -0.5
     rows[9] *= 1000
     found = {"rows": rows}
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0, Type.Q4_1):
+    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q8_0, Type.Q4_1):
         found[kind.name] = numpy.ascontiguousarray(gguf.quantize(rows, kind)).view(numpy.uint8).reshape(len(rows), -1)
     save_file(found, GOLDEN / "ggml-encoded.safetensors")
+
+
+def searched():
+    """As different as weights can be within a block; halves, so that the file is small."""
+    import llama_cpp
+
+    random = numpy.random.default_rng(5)
+    count = 768
+    rows = {
+        "normal": random.standard_normal(count),
+        "heavy tails": random.standard_t(3, count),
+        "uniform": random.uniform(-1, 1, count),
+        "of one sign": numpy.abs(random.standard_normal(count)) + 0.5,
+        "negative": -numpy.abs(random.standard_normal(count)) - 0.5,
+        "groups of other sizes": random.standard_normal(count) * numpy.repeat(numpy.exp(random.standard_normal(count // 16)), 16),
+        "mostly nothing": random.standard_normal(count) * (random.random(count) < 0.1),
+        "small": random.standard_normal(count) * 0.05,
+    }
+    values = numpy.stack([row * 0.02 for row in rows.values()]).astype(numpy.float16)
+    quantize = ctypes.CDLL(str(next(pathlib.Path(llama_cpp.__file__).parent.glob("lib/libggml-base.*")))).ggml_quantize_chunk
+    quantize.restype = ctypes.c_size_t
+    quantize.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+    found = {"rows": values}
+    plain = values.astype(numpy.float32)
+    for kind in (Type.Q4_K, Type.Q6_K, Type.Q5_0, Type.Q4_0):
+        elements, size = gguf.GGML_QUANT_SIZES[kind]
+        data = numpy.zeros((len(values), count // elements * size), numpy.uint8)
+        assert quantize(kind, plain.ctypes.data, data.ctypes.data, 0, len(values), count, None) == data.size
+        found[kind.name] = data
+    save_file(found, GOLDEN / "ggml-searched.safetensors")
 
 
 def split():
@@ -166,6 +199,7 @@ def main():
     save_file({name: numpy.ascontiguousarray(value) for name, value in expected.items()},
               GOLDEN / "ggml-expected.safetensors")
     encoded(random)
+    searched()
     split()
     peft_configurations()
     if len(sys.argv) > 1:

@@ -25,18 +25,21 @@ def main():
     parser.add_argument("output", help="JSONL file to write")
     parser.add_argument("--blocks", type=int, help="write only so many lines")
     parser.add_argument("--skip", type=int, default=0, help="leave out so many lines first")
+    parser.add_argument("--first", type=int, help="id of a token that each line begins with, as Gemma's texts must")
     options = parser.parse_args()
     if options.length < 2:
         parser.error("LENGTH must be at least 2")
     tokenizer = AutoTokenizer.from_pretrained(options.tokenizer)
     ids = tokenizer(text_of(options.text), add_special_tokens=False)["input_ids"]
-    starts = range(options.skip * options.length, len(ids) - options.length + 1, options.length)
+    first = [] if options.first is None else [options.first]
+    length = options.length - len(first)
+    starts = range(options.skip * length, len(ids) - length + 1, length)
     starts = starts[:options.blocks] if options.blocks is not None else starts
     if not starts:
         raise SystemExit(f"{options.text}: {len(ids)} tokens are too few")
     with open(options.output, "w", encoding="utf-8") as file:
         for start in starts:
-            print(json.dumps({"input_ids": ids[start:start + options.length]}), file=file)
+            print(json.dumps({"input_ids": first + ids[start:start + length]}), file=file)
     print(f"{options.output}: {len(starts)} lines of {options.length} tokens")
 
 

@@ -6,33 +6,6 @@ import Tokenization
 import Transformer
 import WeightStore
 
-/// How the weights of an exported model are kept.
-public enum ExportFormat: String, Sendable, CaseIterable {
-  case f16
-  case q80 = "q8_0"
-  case q40 = "q4_0"
-  case q4K = "q4_k"
-
-  var type: GGMLType {
-    switch self {
-    case .f16: .f16
-    case .q80: .q80
-    case .q40: .q40
-    case .q4K: .q4K
-    }
-  }
-
-  /// `general.file_type`, by llama.cpp's numbers.
-  var fileType: UInt32 {
-    switch self {
-    case .f16: 1
-    case .q80: 7
-    case .q40: 2
-    case .q4K: 14
-    }
-  }
-}
-
 /// What cannot be exported, or was not written as it should.
 public struct ExportError: Error, CustomStringConvertible {
   public let description: String
@@ -132,34 +105,21 @@ public struct ModelExporter {
     var entries = header.extras.map {
       Entry(declaration: .init(name: $0.name, type: .f32, shape: [$0.values.count]), content: .values($0.values))
     }
-    func add(_ tensor: TensorDescription, _ place: TensorDescription.GGUFPlace) {
-      entries.append(
-        Entry(
-          declaration: .init(
-            name: place.name, type: type(of: tensor, in: model, format: format), shape: tensor.shape),
-          content: .weight(tensor, place)))
-    }
+    var weights: [(tensor: TensorDescription, place: TensorDescription.GGUFPlace)] = []
     for tensor in model.tensors {
       guard let place = tensor.gguf else {
         throw ExportError(description: "tensor \(tensor.name) has no place in GGUF; merge to a folder instead")
       }
-      add(tensor, place)
+      weights.append((tensor, place))
     }
-    if header.repeatsEmbedding { add(model.embedding.tokens, .init("output.weight")) }
+    if header.repeatsEmbedding { weights.append((model.embedding.tokens, .init(ExportMixture.headName))) }
+    let mixture = ExportMixture(format, of: model, tensorNames: weights.map(\.place.name))
+    entries += weights.map { tensor, place in
+      Entry(
+        declaration: .init(name: place.name, type: mixture.type(of: tensor, at: place.name), shape: tensor.shape),
+        content: .weight(tensor, place))
+    }
     return entries
-  }
-
-  /// Vectors and positions are F32, as llama.cpp wants them. What makes logits is kept in 8 bits where the rest has 4.
-  private func type(of tensor: TensorDescription, in model: ModelDescription, format: ExportFormat) -> GGMLType {
-    switch tensor.role {
-    case .vector, .table: return .f32
-    case .linear, .embedding:
-      var type = format.type
-      if tensor == model.head.weight, format == .q40 || format == .q4K { type = .q80 }
-      let columns = tensor.shape.last ?? 1
-      if columns % type.blockSize != 0 { type = type == .q4K && columns % 32 == 0 ? .q80 : .f16 }
-      return type
-    }
   }
 
   /// Such as 135M: the weights, those counted once that are used twice.
@@ -278,7 +238,7 @@ public struct ModelExporter {
         switch tensor.type {
         case .f32: 0
         case .f16: 1e-2
-        case .q80: 0.1
+        case .q80, .q6K: 0.1
         default: 0.7
         }
       guard error.squareRoot() <= limit * squares.squareRoot() + 1e-7 * Double(values.count).squareRoot() else {
