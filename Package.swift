@@ -35,7 +35,8 @@ let package = Package(
     .target(
       name: "Search",
       dependencies: [
-        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Options", "Formats", "Randomness",
+        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Architectures", "Options", "Formats",
+        "Randomness",
       ]),
     .target(
       name: "Advice",

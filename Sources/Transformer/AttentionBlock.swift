@@ -31,7 +31,7 @@ struct AttentionBlock {
 
   var linears: [Linear] { inputs + [output] }
   var hasAdapter: Bool {
-    linears.contains(where: \.isHooked) || hooks.prefix != nil || residual.hooks.adapter != nil
+    linears.contains(where: \.isHooked) || hooks.prefix != nil || !residual.hooks.isEmpty
   }
 
   /// What `forward` keeps for `backward`.

@@ -23,7 +23,7 @@ struct FeedForwardBlock {
   let activation: Activation
 
   var linears: [Linear] { inputs + [down] }
-  var hasAdapter: Bool { linears.contains(where: \.isHooked) || residual.hooks.adapter != nil }
+  var hasAdapter: Bool { linears.contains(where: \.isHooked) || !residual.hooks.isEmpty }
 
   /// What `forward` keeps for `backward`.
   struct Activations {

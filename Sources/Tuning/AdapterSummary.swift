@@ -18,8 +18,11 @@ public struct AdapterSummary: Sendable {
       add("method", "mixture")
       add("base", json["base_model_name_or_path"]?.stringValue)
     } else if isHub {
-      let other = json["peft_type"]?.stringValue.map { " and \($0.lowercased())" }
-      add("method", "bottleneck" + (other ?? ""))
+      let hasSecond = AdapterUnion.second(in: json) != nil
+      let methods =
+        ["bottleneck"] + (hasSecond ? ["parallel bottleneck"] : [])
+        + [json["peft_type"]?.stringValue?.lowercased()].compactMap { $0 }
+      add("method", Self.list(methods))
       add("base", json["model_name"]?.stringValue)
     } else {
       let method = try PEFTConfiguration(json: json, file: file)
@@ -32,6 +35,7 @@ public struct AdapterSummary: Sendable {
     }
     let names =
       (isHub ? [BottleneckMethod.weightsName] : [])
+      + (isHub && AdapterUnion.second(in: json) != nil ? [BottleneckMethod.secondWeightsName] : [])
       + (isHub && json["peft_type"] == nil ? [] : [TrainableFiles.weightsName])
     let files = try names.map { try SafetensorsFile(path: "\(directory)/\($0)") }
     let tensors = files.flatMap { file in file.tensorNames.compactMap { file.tensor($0) } }
@@ -44,6 +48,11 @@ public struct AdapterSummary: Sendable {
       add("evaluation loss", run["eval_loss"]?.doubleValue.map { "\($0)" })
     }
     self.lines = lines
+  }
+
+  /// `a`, `a and b`, `a, b and c`.
+  private static func list(_ words: [String]) -> String {
+    words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " and " + words[words.count - 1]
   }
 
   private static func name(_ method: PEFTConfiguration) -> String {

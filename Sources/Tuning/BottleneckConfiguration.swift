@@ -35,24 +35,27 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
   let source: BlockAdapterSource
   let nonLinearity: NonLinearity
   let scaling: Double
+  /// Whether it is a parallel one whose folder holds another one besides, under the names that AdapterHub has.
+  private(set) var isSecond = false
 
   /// - Parameters:
   ///   - reductionFactor: the kind's own if `nil`, and so on
   ///   - leaveOut: layers without a bottleneck
+  ///   - name: in the names of its tensors
   public init(
     kind: Kind = .sequential, reductionFactor: Double? = nil, nonLinearity: NonLinearity? = nil,
-    scaling: Double? = nil, leaveOut: [Int] = []
+    scaling: Double? = nil, leaveOut: [Int] = [], name: String = "adapter"
   ) {
     let fallback: NonLinearity
     switch kind {
     case .sequential:
-      file = .sequential(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 16)
+      file = .sequential(name: name, modelType: "", reductionFactor: reductionFactor ?? 16)
       (source, fallback) = (.output, .relu)
     case .doubleSequential:
-      file = .doubleSequential(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 16)
+      file = .doubleSequential(name: name, modelType: "", reductionFactor: reductionFactor ?? 16)
       (source, fallback) = (.inner, .swish)
     case .parallel:
-      file = .parallel(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 2)
+      file = .parallel(name: name, modelType: "", reductionFactor: reductionFactor ?? 2)
       (source, fallback) = (.input, .relu)
     }
     self.nonLinearity = nonLinearity ?? fallback
@@ -61,6 +64,22 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     file.scaling = .fixed(self.scaling)
     file.leaveOut = leaveOut
   }
+
+  /// A serial bottleneck and a parallel one at once (Zhou et al. 2023, arXiv 2301.12132): each reads what the block has without
+  /// the other one, and both add to its sum.
+  public static func together(
+    serial: BottleneckConfiguration, parallel: BottleneckConfiguration
+  ) -> [CombinedConfiguration.Part] {
+    precondition(parallel.isParallel && !serial.isParallel, "one of each")
+    var second = parallel
+    second.isSecond = true
+    return [
+      .init(name: "bottleneck", configuration: serial), .init(name: "parallel bottleneck", configuration: second),
+    ]
+  }
+
+  /// Whether it stands beside the block.
+  public var isParallel: Bool { file.isParallel }
 
   /// - Parameter path: where errors point to
   init(_ file: AdapterHubConfiguration, file path: String) throws {
@@ -138,7 +157,7 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     guard case .all(let factor) = file.reductionFactor else { return [] }
     var changed = self
     changed.file.reductionFactor = .all(2 * factor)
-    return [("--reduction-factor \(2 * factor)", changed)]
+    return [("--\(isSecond ? "parallel-" : "")reduction-factor \(2 * factor)", changed)]
   }
 
   public var identity: [(String, String)] { [("adapter", file.json.serialized())] }

@@ -136,7 +136,7 @@ struct SeveralAdaptersTests {
     let (arena, method) = try reserve(both, for: model)
     withExtendedLifetime(arena) {
       #expect(method.trainables.entries.count { $0.name.contains("score") } == 1)
-      #expect(method.prefixCount == 2 && model.linearLocations.contains { method.blockAdapter(at: $0) != nil })
+      #expect(method.prefixCount == 2 && model.linearLocations.contains { !method.blockAdapters(at: $0).isEmpty })
     }
   }
 
