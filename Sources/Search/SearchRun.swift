@@ -25,7 +25,7 @@ public protocol SearchObserver: AnyObject {
 public final class SearchRun {
   let options: SearchOptions
   let training: TrainingOptions
-  let base: [String: [String]]
+  package let base: [String: [String]]
   private let space: Space
   private(set) var scheduler: Scheduler
   let ledger: Ledger

@@ -30,6 +30,10 @@ public struct AdapterSummary: Sendable {
       add("base", method.common.baseModel)
     }
     let configuration = try AdapterFolder.configuration(of: directory)
+    let parts = (configuration as? CombinedConfiguration)?.parts.map(\.configuration) ?? [configuration]
+    for bottleneck in parts.compactMap({ $0 as? BottleneckConfiguration }) {
+      add(bottleneck.isParallel ? "parallel" : "serial", bottleneck.text)
+    }
     for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") {
       add(name, value)
     }

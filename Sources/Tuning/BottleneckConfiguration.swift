@@ -81,6 +81,18 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
   /// Whether it stands beside the block.
   public var isParallel: Bool { file.isParallel }
 
+  /// For people: where, how narrow, and what is left out.
+  var text: String {
+    let kind: Kind = file.isParallel ? .parallel : file.afterAttention ? .doubleSequential : .sequential
+    let factor: String =
+      switch file.reductionFactor {
+      case .all(let factor): factor == factor.rounded() ? "\(Int(factor))" : "\(factor)"
+      case .perLayer: "by layer"
+      }
+    let off = file.leaveOut.isEmpty ? "" : ", not in layers \(file.leaveOut.map { "\($0)" }.joined(separator: ","))"
+    return "\(kind.rawValue), reduction factor \(factor), \(nonLinearity.rawValue)\(off)"
+  }
+
   /// - Parameter path: where errors point to
   init(_ file: AdapterHubConfiguration, file path: String) throws {
     func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: path, reason: reason) }

@@ -320,7 +320,7 @@ public struct MethodOptions: Sendable {
   /// The configuration that the run trains with.
   ///
   /// - Parameter encode: makes tokens of a text to start from
-  func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
+  package func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
     if let initialAdapter {
       let configuration = try AdapterFolder.configuration(of: initialAdapter)
       guard var lowRank = configuration as? LowRankConfiguration else {
