@@ -67,6 +67,7 @@ public struct Settings: Sendable, Hashable {
       let takesNothing = TrainingOptions.declarations.first { $0.name == entry.option }?.placeholder == nil
       given[entry.option] = takesNothing ? (entry.word == "true" ? [] : nil) : [entry.word]
     }
+    guard given["method"] != nil else { return given }
     let word = Self.word([], over: given)
     return given.filter { MethodOptions.takes($0.key, beside: word) }
   }

@@ -18,10 +18,9 @@ public struct AdapterSummary: Sendable {
       add("method", "mixture")
       add("base", json["base_model_name_or_path"]?.stringValue)
     } else if isHub {
-      let hasSecond = AdapterUnion.second(in: json) != nil
-      let methods =
-        ["bottleneck"] + (hasSecond ? ["parallel bottleneck"] : [])
-        + [json["peft_type"]?.stringValue?.lowercased()].compactMap { $0 }
+      var methods = ["bottleneck"]
+      if AdapterUnion.second(in: json) != nil { methods.append("parallel bottleneck") }
+      if let type = json["peft_type"]?.stringValue { methods.append(type.lowercased()) }
       add("method", Self.list(methods))
       add("base", json["model_name"]?.stringValue)
     } else {
@@ -37,10 +36,9 @@ public struct AdapterSummary: Sendable {
     for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") {
       add(name, value)
     }
-    let names =
-      (isHub ? [BottleneckMethod.weightsName] : [])
-      + (isHub && AdapterUnion.second(in: json) != nil ? [BottleneckMethod.secondWeightsName] : [])
-      + (isHub && json["peft_type"] == nil ? [] : [TrainableFiles.weightsName])
+    var names = isHub ? [BottleneckMethod.weightsName] : []
+    if isHub, AdapterUnion.second(in: json) != nil { names.append(BottleneckMethod.secondWeightsName) }
+    if !isHub || json["peft_type"] != nil { names.append(TrainableFiles.weightsName) }
     let files = try names.map { try SafetensorsFile(path: "\(directory)/\($0)") }
     let tensors = files.flatMap { file in file.tensorNames.compactMap { file.tensor($0) } }
     add("parameters", "\(tensors.reduce(0) { $0 + $1.elementCount }) in \(tensors.count) tensors")

@@ -87,9 +87,11 @@ public enum AdapterUnion {
     if let weighted = adapters.first(where: { $0.weight != 1 }) {
       throw AdapterError.unsuitableModel("\(weighted.directory): only sums of LoRA adapters have weights")
     }
-    let links = sources.map { source in
-      let becomesSecond = source.places.contains(.parallel) && !source.places.contains(.serial) && has(.serial) > 0
-      return { try link(source, becomesSecond: becomesSecond, in: folder) }
+    var links: [() throws -> Void] = []
+    for source in sources {
+      let isParallelAlone = source.places.contains(.parallel) && !source.places.contains(.serial)
+      let becomesSecond = isParallelAlone && has(.serial) > 0
+      links.append { try link(source, becomesSecond: becomesSecond, in: folder) }
     }
     try join(links, in: folder)
   }

@@ -35,6 +35,8 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
   let source: BlockAdapterSource
   let nonLinearity: NonLinearity
   let scaling: Double
+  /// The option that says how narrow it is.
+  public var factorOption = "reduction-factor"
   /// Whether it is a parallel one whose folder holds another one besides, under the names that AdapterHub has.
   private(set) var isSecond = false
 
@@ -169,7 +171,7 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     guard case .all(let factor) = file.reductionFactor else { return [] }
     var changed = self
     changed.file.reductionFactor = .all(2 * factor)
-    return [("--\(isSecond ? "parallel-" : "")reduction-factor \(2 * factor)", changed)]
+    return [("--\(factorOption) \(2 * factor)", changed)]
   }
 
   public var identity: [(String, String)] { [("adapter", file.json.serialized())] }

@@ -75,9 +75,13 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   }
 
   public var identity: [(String, String)] {
-    [
+    var words = [
       ("virtual_tokens", "\(count)"), ("projection", hasProjection && encoder == .lstm ? "lstm" : "\(hasProjection)"),
       ("encoder", encoderSize.map { "\($0)" } ?? "default"),
-    ] + (leaveOut.isEmpty ? [] : [("layers without a prefix", leaveOut.map { "\($0)" }.joined(separator: ","))])
+    ]
+    if !leaveOut.isEmpty {
+      words.append(("layers without a prefix", leaveOut.map { "\($0)" }.joined(separator: ",")))
+    }
+    return words
   }
 }

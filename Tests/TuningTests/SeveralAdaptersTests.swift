@@ -185,7 +185,8 @@ struct SeveralAdaptersTests {
         try OutputFolder.create(link)
         try AdapterUnion.link(folders.map { WeightedAdapter($0) }, in: link)
         let found = try read(link)
-        #expect(Array(found.values.prefix(20)) == (index == 3 ? values : apart), "\(folders)")
+        let wanted = index == 3 ? values : apart
+        #expect(Array(found.values.prefix(20)) == wanted, "\(folders)")
         #expect(found.method.prefixCount == (index < 2 ? 0 : 3))
       }
       for folders in [[one, one], [both, other], [one, both], [prefix, prefix, one]] {

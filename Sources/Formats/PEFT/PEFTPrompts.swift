@@ -71,10 +71,12 @@ public struct PEFTPrefixTuning: Sendable, Equatable {
   }
 
   var entries: [(key: String, value: JSONValue)] {
-    common.entries + shape.entries + others.entries + [
+    var own: [(key: String, value: JSONValue)] = [
       ("encoder_hidden_size", .optional(encoderHiddenSize)), ("init_weights", .optional(initialisation)),
       ("prefix_projection", .bool(hasProjection)),
-    ] + (leaveOut.isEmpty ? [] : [("leave_out", .numbers(leaveOut))])
+    ]
+    if !leaveOut.isEmpty { own.append(("leave_out", .numbers(leaveOut))) }
+    return common.entries + shape.entries + others.entries + own
   }
 }
 

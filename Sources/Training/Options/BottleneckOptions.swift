@@ -30,6 +30,9 @@ public struct BottleneckOptions: Sendable {
   /// Options that say something for two at once only.
   static let ofPairs = ["parallel-reduction-factor", "parallel-scaling"]
 
+  /// Options that say something for bottlenecks only.
+  static let own = ["adapter-config", "reduction-factor", "non-linearity", "scaling"] + ofPairs
+
   /// Whether an `--adapter-config` is one of two at once.
   static func isPair(_ kind: String) -> Bool { kind.contains("+") }
 
@@ -48,9 +51,11 @@ public struct BottleneckOptions: Sendable {
       guard let kind else { return nil }
       let factor = try Self.factor(values, "\(prefix)reduction-factor")
       if factor == 0 { return nil }
-      return BottleneckConfiguration(
+      var made = BottleneckConfiguration(
         kind: kind, reductionFactor: factor, nonLinearity: nonLinearity,
         scaling: try values.optionalNumber("\(prefix)scaling", in: -1e6...1e6), leaveOut: leaveOut, name: name)
+      made.factorOption = "\(prefix)reduction-factor"
+      return made
     }
     guard let first = serial, let second = parallel else {
       parts = [try configuration(serial ?? parallel)].compactMap { $0 }.map(Self.part)

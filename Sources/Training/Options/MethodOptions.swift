@@ -221,10 +221,7 @@ public struct MethodOptions: Sendable {
       ([.prefixTuning, .ptuningV2], ["prefix-projection", "prefix-text"]),
       ([.prefixTuning, .ptuningV2, .pTuning], ["encoder-hidden-size", "encoder-reparameterization-type"]),
       ([.promptTuning], ["prompt-tuning-init", "prompt-tuning-init-text"]),
-      (
-        [.bottleneck],
-        ["adapter-config", "reduction-factor", "non-linearity", "scaling"] + BottleneckOptions.ofPairs
-      ),
+      ([.bottleneck], BottleneckOptions.own),
       ([.ia3], ["feedforward-modules"]),
       ([.mixture], ["expert", "expert-top-k", "router-temperature"]),
     ]
