@@ -11,6 +11,12 @@ struct NormStatistics {
   }
 }
 
+/// What a method has hooked into a norm.
+final class NormHooks {
+  /// In place of the model's.
+  var bias: TrainedBias?
+}
+
 /// A norm over each row.
 ///
 /// Root mean square: `y = x / rms(x) * weight`, `rms(x) = sqrt(mean(x²) + epsilon)`; Zhang & Sennrich 2019, arXiv 1910.07467.
@@ -18,8 +24,12 @@ struct NormStatistics {
 struct Norm {
   let kind: NormDescription.Kind
   let weight: Vector  // [size], frozen
-  let bias: Vector?  // [size], frozen
+  let frozenBias: Vector?  // [size]
   let epsilon: Float
+  /// What a method has hooked in; shared by all copies of the norm.
+  let hooks = NormHooks()
+
+  private var bias: Vector? { hooks.bias?.values ?? frozenBias }
 
   func reserve(_ name: String, in room: Room, tokens: Int) -> NormStatistics {
     NormStatistics(
@@ -42,10 +52,23 @@ struct Norm {
     }
   }
 
-  /// `dx += inverse * (w·dy - x̂ mean(w·dy·x̂))`, and for a layer norm `- mean(w·dy)` inside, where `x̂` is the normalised input.
+  /// Whether a method trains the bias, so that the way back must come here.
+  var isTrained: Bool { hooks.bias.map { $0.gradient.count > 0 } ?? false }
+
+  /// `db += Σ dy`, if the bias is trained.
+  ///
+  /// - Parameter rowLength: rows whose sum is made first, so that it does not depend on how tokens are cut
+  func addBiasGradient(_ dy: Matrix, rowLength: Int, pool: ThreadPool) {
+    guard isTrained, let gradient = hooks.bias?.gradient else { return }
+    ColumnFactors.biasGradient(dy, addingTo: gradient, rowLength: rowLength, pool: pool)
+  }
+
+  /// `dx += inverse * (w·dy - x̂ mean(w·dy·x̂))`, and for a layer norm `- mean(w·dy)` inside, where `x̂` is the normalised input;
+  /// and the gradient of the bias, unless `rowLength` is `nil`.
   func backward(
-    _ dy: Matrix, x: Matrix, statistics: NormStatistics, addingTo dx: Matrix, pool: ThreadPool
+    _ dy: Matrix, x: Matrix, statistics: NormStatistics, addingTo dx: Matrix, rowLength: Int?, pool: ThreadPool
   ) {
+    if let rowLength { addBiasGradient(dy, rowLength: rowLength, pool: pool) }
     switch kind {
     case .rootMeanSquare:
       VectorOperations.rmsNormBackward(
@@ -96,6 +119,12 @@ struct Residual {
   }
 
   var hasInner: Bool { after != nil || around != nil }
+
+  /// Whether a method has hooked in.
+  var isHooked: Bool { !hooks.isEmpty || [before, after, around].contains { $0?.isTrained == true } }
+
+  /// Whether the way back must come to the block's input though nothing below it is trained.
+  var trainsBefore: Bool { before?.isTrained == true }
 
   /// - Parameter output: of the block
   func reserve(in room: Room, output: LinearLocation, demand: RoomDemand) -> Activations {
@@ -209,7 +238,8 @@ struct Residual {
     if let norm = after ?? around, let statistics = kept.innerStatistics {
       output = working.inner.rows(0..<dy.rows)
       VectorOperations.fill(output, with: 0)
-      norm.backward(dy, x: kept.inner, statistics: statistics, addingTo: output, pool: pool)
+      norm.backward(
+        dy, x: kept.inner, statistics: statistics, addingTo: output, rowLength: pass.rowLength, pool: pool)
       if around != nil { VectorOperations.copy(output, into: dx, pool: pool) }
     }
     if hooks.isEmpty { return output }
@@ -235,7 +265,8 @@ struct Residual {
     let dNormed = working.normedGradient.rows(0..<dy.rows)
     VectorOperations.fill(dNormed, with: 0)
     behind.addInputGradient(to: dNormed, pass: pass)
-    around.backward(dNormed, x: kept.read, statistics: statistics, addingTo: dx, pool: pool)
+    around.backward(
+      dNormed, x: kept.read, statistics: statistics, addingTo: dx, rowLength: pass.rowLength, pool: pool)
     return dx
   }
 
@@ -249,7 +280,7 @@ struct Residual {
       VectorOperations.add(dNormed, to: dx, pool: pool)
       return
     }
-    before.backward(dNormed, x: x, statistics: statistics, addingTo: dx, pool: pool)
+    before.backward(dNormed, x: x, statistics: statistics, addingTo: dx, rowLength: pass.rowLength, pool: pool)
   }
 
   /// Whether the block's last product has to be computed again for the way back.

@@ -74,6 +74,21 @@ extension TuningMethod {
 public protocol MergeableMethod: TuningMethod {
   /// What becomes of the weights, by linear layer.
   func merges() -> [(location: LinearLocation, merge: WeightMerge)]
+
+  /// Rows of other tensors that become others.
+  var rowMerges: [RowMerge] { get }
+}
+
+extension MergeableMethod {
+  public var rowMerges: [RowMerge] { [] }
+}
+
+/// Rows of a tensor that are others when an adapter is merged. A vector is one row.
+public struct RowMerge: Sendable {
+  /// As the model's files call it.
+  public let tensor: String
+  /// By their number in the tensor.
+  public let rows: [Int: [Float]]
 }
 
 /// What becomes of a linear layer when an adapter is merged into it. Holds copies of the parameters.

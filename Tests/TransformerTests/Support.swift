@@ -198,9 +198,11 @@ final class Bench {
   /// Mean loss per label; its gradient is in `gradients` afterwards.
   func lossAndGradient(_ rows: PackedRows) throws -> Double {
     VectorOperations.fill(method.trainables.gradients, with: 0)
+    method.parametersChanged(pool: pass.engine.pool)
     let sum = try model.lossAndGradient(
       rows.split(into: workspace.tokenCapacity), gradientScale: 1 / Float(rows.labelCount), workspace: workspace,
       pass: pass)
+    method.completeGradients(pool: pass.engine.pool)
     return sum / Double(rows.labelCount)
   }
 

@@ -62,7 +62,11 @@ public struct MethodOptions: Sendable {
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
     .init(
       "bias", "KIND", default: "none", identifies: true,
-      "biases that are trained along: none, lora_only (of the targets) or all (of all linear layers)"),
+      "biases that are trained along: none, lora_only (of the targets) or all (also of norms)"),
+    .init(
+      "trainable-token-indices", "N,...", identifies: true,
+      "ids of tokens whose rows of the embedding (and of a head tied to it) are trained along, such as new special tokens"
+    ),
     .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
     .init(
       "init-lora-weights", "KIND", default: "true", identifies: true,
@@ -124,6 +128,9 @@ public struct MethodOptions: Sendable {
     lowRank.useDoRA = values.flag("use-dora") || has(.dora)
     lowRank.biases = try values.choice("bias", TrainedBiases.self)
     lowRank.selection = selection
+    if let tokens = try Self.numbers(values, "trainable-token-indices", of: "tokens"), !tokens.isEmpty {
+      lowRank.trainedTokens = [.init(tokens: tokens)]
+    }
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
     lowRank.initialisation = try Self.start(values, useDoRA: lowRank.useDoRA)
@@ -212,7 +219,7 @@ public struct MethodOptions: Sendable {
         [.lora, .dora],
         [
           "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
-          "loraplus-lr-ratio", "original-model", "lora-fa", "bias",
+          "loraplus-lr-ratio", "original-model", "lora-fa", "bias", "trainable-token-indices",
         ]
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),
@@ -286,13 +293,17 @@ public struct MethodOptions: Sendable {
   }
 
   private static func layers(_ values: OptionValues, _ name: String) throws -> [Int]? {
+    try numbers(values, name, of: "layers")
+  }
+
+  private static func numbers(_ values: OptionValues, _ name: String, of things: String) throws -> [Int]? {
     guard let text = values.text(name) else { return nil }
     return try text.split(separator: ",").flatMap { part in
       let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
       guard ends.count <= 2, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
-        last < 1 << 16
+        last < 1 << 31, last - first < 1 << 16
       else {
-        throw OptionError("--\(name) \(text): expected numbers of layers, such as 0,1,2 or 0-2")
+        throw OptionError("--\(name) \(text): expected numbers of \(things), such as 0,1,2 or 0-2")
       }
       return Array(first...last)
     }

@@ -279,7 +279,8 @@ public final class LabelHead {
     let dHidden = buffers.normedGradient.rows(rows)
     VectorOperations.fill(dHidden, with: 0)
     norm.backward(
-      dy, x: buffers.hidden.rows(rows), statistics: statistics.rows(rows), addingTo: dHidden, pool: pool)
+      dy, x: buffers.hidden.rows(rows), statistics: statistics.rows(rows), addingTo: dHidden,
+      rowLength: pass.rowLength, pool: pool)
     return dHidden
   }
 }
