@@ -216,7 +216,11 @@ public final class BottleneckMethod: TuningMethod {
 
   public func load(from directory: String) throws {
     let weights = weights(in: directory)
-    guard FileManager.default.fileExists(atPath: weights) else { throw Self.missing(weights) }
+    guard FileManager.default.fileExists(atPath: weights) else {
+      throw configuration.isSecond
+        ? UnsupportedAdapter(file: weights, reason: "is missing, which holds the parallel bottlenecks of the folder")
+        : Self.missing(weights)
+    }
     try TrainableFiles.read(trainables.methodEntries, from: weights)
     guard !heads.isEmpty else { return }
     let head = "\(directory)/\(Self.headName)"
