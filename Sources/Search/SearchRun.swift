@@ -171,14 +171,8 @@ public final class SearchRun {
   public func bestOptions(_ best: TrialRecord) -> [String: [String]] {
     let short = ["epochs", "max-steps", "data-share", "force", "json", "save-total-limit"]
     var given = best.settings.options(over: base).filter { !short.contains($0.key) }
-    given["model"] = [Self.absolute(modelDirectory)]
-    given["data"] = files.map(Self.absolute)
-    if let files = given["eval-data"] { given["eval-data"] = files.map(Self.absolute) }
-    return given
-  }
-
-  private static func absolute(_ path: String) -> String {
-    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    (given["model"], given["data"]) = ([modelDirectory], files)
+    return TrainingOptions.withAbsolutePaths(given)
   }
 
   /// `best.json`, as `train --settings` takes it.

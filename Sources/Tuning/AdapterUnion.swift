@@ -99,7 +99,7 @@ public enum AdapterUnion {
   /// Points to a folder's files, and writes its configuration.
   private static func link(_ source: Source, becomesSecond: Bool, in folder: String) throws {
     let directory = source.directory
-    let path = directory.hasPrefix("/") ? directory : FileManager.default.currentDirectoryPath + "/" + directory
+    let path = AbsolutePath.of(directory)
     // A head is that of the first bottleneck.
     let hasHead = !becomesSecond && AdapterHubConfiguration.isOne(source.json)
     let others = hasHead ? ["config.json", AdapterHubHead.fileName] : []

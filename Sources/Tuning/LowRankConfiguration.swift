@@ -144,15 +144,15 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   }
 
   public var identity: [(String, String)] {
-    let more =
-      (initialisation.readsWeights ? [("start", initialisation.description)] : [])
-      + (freezesA ? [("lora_fa", "true")] : [])
-      + (biases == .none ? [] : [("bias", biases.rawValue)])
-      + (trainedTokens.isEmpty ? [] : [("trainable_token_indices", tokenNames)])
-      + (frozen.map { [("frozen_adapters", $0.identity)] } ?? [])
-    return [
+    var entries: [(String, String)] = [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),
       ("rslora", "\(useRSLoRA)"), ("dora", "\(useDoRA)"),
-    ] + more
+    ]
+    if initialisation.readsWeights { entries.append(("start", initialisation.description)) }
+    if freezesA { entries.append(("lora_fa", "true")) }
+    if biases != .none { entries.append(("bias", biases.rawValue)) }
+    if !trainedTokens.isEmpty { entries.append(("trainable_token_indices", tokenNames)) }
+    if let frozen { entries.append(("frozen_adapters", frozen.identity)) }
+    return entries
   }
 }
