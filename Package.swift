@@ -39,7 +39,8 @@ let package = Package(
     .target(
       name: "Search",
       dependencies: [
-        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Options", "Formats", "Randomness",
+        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Architectures", "Options", "Formats",
+        "Randomness",
       ], swiftSettings: unhurried),
     .target(
       name: "Advice",

@@ -79,8 +79,8 @@ public final class LanguageModel {
     for (_, norm) in normsWithBias { norm.hooks.bias = nil }
     for layer in layers { layer.attention.hooks.prefix = nil }
     for layer in layers {
-      layer.attention.residual.hooks.adapter = nil
-      layer.feedForward.residual.hooks.adapter = nil
+      layer.attention.residual.hooks.removeAll()
+      layer.feedForward.residual.hooks.removeAll()
     }
     prefixCount = 0
     (embedding.hooks.prompt, embedding.hooks.tokens) = (nil, nil)
@@ -95,11 +95,12 @@ public final class LanguageModel {
     }
   }
 
-  /// Hooks an adapter in at the block that ends with the linear layer at `location`.
+  /// Hooks an adapter in at the block that ends with the linear layer at `location`: beside the block or behind it, as what
+  /// it reads says, where it takes the place of one that was there.
   public func setBlockAdapter(_ adapter: any BlockAdapter, at location: LinearLocation) {
     for layer in layers {
-      if layer.attention.output.location == location { layer.attention.residual.hooks.adapter = adapter }
-      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.adapter = adapter }
+      if layer.attention.output.location == location { layer.attention.residual.hooks.add(adapter) }
+      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.add(adapter) }
     }
   }
 
@@ -108,9 +109,11 @@ public final class LanguageModel {
     layers.map { ($0.attention.shape, $0.attention.visibility) }
   }
 
-  /// Puts keys and values in front of every layer's attention, of each as many.
-  public func setPrefixes(_ prefixes: [AttentionPrefix], count: Int) {
-    precondition(prefixes.count == layers.count, "a prefix for every layer")
+  /// Puts keys and values in front of layers' attention, of each as many.
+  ///
+  /// - Parameter prefixes: `nil` for layers that have none; the text stands behind the prefix there too
+  public func setPrefixes(_ prefixes: [AttentionPrefix?], count: Int) {
+    precondition(prefixes.count == layers.count, "a prefix or none for every layer")
     for (layer, prefix) in zip(layers, prefixes) { layer.attention.hooks.prefix = prefix }
     prefixCount = count
   }

@@ -93,8 +93,8 @@ struct RoomDemand {
   var prefixCount = 0
   /// Floats per token that the adapter at a linear layer keeps; 0 without one.
   let keptColumns: (LinearLocation) -> Int
-  /// Of the adapter at a block, which its last linear layer stands for.
-  var blockAdapter: (LinearLocation) -> BlockAdapterDemand? = { _ in nil }
+  /// Of the adapters at a block, which its last linear layer stands for.
+  var blockAdapters: (LinearLocation) -> BlockAdapterDemands = { _ in BlockAdapterDemands() }
 
   /// Of wide activations that wait for the way back.
   var wideFormat: KeptMatrix.Format { precision == .f32 ? .f32 : .f16 }
@@ -104,7 +104,7 @@ struct RoomDemand {
     RoomDemand(
       tokens: tokens, trains: trains, keepsActivations: keepsActivations, precision: precision,
       positionCount: positionCount, prefixCount: prefixCount, keptColumns: keptColumns,
-      blockAdapter: blockAdapter)
+      blockAdapters: blockAdapters)
   }
 }
 

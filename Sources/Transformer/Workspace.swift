@@ -33,7 +33,7 @@ public final class Workspace {
 
   /// - Parameters:
   ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
-  ///   - blockAdapter: of the adapter at a block, which its last linear layer stands for
+  ///   - blockAdapters: of the adapters at a block, which its last linear layer stands for
   ///   - prefixCount: keys and values in front of every layer's attention
   ///   - tokenCapacity: tokens of the largest micro-batch
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
@@ -43,8 +43,8 @@ public final class Workspace {
   ///   - residency: of another workspace of the same model; of its own, by the purpose, if `nil`
   public init(
     model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int,
-    blockAdapter: @escaping (LinearLocation) -> BlockAdapterDemand? = { _ in nil }, prefixCount: Int = 0,
-    tokenCapacity: Int,
+    blockAdapters: @escaping (LinearLocation) -> BlockAdapterDemands = { _ in BlockAdapterDemands() },
+    prefixCount: Int = 0, tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
     threadCount: Int, residency: WeightResidency? = nil, arena: Arena
   ) {
@@ -70,7 +70,7 @@ public final class Workspace {
     }
     let demand = RoomDemand(
       tokens: tokenCapacity, trains: strategy != nil, precision: precision, positionCount: positionCount,
-      prefixCount: prefixCount, keptColumns: keptColumns, blockAdapter: blockAdapter)
+      prefixCount: prefixCount, keptColumns: keptColumns, blockAdapters: blockAdapters)
     let rooms = Self.layers(
       model.layers, demand: demand, feedForwardTokens: feedForwardTokens, groupTokens: group, strategy: strategy,
       arena: arena)

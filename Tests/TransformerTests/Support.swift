@@ -157,14 +157,16 @@ final class Bench {
           gradients: true),
         arena: arena)
       let workspace = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
+        prefixCount: method.prefixCount,
         tokenCapacity: capacity, groupTokens: tokens, positionCount: positions,
         headRows: cacheCapacity == nil ? strategy.headRows : 1,
         purpose: cacheCapacity.map { .generation(capacity: $0) }
           ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
         precision: precision, threadCount: threads, arena: arena)
       let evaluation = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
+        prefixCount: method.prefixCount,
         tokenCapacity: tokens, positionCount: positions,
         headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
       return (
