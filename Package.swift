@@ -1,6 +1,10 @@
 // swift-tools-version: 6.0
 import PackageDescription
 
+/// For what waits for people, files or the network: without optimisation it compiles in a quarter of the time, and a board
+/// compiles for long.
+let unhurried: [SwiftSetting] = [.unsafeFlags(["-Onone"])]
+
 // Arrows of knowledge point downwards only: see docs/ARCHITECTURE.md.
 let package = Package(
   name: "edge-lora",
@@ -13,12 +17,12 @@ let package = Package(
     .target(name: "Kernels", dependencies: ["CKernels", "CGlibc"]),
     .target(name: "Randomness"),
     .target(name: "Formats", dependencies: ["CZlib"]),
-    .target(name: "Hub", dependencies: ["Formats", "CCurl"]),
+    .target(name: "Hub", dependencies: ["Formats", "CCurl"], swiftSettings: unhurried),
     .target(name: "Tokenization", dependencies: ["Formats"]),
-    .target(name: "Architectures", dependencies: ["Formats"]),
+    .target(name: "Architectures", dependencies: ["Formats"], swiftSettings: unhurried),
     .target(name: "Memory", dependencies: ["CGlibc"]),
     .target(name: "Sensing"),
-    .target(name: "Reporting", dependencies: ["Formats", "Memory"]),
+    .target(name: "Reporting", dependencies: ["Formats", "Memory"], swiftSettings: unhurried),
     .target(name: "Options", dependencies: ["Memory"]),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
@@ -35,8 +39,9 @@ let package = Package(
     .target(
       name: "Search",
       dependencies: [
-        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Options", "Formats", "Randomness",
-      ]),
+        "Training", "Planning", "Transformer", "Tuning", "Reporting", "Architectures", "Options", "Formats",
+        "Randomness",
+      ], swiftSettings: unhurried),
     .target(
       name: "Advice",
       dependencies: [
@@ -53,13 +58,13 @@ let package = Package(
       name: "Serving",
       dependencies: [
         "CMicrohttpd", "Deployment", "Data", "Transformer", "Tokenization", "Formats", "Kernels", "Memory",
-      ]),
+      ], swiftSettings: unhurried),
     .executableTarget(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
         "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options", "Hub",
-      ]),
+      ], swiftSettings: unhurried),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
     .testTarget(name: "HubTests", dependencies: ["Hub", "Formats"]),

@@ -8,6 +8,8 @@ import WeightStore
 /// Weights with an adapter merged into them, in fp32 row by row.
 final class AdapterSum {
   private let merges: [String: WeightMerge]
+  /// Rows in place of those of the model, by the tensor's name.
+  private let rows: [String: [Int: [Float]]]
   private let trainables: Trainables
   /// Owns the parameters.
   private let arena: Arena
@@ -26,6 +28,7 @@ final class AdapterSum {
           + "use the adapter with --adapter")
     }
     merges = Dictionary(uniqueKeysWithValues: method.merges().map { ($0.location.name, $0.merge) })
+    rows = Dictionary(uniqueKeysWithValues: method.rowMerges.map { ($0.tensor, $0.rows) })
     self.arena = arena
     trainables = method.trainables
   }
@@ -39,6 +42,15 @@ final class AdapterSum {
 
   /// The weight or bias with the adapter merged into it, if it has one.
   func apply(to tensor: SourceTensor) -> SourceTensor {
+    if let own = rows[tensor.name] {
+      let columns = tensor.columns
+      return tensor.changing { rows, values in
+        for (place, row) in rows.enumerated() {
+          guard let new = own[row] else { continue }
+          for column in 0..<columns { values[place * columns + column] = new[column] }
+        }
+      }
+    }
     if tensor.name.hasSuffix(".weight"), let merge = merges[String(tensor.name.dropLast(".weight".count))] {
       let columns = tensor.columns
       return tensor.changing { rows, values in

@@ -132,8 +132,8 @@ public final class LoadedModel {
       demands: model.demands(tokens: tokens, headRows: headRows, gradients: false), arena: arena)
     let workspace = Workspace(
       model: model, keptColumns: { [adapters] place in adapters.map { $0.method.keptColumns(at: place) }.max() ?? 0 },
-      blockAdapter: { [adapters] place in
-        adapters.compactMap { $0.method.blockAdapter(at: place) }.max { $0.columns < $1.columns }
+      blockAdapters: { [adapters] place in
+        BlockAdapterDemands(of: adapters.map { $0.method.blockAdapters(at: place) })
       },
       prefixCount: prefixCount, tokenCapacity: tokens, positionCount: positions, headRows: headRows, purpose: purpose,
       precision: precision, threadCount: pool.threadCount, arena: arena)

@@ -33,7 +33,8 @@ public struct StreamedCrossEntropy: Sendable {
       Sums(largest: largest.part(rows), total: total.part(rows), labelLogits: labelLogits.part(rows))
     }
 
-    func logSumExp(_ row: Int) -> Float { largest.base[row] + log(total.base[row]) }
+    /// Logarithm of the sum of the exponentials of a row's logits, once all slices were there.
+    public func logSumExp(_ row: Int) -> Float { largest.base[row] + log(total.base[row]) }
 
     /// Loss of a row once all slices were there.
     public func loss(_ row: Int) -> Double { Double(logSumExp(row) - labelLogits.base[row]) }
@@ -73,15 +74,18 @@ public struct StreamedCrossEntropy: Sendable {
   ///   - softmax: is given the labels' logits
   ///   - gradient: takes the codes of all but the labels' elements; `nil` if they are not wanted
   ///   - dither: of the gradient
+  ///   - replace: may change the logits of some columns, `[rows, columns]`
   public func exponentials(
     _ x: QuantizedRows, _ weight: StoredMatrix, columns: Range<Int>, from start: Int, labels: [Int32], softmax: Sums,
-    into gradient: QuantizedRows?, dither: UInt32, pool: ThreadPool, scratch: [Scratch]
+    into gradient: QuantizedRows?, dither: UInt32, pool: ThreadPool, scratch: [Scratch],
+    replacing replace: (@Sendable (_ columns: Range<Int>, _ logits: Matrix) -> Void)? = nil
   ) {
     let kernels = KernelTables.float
     MatrixProduct.forEachStretch(
       x, weight, rows: columns, length: Self.stretch, space: logits, pool: pool, scratch: scratch
     ) { part, y in
       let index = (part.lowerBound - start) / Self.stretch
+      replace?(part, y)
       for row in 0..<y.rows {
         let line = y.base + row * y.stride
         let label = Int(labels[row])

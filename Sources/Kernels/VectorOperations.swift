@@ -32,6 +32,12 @@ public enum VectorOperations {
     KernelTables.float.pointee.add_scaled(y.count, scale, x.base, y.base)
   }
 
+  /// `sum(x * y)`
+  public static func dot(_ x: Vector, _ y: Vector) -> Float {
+    precondition(x.count == y.count, "vectors of one length")
+    return KernelTables.float.pointee.dot(x.count, x.base, y.base)
+  }
+
   /// `y = x`
   public static func copy(_ x: Matrix, into y: Matrix, pool: ThreadPool) {
     precondition(x.rows == y.rows && x.columns == y.columns, "matrices of one shape")

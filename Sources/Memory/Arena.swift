@@ -89,7 +89,7 @@ public final class Arena {
 
   /// The address of all buffers of counting arenas: aligned as the real ones are, and never mapped (`vm.mmap_min_addr` of
   /// Linux). It is the same for all of them, so that no sum of sizes has to fit the addresses.
-  private static var untouchable: UnsafeMutableRawPointer {
+  public static var untouchable: UnsafeMutableRawPointer {
     guard let address = UnsafeMutableRawPointer(bitPattern: 4096) else { preconditionFailure("4096 is not null") }
     return address
   }

@@ -32,6 +32,23 @@ public struct MappedPages: @unchecked Sendable {
     }
   }
 
+  /// The same with all that lies in aligned blocks with them, inside of other memory.
+  ///
+  /// - Parameters:
+  ///   - alignment: bytes, a power of two
+  ///   - pieces: memory inside mappings of files, of which these pages are parts
+  public func widened(to alignment: Int, within pieces: [UnsafeRawBufferPointer]) -> MappedPages {
+    let (whole, mask) = (MappedPages(pieces).ranges, UInt(alignment - 1))
+    return MappedPages(
+      ranges: ranges.map { range in
+        let around = whole.first { $0.overlaps(range) } ?? range
+        return max(
+          range.lowerBound & ~mask, around.lowerBound)..<min((range.upperBound + mask) & ~mask, around.upperBound)
+      })
+  }
+
+  private init(ranges: [Range<UInt>]) { self.ranges = ranges }
+
   /// Bytes of all pages: what is resident when each has been touched.
   public var byteCount: Int { ranges.reduce(0) { $0 + $1.count } }
 

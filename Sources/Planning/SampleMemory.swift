@@ -26,7 +26,7 @@ public struct SampleMemory {
     precision: Precision, threadCount: Int, arena: Arena
   ) {
     workspace = Workspace(
-      model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+      model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
       prefixCount: method.prefixCount, tokenCapacity: min(room.capacity, SampleRoom.chunk, tokens),
       positionCount: room.capacity, headRows: 1, purpose: .generation(capacity: room.capacity), precision: precision,
       threadCount: threadCount, residency: training.residency, arena: arena)

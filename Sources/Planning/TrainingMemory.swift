@@ -39,7 +39,7 @@ public final class TrainingMemory {
         tokens: tokens, feedForwardTokens: strategy.feedForwardTokens, headRows: strategy.headRows,
         gradients: true), arena: arena)
     workspace = Workspace(
-      model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+      model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
       prefixCount: method.prefixCount,
       tokenCapacity: tokens,
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,

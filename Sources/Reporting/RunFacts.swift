@@ -164,11 +164,18 @@ struct AdapterFacts {
   /// Whether it is two: a bottleneck of AdapterHub's and one of PEFT's, each of which knows its half of the folder.
   private var isJoined: Bool { json["peft_type"] != nil && json["config"]?.objectValue != nil }
 
+  /// Whether there is a parallel bottleneck beside a serial one.
+  private var hasSecond: Bool { json["parallel_adapter"]?.objectValue != nil }
+
   /// Whether no other program loads the whole of the folder.
-  var hasFilesOfItsOwn: Bool { isJoined || type == "MIXTURE" }
+  var hasFilesOfItsOwn: Bool { isJoined || hasSecond || type == "MIXTURE" }
 
   /// What the method is called.
-  var name: String? { isJoined ? plainName.map { "bottleneck adapters and \($0)" } : plainName }
+  var name: String? {
+    let bottlenecks = hasSecond ? "serial and parallel bottleneck adapters" : "bottleneck adapters"
+    if isJoined { return plainName.map { "\(bottlenecks) and \($0)" } }
+    return hasSecond ? bottlenecks : plainName
+  }
 
   private var plainName: String? {
     switch type {
@@ -192,6 +199,9 @@ struct AdapterFacts {
     var found = keys.compactMap { key in json[key].flatMap { Self.text($0) }.map { (name: key, value: $0) } }
     for key in ["reduction_factor", "non_linearity", "mh_adapter", "output_adapter"] {
       if let text = json["config"]?[key].flatMap({ Self.text($0) }) { found.append((key, text)) }
+    }
+    if let text = json["parallel_adapter"]?["config"]?["reduction_factor"].flatMap({ Self.text($0) }) {
+      found.append(("reduction_factor of the parallel ones", text))
     }
     return found
   }

@@ -46,7 +46,9 @@ package struct ParzenEstimator {
   private static func weights(of count: Int) -> [Double] {
     let old = max(0, count - 25)
     let first = 1 / Double(max(count, 1))
-    let ramp = (0..<old).map { old == 1 ? first : first + (1 - first) * Double($0) / Double(old - 1) }
+    let ramp = (0..<old).map { (index: Int) -> Double in
+      old == 1 ? first : first + (1 - first) * Double(index) / Double(old - 1)
+    }
     return ramp + [Double](repeating: 1, count: count - old)
   }
 

@@ -93,14 +93,18 @@ public struct Scheduler: Sendable {
         words = Shuffle.permutation(grid.count, seed: seed).map { grid[Int($0)] }
       }
     } else {
-      guard strategy != .grid else { throw OptionError("--strategy grid needs lists of values, not ranges") }
-      guard let trials else { throw OptionError("a range has no end of settings: say how many with --trials") }
+      guard strategy != .grid else {
+        throw OptionError("--strategy grid needs lists of values, not ranges, and 100000 settings at most")
+      }
+      guard let trials else { throw OptionError("there is no end of settings: say how many with --trials") }
       var generator = SplitMix64(seed: seed)
       // Some drawings may be alike.
       for _ in 0..<10 * trials { words.append(space.draw(&generator)) }
     }
     var seen: Set<Settings> = []
-    let distinct = try words.map { try Settings($0, of: space, base: base) }.filter { seen.insert($0).inserted }
+    let distinct = try words.map { try Settings($0, of: space, base: base) }.filter {
+      !$0.trainsNothing(over: base) && seen.insert($0).inserted
+    }
     candidates = Array(distinct.prefix(trials ?? distinct.count))
     trialCount = candidates.count
   }
@@ -130,10 +134,23 @@ public struct Scheduler: Sendable {
         (words: words[trial], taken: Set(candidates[trial].entries.map(\.option)), cost: known[trial].cost)
       }
       var generator = SplitMix64(seed: seed &+ UInt64(words.count) &* 0x9E37_79B9)
-      words.append(TreeParzenSampler.words(space, history: history, generator: &generator))
-      candidates.append(try Settings(words[words.count - 1], of: space, base: base))
+      let (found, settings) = try draw(&generator, history: history)
+      words.append(found)
+      candidates.append(settings)
     }
     drawn = words
+  }
+
+  /// Settings that train something.
+  private func draw(
+    _ generator: inout SplitMix64, history: [(words: [String], taken: Set<String>, cost: Double)]
+  ) throws -> (words: [String], settings: Settings) {
+    for _ in 0..<1000 {
+      let words = TreeParzenSampler.words(space, history: history, generator: &generator)
+      let settings = try Settings(words, of: space, base: base)
+      if !settings.trainsNothing(over: base) { return (words, settings) }
+    }
+    throw OptionError("of 1000 settings that were drawn none trains anything: everything is left out in all of them")
   }
 
   /// Those that go from a rung to the next one, the best first; a failed trial never does.

@@ -18,7 +18,9 @@ public struct SearchOptions: Sendable {
 
   package static let own: [OptionDeclaration] = [
     .init(
-      "space", "FILE", "JSON object of options with their values: a list, or {\"low\": X, \"high\": X, \"log\": true}"),
+      "space", "FILE",
+      "JSON object of options with their values: a list, or {\"low\": X, \"high\": X, \"log\": true}; or autopeft: which "
+        + "layers, with bottlenecks and prefixes of which sizes"),
     .init(
       "strategy", "KIND", default: "grid", Strategy.allCases.map(\.rawValue).joined(separator: ", ")),
     .init("trials", "N", "settings that are tried (default: all)"),
@@ -50,7 +52,8 @@ public struct SearchOptions: Sendable {
   public init(_ given: [String: [String]]) throws {
     let values = OptionValues(given, Self.declarations)
     spaceFile = values.text("space")
-    strategy = try values.choice("strategy", Strategy.self)
+    let isEndless = spaceFile == AutoPEFTSpace.name && !values.isGiven("strategy")
+    strategy = isEndless ? .tpe : try values.choice("strategy", Strategy.self)
     trials = try values.optionalNumber("trials", in: 1...10_000)
     rungs = try values.number("rungs", in: 1...10)
     factor = try values.number("reduction", in: 2...100)

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import FoundationEssentials
 import Options
@@ -24,7 +25,7 @@ public protocol SearchObserver: AnyObject {
 public final class SearchRun {
   let options: SearchOptions
   let training: TrainingOptions
-  let base: [String: [String]]
+  package let base: [String: [String]]
   private let space: Space
   private(set) var scheduler: Scheduler
   let ledger: Ledger
@@ -50,7 +51,9 @@ public final class SearchRun {
     self.modelDirectory = modelDirectory
     self.files = files
     self.observer = observer
-    (space, base) = try Space.split(SearchOptions.trialOptions(given), file: options.spaceFile)
+    (space, base) = try Space.split(SearchOptions.trialOptions(given), file: options.spaceFile) {
+      try ModelDescription.load(directory: modelDirectory).layers.count
+    }
     var scheduler = try Scheduler(
       options.strategy, space: space, base: base, trials: options.trials, seed: Self.seed(base),
       rungs: options.rungs, factor: options.factor)
@@ -168,14 +171,8 @@ public final class SearchRun {
   public func bestOptions(_ best: TrialRecord) -> [String: [String]] {
     let short = ["epochs", "max-steps", "data-share", "force", "json", "save-total-limit"]
     var given = best.settings.options(over: base).filter { !short.contains($0.key) }
-    given["model"] = [Self.absolute(modelDirectory)]
-    given["data"] = files.map(Self.absolute)
-    if let files = given["eval-data"] { given["eval-data"] = files.map(Self.absolute) }
-    return given
-  }
-
-  private static func absolute(_ path: String) -> String {
-    path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
+    (given["model"], given["data"]) = ([modelDirectory], files)
+    return TrainingOptions.withAbsolutePaths(given)
   }
 
   /// `best.json`, as `train --settings` takes it.

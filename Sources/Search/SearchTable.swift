@@ -68,19 +68,22 @@ public struct SearchTable {
       }, program: "edge-lora \(Program.version)")
   }
 
-  /// For people. It says nothing of time: a search that was interrupted has the same table as one that was not.
+  /// For people; multiply-adds are those that a token costs more. It says nothing of time: a search that was interrupted has the same table as one that was not.
   ///
   /// - Parameter number: writes the figure
   public func text(number: (Double) -> String) -> String {
     let columns = rows.reduce(into: [String]()) { names, row in
       for entry in row.settings.entries where !names.contains(entry.option) { names.append(entry.option) }
     }
-    let head = ["trial"] + columns + ["parameters", "steps", metric, ""]
+    let head = ["trial"] + columns + ["parameters", "multiply-adds", "steps", metric, ""]
     let lines = rows.map { row -> [String] in
       let words = columns.map { name in row.settings.entries.first { $0.option == name }?.word ?? "-" }
       let figure = row.metric.map(number) ?? "failed"
       return ["\(row.trial)"] + words
-        + ["\(row.trainableParameters)", "\(row.steps)/\(row.allSteps)", figure, front.contains(row.trial) ? "*" : ""]
+        + [
+          "\(row.trainableParameters)", "\(Int(row.methodProducts))", "\(row.steps)/\(row.allSteps)", figure,
+          front.contains(row.trial) ? "*" : "",
+        ]
     }
     let widths = head.indices.map { column in ([head] + lines).map { $0[column].count }.max() ?? 0 }
     let body = ([head] + lines).map { line -> String in

@@ -16,10 +16,38 @@ public struct Dimension: Sendable, Equatable {
   /// Name of the option, without dashes.
   public let option: String
   public let values: Values
+  /// Where the option takes a list of numbers: the one that is in it or not. Others have dimensions of their own.
+  public let member: Int?
 
   public init(_ option: String, _ values: Values) {
     self.option = option
     self.values = values
+    member = nil
+  }
+
+  /// Whether a number is in the list that an option takes.
+  public init(_ option: String, member: Int) {
+    self.option = option
+    values = .choices(["out", Self.isIn])
+    self.member = member
+  }
+
+  /// What the word of a member is that is in the list.
+  static let isIn = "in"
+
+  /// Numbers as an option takes them: `0-3,7`, or `none`.
+  static func list(_ numbers: [Int]) -> String {
+    var ranges: [ClosedRange<Int>] = []
+    for number in numbers.sorted() {
+      if let last = ranges.last, last.upperBound + 1 == number {
+        ranges[ranges.count - 1] = last.lowerBound...number
+      } else {
+        ranges.append(number...number)
+      }
+    }
+    guard !ranges.isEmpty else { return "none" }
+    return ranges.map { $0.count == 1 ? "\($0.lowerBound)" : "\($0.lowerBound)-\($0.upperBound)" }
+      .joined(separator: ",")
   }
 
   /// A dimension as a flag writes it: words between commas, or `LOW..HIGH`, with `:log` behind it for logarithms. Options
@@ -28,6 +56,7 @@ public struct Dimension: Sendable, Equatable {
   /// - Returns: `nil` where there is only one value
   package init?(_ option: OptionDeclaration, words: [String]) throws {
     self.option = option.name
+    member = nil
     if words.count == 1, let range = try Self.range(words[0], option: option.name) {
       values = range
       return
@@ -59,6 +88,7 @@ public struct Dimension: Sendable, Equatable {
   /// A dimension of a space file: a list, or an object with `low`, `high` and perhaps `log`.
   package init(_ option: OptionDeclaration, json: JSONValue, file: String) throws {
     self.option = option.name
+    member = nil
     if let list = json.arrayValue, !list.isEmpty {
       values = .choices(
         Self.distinct(try list.map { try Self.word($0, option: option, file: file) }))
@@ -86,6 +116,21 @@ public struct Dimension: Sendable, Equatable {
     default: throw OptionError("\(file): \(option.name) does not take \(json.serialized())")
     }
   }
+
+  /// The dimensions of an option in a space file: one, or for `{"any_of": [0, 1, 2]}` one for each number.
+  static func some(_ option: OptionDeclaration, json: JSONValue, file: String) throws -> [Dimension] {
+    guard let any = json["any_of"] else { return [try Dimension(option, json: json, file: file)] }
+    let numbers = any.arrayValue?.compactMap(\.intValue) ?? []
+    guard option.name == listOption, numbers.count == any.arrayValue?.count, Set(numbers).count == numbers.count,
+      !numbers.isEmpty, numbers.allSatisfy({ (0..<1 << 16).contains($0) })
+    else {
+      throw OptionError("\(file): \(option.name): any_of is for \(listOption), and lists numbers of layers")
+    }
+    return numbers.map { Dimension(option.name, member: $0) }
+  }
+
+  /// The option that takes any of some numbers.
+  static let listOption = "adapter-off"
 
   /// A value drawn evenly.
   package func draw(_ generator: inout SplitMix64) -> String {
@@ -126,13 +171,19 @@ public struct Space: Sendable, Equatable {
 
   /// The dimensions among the given options, and in a file; a file's count before flags of the same name.
   ///
+  /// - Parameters:
+  ///   - file: or the name of a known space, before which flags count
+  ///   - layers: of the model
   /// - Returns: the space, and the options that have one value
   public static func split(
-    _ given: [String: [String]], file: String?
+    _ given: [String: [String]], file: String?, layers: () throws -> Int = { 0 }
   ) throws -> (space: Space, base: [String: [String]]) {
     var dimensions: [Dimension] = []
     var base = given
-    if let file {
+    if file == AutoPEFTSpace.name {
+      base.merge(try AutoPEFTSpace.base(given)) { mine, _ in mine }
+      dimensions = AutoPEFTSpace.dimensions(layers: try layers()).filter { given[$0.option] == nil }
+    } else if let file {
       guard let object = try JSONValue.parse(contentsOf: file).objectValue else {
         throw OptionError("\(file): expected an object of options with their values")
       }
@@ -141,7 +192,7 @@ public struct Space: Sendable, Equatable {
         guard let option = TrainingOptions.declarations.first(where: { $0.isCalled(name) }),
           !fixed.contains(option.name)
         else { throw OptionError("\(file): \(key) is no option that can be searched") }
-        dimensions.append(try Dimension(option, json: value, file: file))
+        dimensions += try Dimension.some(option, json: value, file: file)
         base[option.name] = nil
       }
     }
@@ -171,8 +222,14 @@ public struct Space: Sendable, Equatable {
 
   /// In a line, for people and to know it again.
   public var text: String {
-    dimensions.map { dimension in
-      switch dimension.values {
+    dimensions.enumerated().compactMap { place, dimension -> String? in
+      if dimension.member != nil {
+        // Said once for all members.
+        guard place == dimensions.firstIndex(where: { $0.option == dimension.option }) else { return nil }
+        let members = dimensions.filter { $0.option == dimension.option }.compactMap(\.member)
+        return "\(dimension.option) any of \(Dimension.list(members))"
+      }
+      return switch dimension.values {
       case .choices(let words): "\(dimension.option) {\(words.joined(separator: " | "))}"
       case .range(let low, let high, let isLogarithmic, _):
         "\(dimension.option) \(low)..\(high)\(isLogarithmic ? ":log" : "")"

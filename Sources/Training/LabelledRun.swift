@@ -50,7 +50,7 @@ struct LabelledRun {
       isKept: isKept, note: note, progress: progress)
     // A run that goes on finds what its labels are with its samples.
     let task = options.task
-    let wishes = [
+    let wishes: [(String, String)] = [
       ("task", task.task?.rawValue ?? ""), ("problem", task.problem?.rawValue ?? ""),
       ("names", task.labels?.joined(separator: "\n") ?? ""), ("fixed", "\(adapter != nil)"),
     ]

@@ -31,7 +31,7 @@ struct AttentionBlock {
 
   var linears: [Linear] { inputs + [output] }
   var hasAdapter: Bool {
-    linears.contains(where: \.isHooked) || hooks.prefix != nil || residual.hooks.adapter != nil
+    linears.contains(where: \.isHooked) || hooks.prefix != nil || residual.isHooked
   }
 
   /// What `forward` keeps for `backward`.
@@ -275,7 +275,7 @@ struct AttentionBlock {
       hasInputAdapter
       ? residual.input(x, keeping: kept.residual, working: working.residual, pool: engine.pool)
       : working.residual.normed.rows(tokens)
-    let dNormed = reachesBelow ? working.residual.normedGradient.rows(tokens) : nil
+    let dNormed = reachesBelow || residual.trainsBefore ? working.residual.normedGradient.rows(tokens) : nil
     Linear.backward(
       through: inputs.indices.map { (inputs[$0], gradients[$0], kept.adapters[$0]) }, x: input, into: dNormed,
       pass: pass)

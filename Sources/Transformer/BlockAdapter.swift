@@ -22,6 +22,34 @@ public struct BlockAdapterDemand: Sendable {
   }
 }
 
+/// What the adapters at a block need room for: one that reads the block's input, and one that reads what the block makes of
+/// it. A block can have both.
+public struct BlockAdapterDemands: Sendable {
+  public private(set) var beside: BlockAdapterDemand?
+  public private(set) var behind: BlockAdapterDemand?
+
+  public init(_ demands: [BlockAdapterDemand] = []) {
+    for demand in demands {
+      if demand.source == .input {
+        beside = Self.larger(beside, demand)
+      } else {
+        behind = Self.larger(behind, demand)
+      }
+    }
+  }
+
+  /// Room that is enough for any of several methods, of which one is at work.
+  public init(of any: [BlockAdapterDemands]) { self.init(any.flatMap(\.all)) }
+
+  /// Those that there are.
+  public var all: [BlockAdapterDemand] { [beside, behind].compactMap { $0 } }
+  public var isEmpty: Bool { beside == nil && behind == nil }
+
+  private static func larger(_ old: BlockAdapterDemand?, _ new: BlockAdapterDemand) -> BlockAdapterDemand {
+    old.map { $0.columns >= new.columns ? $0 : new } ?? new
+  }
+}
+
 /// What a training method adds to the sum of a block's input and what the block makes of it, as a function of what it reads
 /// there. A norm around the sum comes after the adapter. It is only at blocks that stand one after the other and have no norm
 /// between their last product and the sum.
@@ -49,7 +77,18 @@ public protocol BlockAdapter: AnyObject {
   func addInputGradient(to dx: Matrix, pass: Pass)
 }
 
-/// What a method has hooked into a block.
+/// What methods have hooked into a block.
 final class BlockHooks {
-  var adapter: (any BlockAdapter)?
+  /// Reads the block's input.
+  private(set) var beside: (any BlockAdapter)?
+  /// Reads what the block makes of its input.
+  private(set) var behind: (any BlockAdapter)?
+
+  var isEmpty: Bool { beside == nil && behind == nil }
+
+  func add(_ adapter: any BlockAdapter) {
+    if adapter.demand.source == .input { beside = adapter } else { behind = adapter }
+  }
+
+  func removeAll() { (beside, behind) = (nil, nil) }
 }

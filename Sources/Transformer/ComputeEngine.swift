@@ -174,12 +174,12 @@ public final class ComputeEngine {
   func exponentials(
     _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>, from start: Int, labels: [Int32],
     through loss: StreamedCrossEntropy, softmax: StreamedCrossEntropy.Sums, into gradient: QuantizedRows?,
-    dither: UInt32
+    dither: UInt32, replacing replace: (@Sendable (_ columns: Range<Int>, _ logits: Matrix) -> Void)? = nil
   ) {
     guard let quantized = x.quantized else { preconditionFailure("rows are quantised") }
     loss.exponentials(
       quantized, weight, columns: rows, from: start, labels: labels, softmax: softmax, into: gradient, dither: dither,
-      pool: pool, scratch: workerScratch)
+      pool: pool, scratch: workerScratch, replacing: replace)
   }
 
   /// `dx (+)= dy W` of a gradient in 8 bits, for some rows of `weight`.

@@ -74,25 +74,24 @@ struct Embedding {
 
   private func decode(_ batch: [Int32], into x: Matrix, residency: WeightResidency) {
     residency.enterEmbedding(hooks.prompt == nil ? batch : batch.filter { $0 >= 0 })
-    for start in stride(from: 0, to: batch.count, by: WeightResidency.embeddingTile) {
-      for token in start..<min(start + WeightResidency.embeddingTile, batch.count) {
-        if let row = VirtualToken.row(batch[token]) {
-          guard let prompt = hooks.prompt else { preconditionFailure("virtual rows for virtual tokens") }
-          x.row(token).copy(prompt.rows.row(row))
-          continue
-        }
-        tokens.decodeRow(Int(batch[token]), into: x.row(token))
-        if scale != 1 { VectorOperations.scale(x.row(token), by: scale) }
+    for (place, id) in batch.enumerated() {
+      let own = hooks.row(id)
+      if let own {
+        x.row(place).copy(own.values)
+      } else {
+        tokens.decodeRow(Int(id), into: x.row(place))
+        residency.leaveEmbedding(Int(id))
       }
-      residency.leaveEmbedding()
+      if scale != 1, own?.isScaled != false { VectorOperations.scale(x.row(place), by: scale) }
     }
   }
 
-  /// The way back to the projection's adapter and to virtual rows.
+  /// The way back to the projection's adapter, and to rows that are trained.
   ///
   /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
   func backward(_ dx: Matrix, _ batch: MicroBatch, working: Working, workspace: Workspace, pass: Pass) {
-    addPromptGradient(dx, batch, working: working, pool: pass.engine.pool)
+    norm?.addBiasGradient(dx, rowLength: pass.rowLength, pool: pass.engine.pool)
+    addRowGradients(dx, batch, working: working, pool: pass.engine.pool)
     guard let projection, let adapter = projection.adapter else { return }
     precondition(norm == nil, "no norm stands between a projection and the layers")
     let rows = working.rows.rows(0..<dx.rows)

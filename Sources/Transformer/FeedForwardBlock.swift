@@ -23,7 +23,7 @@ struct FeedForwardBlock {
   let activation: Activation
 
   var linears: [Linear] { inputs + [down] }
-  var hasAdapter: Bool { linears.contains(where: \.isHooked) || residual.hooks.adapter != nil }
+  var hasAdapter: Bool { linears.contains(where: \.isHooked) || residual.isHooked }
 
   /// What `forward` keeps for `backward`.
   struct Activations {
@@ -184,7 +184,7 @@ struct FeedForwardBlock {
       hasInputAdapter
       ? residual.input(x, keeping: kept.residual, working: working.residual, pool: pool)
       : working.residual.normed.rows(tokens)
-    let dNormed = reachesBelow ? working.residual.normedGradient.rows(tokens) : nil
+    let dNormed = reachesBelow || residual.trainsBefore ? working.residual.normedGradient.rows(tokens) : nil
     Linear.backward(
       through: inputs.indices.map { (inputs[$0], working.outputs[$0].rows(tokens), kept.adapters[$0]) }, x: input,
       into: dNormed, pass: pass)

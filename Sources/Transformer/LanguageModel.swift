@@ -14,6 +14,8 @@ public final class LanguageModel {
   private(set) var prefixCount = 0
   let layerPages: [LayerPages]
   let embedding: Embedding
+  /// Every norm that has a bias, with its name.
+  private let normsWithBias: [(name: String, norm: Norm)]
   let head: ModelHead
   /// Norm weights and biases, copied from the store because they are few and must be fp32.
   private let parameters: Arena
@@ -28,8 +30,9 @@ public final class LanguageModel {
     let assembly = try ModelAssembly(store: store)
     embedding = try assembly.embedding(description.embedding)
     layers = try description.layers.map(assembly.layer)
-    head = try assembly.head(description.head, embedding: embedding.tokens)
+    head = try assembly.head(description.head, embedding: embedding)
     linears = assembly.linears
+    normsWithBias = assembly.normsWithBias
     layerPages = layers.map(LayerPages.init)
     parameters = try assembly.finish()
   }
@@ -54,8 +57,15 @@ public final class LanguageModel {
   /// Puts a bias in place of the model's at `location`.
   public func setBias(_ bias: TrainedBias, at location: LinearLocation) { linears[location.index].trainedBias = bias }
 
-  /// Whether any norm has a bias.
-  public var hasNormBiases: Bool { description.norms.contains { $0.bias != nil } }
+  /// The model's own biases of norms, by the names that its files have for them, in the order of computation.
+  public var normBiases: [(name: String, values: Vector)] {
+    normsWithBias.compactMap { name, norm in norm.frozenBias.map { (name, $0) } }
+  }
+
+  /// Puts a bias in place of the model's, by that name.
+  public func setNormBias(_ bias: TrainedBias, named name: String) {
+    for (own, norm) in normsWithBias where own == name { norm.hooks.bias = bias }
+  }
 
   /// The last layers of all feed-forward blocks: those whose inputs an adapter may scale.
   public var lastFeedForwardLocations: Set<LinearLocation> { Set(layers.map { $0.feedForward.down.location }) }
@@ -66,13 +76,14 @@ public final class LanguageModel {
   /// Takes away whatever a method has hooked in.
   public func removeHooks() {
     for linear in linears { (linear.adapter, linear.trainedBias) = (nil, nil) }
+    for (_, norm) in normsWithBias { norm.hooks.bias = nil }
     for layer in layers { layer.attention.hooks.prefix = nil }
     for layer in layers {
-      layer.attention.residual.hooks.adapter = nil
-      layer.feedForward.residual.hooks.adapter = nil
+      layer.attention.residual.hooks.removeAll()
+      layer.feedForward.residual.hooks.removeAll()
     }
     prefixCount = 0
-    embedding.hooks.prompt = nil
+    (embedding.hooks.prompt, embedding.hooks.tokens) = (nil, nil)
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
@@ -84,11 +95,12 @@ public final class LanguageModel {
     }
   }
 
-  /// Hooks an adapter in at the block that ends with the linear layer at `location`.
+  /// Hooks an adapter in at the block that ends with the linear layer at `location`: beside the block or behind it, as what
+  /// it reads says, where it takes the place of one that was there.
   public func setBlockAdapter(_ adapter: any BlockAdapter, at location: LinearLocation) {
     for layer in layers {
-      if layer.attention.output.location == location { layer.attention.residual.hooks.adapter = adapter }
-      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.adapter = adapter }
+      if layer.attention.output.location == location { layer.attention.residual.hooks.add(adapter) }
+      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.add(adapter) }
     }
   }
 
@@ -97,9 +109,11 @@ public final class LanguageModel {
     layers.map { ($0.attention.shape, $0.attention.visibility) }
   }
 
-  /// Puts keys and values in front of every layer's attention, of each as many.
-  public func setPrefixes(_ prefixes: [AttentionPrefix], count: Int) {
-    precondition(prefixes.count == layers.count, "a prefix for every layer")
+  /// Puts keys and values in front of layers' attention, of each as many.
+  ///
+  /// - Parameter prefixes: `nil` for layers that have none; the text stands behind the prefix there too
+  public func setPrefixes(_ prefixes: [AttentionPrefix?], count: Int) {
+    precondition(prefixes.count == layers.count, "a prefix or none for every layer")
     for (layer, prefix) in zip(layers, prefixes) { layer.attention.hooks.prefix = prefix }
     prefixCount = count
   }

@@ -9,6 +9,8 @@ final class ModelAssembly {
   private let arena: Arena
   private var pending: [(Vector, [Float])] = []
   private(set) var linears: [Linear] = []
+  /// With the names of their biases.
+  private(set) var normsWithBias: [(name: String, norm: Norm)] = []
 
   init(store: WeightStore) throws {
     self.store = store
@@ -49,9 +51,11 @@ final class ModelAssembly {
     let weights =
       try norm.weight.map { weight in try store.vector(weight).map { $0 + norm.weightOffset } }
       ?? [Float](repeating: 1, count: norm.size)
-    return Norm(
+    let made = Norm(
       kind: norm.kind, weight: vector(norm.weight?.name ?? "weights of a norm without any", weights),
-      bias: try norm.bias.map { vector($0.name, try store.vector($0)) }, epsilon: norm.epsilon)
+      frozenBias: try norm.bias.map { vector($0.name, try store.vector($0)) }, epsilon: norm.epsilon)
+    if let bias = norm.bias { normsWithBias.append((bias.name, made)) }
+    return made
   }
 
   /// - Parameters:
@@ -124,7 +128,7 @@ final class ModelAssembly {
       projection: try part.projection.map { try linear($0) })
   }
 
-  func head(_ part: HeadDescription, embedding: StoredMatrix) throws -> ModelHead {
+  func head(_ part: HeadDescription, embedding: Embedding) throws -> ModelHead {
     let norm = try norm(part.norm)
     let projection = try part.projection.map { try linear($0) }
     if let labels = part.labels {
@@ -135,7 +139,8 @@ final class ModelAssembly {
     guard let weight = part.weight else { return .none }
     return .vocabulary(
       LanguageModelHead(
-        norm: norm, projection: projection, weight: part.isTied ? embedding : try store.matrix(weight)))
+        norm: norm, projection: projection, weight: part.isTied ? embedding.tokens : try store.matrix(weight),
+        tied: part.isTied ? embedding.hooks : nil))
   }
 
   /// A layer of a head with labels, with the checkpoint's parameters if it has them.

@@ -11,6 +11,12 @@ struct NormStatistics {
   }
 }
 
+/// What a method has hooked into a norm.
+final class NormHooks {
+  /// In place of the model's.
+  var bias: TrainedBias?
+}
+
 /// A norm over each row.
 ///
 /// Root mean square: `y = x / rms(x) * weight`, `rms(x) = sqrt(mean(x²) + epsilon)`; Zhang & Sennrich 2019, arXiv 1910.07467.
@@ -18,8 +24,12 @@ struct NormStatistics {
 struct Norm {
   let kind: NormDescription.Kind
   let weight: Vector  // [size], frozen
-  let bias: Vector?  // [size], frozen
+  let frozenBias: Vector?  // [size]
   let epsilon: Float
+  /// What a method has hooked in; shared by all copies of the norm.
+  let hooks = NormHooks()
+
+  private var bias: Vector? { hooks.bias?.values ?? frozenBias }
 
   func reserve(_ name: String, in room: Room, tokens: Int) -> NormStatistics {
     NormStatistics(
@@ -42,10 +52,23 @@ struct Norm {
     }
   }
 
-  /// `dx += inverse * (w·dy - x̂ mean(w·dy·x̂))`, and for a layer norm `- mean(w·dy)` inside, where `x̂` is the normalised input.
+  /// Whether a method trains the bias, so that the way back must come here.
+  var isTrained: Bool { hooks.bias.map { $0.gradient.count > 0 } ?? false }
+
+  /// `db += Σ dy`, if the bias is trained.
+  ///
+  /// - Parameter rowLength: rows whose sum is made first, so that it does not depend on how tokens are cut
+  func addBiasGradient(_ dy: Matrix, rowLength: Int, pool: ThreadPool) {
+    guard isTrained, let gradient = hooks.bias?.gradient else { return }
+    ColumnFactors.biasGradient(dy, addingTo: gradient, rowLength: rowLength, pool: pool)
+  }
+
+  /// `dx += inverse * (w·dy - x̂ mean(w·dy·x̂))`, and for a layer norm `- mean(w·dy)` inside, where `x̂` is the normalised input;
+  /// and the gradient of the bias, unless `rowLength` is `nil`.
   func backward(
-    _ dy: Matrix, x: Matrix, statistics: NormStatistics, addingTo dx: Matrix, pool: ThreadPool
+    _ dy: Matrix, x: Matrix, statistics: NormStatistics, addingTo dx: Matrix, rowLength: Int?, pool: ThreadPool
   ) {
+    if let rowLength { addBiasGradient(dy, rowLength: rowLength, pool: pool) }
     switch kind {
     case .rootMeanSquare:
       VectorOperations.rmsNormBackward(
@@ -59,8 +82,9 @@ struct Norm {
 
 /// The norms of a block, its residual and its last product: what all blocks have in common.
 ///
-/// `x + f(before(x))`, `x + after(f(before(x)))` or `around(x + f(x))`, where `f` ends with a linear layer. An adapter at the
-/// block adds to the sum `s` a function of `x`, of `f` or of the output as it is without the adapter: `s`, or `around(s)`.
+/// `x + f(before(x))`, `x + after(f(before(x)))` or `around(x + f(x))`, where `f` ends with a linear layer. An adapter beside
+/// the block adds to the sum `s` a function of `x`, and one behind it a function of `f` or of the output as it is without
+/// adapters: `s`, or `around(s)`. Neither sees what the other one adds.
 struct Residual {
   let before: Norm?
   let after: Norm?
@@ -73,16 +97,16 @@ struct Residual {
     let before: NormStatistics?
     let inner: Matrix  // [tokens, hidden]: what `after` or `around` normalises; empty without them or a way back
     let innerStatistics: NormStatistics?
-    let adapter: Matrix  // [tokens, columns]: what the adapter at the block keeps
-    /// What it reads, or the sum whose norm it reads, `[tokens, hidden]`; empty where that is the block's input, or without a
-    /// way back.
+    let beside: Matrix  // [tokens, columns]: what the adapter beside the block keeps
+    let behind: Matrix  // [tokens, columns]: the same of the one behind it
+    /// What the one behind reads, or the sum whose norm it reads, `[tokens, hidden]`; empty without it or a way back.
     let read: Matrix
     let readStatistics: NormStatistics?
 
     func rows(_ range: Range<Int>) -> Activations {
       Activations(
         before: before?.rows(range), inner: inner.rows == 0 ? inner : inner.rows(range),
-        innerStatistics: innerStatistics?.rows(range), adapter: adapter.rows(range),
+        innerStatistics: innerStatistics?.rows(range), beside: beside.rows(range), behind: behind.rows(range),
         read: read.rows == 0 ? read : read.rows(range), readStatistics: readStatistics?.rows(range))
     }
   }
@@ -96,26 +120,33 @@ struct Residual {
 
   var hasInner: Bool { after != nil || around != nil }
 
+  /// Whether a method has hooked in.
+  var isHooked: Bool { !hooks.isEmpty || [before, after, around].contains { $0?.isTrained == true } }
+
+  /// Whether the way back must come to the block's input though nothing below it is trained.
+  var trainsBefore: Bool { before?.isTrained == true }
+
   /// - Parameter output: of the block
   func reserve(in room: Room, output: LinearLocation, demand: RoomDemand) -> Activations {
     let hidden = output.shape.out
-    let adapter = demand.blockAdapter(output)
-    let keepsRead = demand.trains && adapter.map { $0.source != .input } ?? false
+    let adapters = demand.blockAdapters(output)
+    let keepsRead = demand.trains && adapters.behind != nil
     return Activations(
       before: before?.reserve("before", in: room, tokens: demand.tokens),
       inner: room.matrix(
         "output of the block before its norm", rows: hasInner && demand.trains ? demand.tokens : 0, columns: hidden),
       innerStatistics: (after ?? around)?.reserve("after", in: room, tokens: demand.tokens),
-      adapter: room.matrix("adapter at the block", rows: demand.tokens, columns: adapter?.columns ?? 0),
+      beside: room.matrix("adapter beside the block", rows: demand.tokens, columns: adapters.beside?.columns ?? 0),
+      behind: room.matrix("adapter behind the block", rows: demand.tokens, columns: adapters.behind?.columns ?? 0),
       read: room.matrix("what an adapter reads", rows: keepsRead ? demand.tokens : 0, columns: hidden),
-      readStatistics: keepsRead && adapter?.source == .output
+      readStatistics: keepsRead && adapters.behind?.source == .output
         ? around?.reserve("before the adapter", in: room, tokens: demand.tokens) : nil)
   }
 
   func share(in room: Room, output: LinearLocation, demand: RoomDemand) -> Working {
     let hidden = output.shape.out
     // Also the gradient of what an adapter has read, and the place for what is computed again for it.
-    let hasInner = hasInner || demand.trains && demand.blockAdapter(output) != nil
+    let hasInner = hasInner || demand.trains && !demand.blockAdapters(output).isEmpty
     return Working(
       normed: room.matrix("normalised input", rows: demand.tokens, columns: hidden),
       normedGradient: room.matrix(
@@ -126,9 +157,7 @@ struct Residual {
 
   /// Before anything else of the block: an adapter that reads its input does so now.
   func begin(_ x: Matrix, keeping kept: Activations, pass: Pass) {
-    if let adapter = hooks.adapter, adapter.demand.source == .input {
-      adapter.read(x, keeping: kept.adapter, pass: pass)
-    }
+    hooks.beside?.read(x, keeping: kept.beside, pass: pass)
   }
 
   /// What the block computes with: `before(x)`, or `x` itself.
@@ -166,35 +195,33 @@ struct Residual {
     }
   }
 
-  /// Adds the last product to `sum`, which holds the block's input, and what an adapter at the block makes of what it reads.
+  /// Adds the last product to `sum`, which holds the block's input, and what adapters at the block make of what they read.
   private func add(
     _ hidden: PreparedRows, through linear: Linear, to sum: Matrix, keeping kept: Activations, adapterKept: Matrix,
     working: Working, pass: Pass
   ) {
     let pool = pass.engine.pool
-    guard let adapter = hooks.adapter else {
-      linear.forward(hidden, into: sum, accumulate: true, keeping: adapterKept, pass: pass)
-      return
-    }
     let normed = working.normed.rows(0..<sum.rows)
-    if adapter.demand.source == .inner {
+    if let behind = hooks.behind, behind.demand.source == .inner {
       let made = kept.read.rows == 0 ? normed : kept.read
       linear.forward(hidden, into: made, keeping: adapterKept, pass: pass)
-      adapter.read(made, keeping: kept.adapter, pass: pass)
+      behind.read(made, keeping: kept.behind, pass: pass)
       VectorOperations.add(made, to: sum, pool: pool)
     } else {
       linear.forward(hidden, into: sum, accumulate: true, keeping: adapterKept, pass: pass)
     }
-    if adapter.demand.source == .output {
+    if let behind = hooks.behind, behind.demand.source == .output {
       if kept.read.rows > 0 { VectorOperations.copy(sum, into: kept.read, pool: pool) }
       if let around, let statistics = kept.readStatistics ?? kept.innerStatistics {
         around.forward(sum, into: normed, keeping: statistics, pool: pool)
-        adapter.read(normed, keeping: kept.adapter, pass: pass)
+        behind.read(normed, keeping: kept.behind, pass: pass)
       } else {
-        adapter.read(sum, keeping: kept.adapter, pass: pass)
+        behind.read(sum, keeping: kept.behind, pass: pass)
       }
     }
-    adapter.add(kept.adapter, to: sum, pass: pass)
+    // Only now: what one of them adds the other one has not read.
+    hooks.behind?.add(kept.behind, to: sum, pass: pass)
+    hooks.beside?.add(kept.beside, to: sum, pass: pass)
   }
 
   /// The gradient of the last product's output. On entry `dx` is that of the block's output, on return what the residual
@@ -211,37 +238,36 @@ struct Residual {
     if let norm = after ?? around, let statistics = kept.innerStatistics {
       output = working.inner.rows(0..<dy.rows)
       VectorOperations.fill(output, with: 0)
-      norm.backward(dy, x: kept.inner, statistics: statistics, addingTo: output, pool: pool)
+      norm.backward(
+        dy, x: kept.inner, statistics: statistics, addingTo: output, rowLength: pass.rowLength, pool: pool)
       if around != nil { VectorOperations.copy(output, into: dx, pool: pool) }
     }
-    guard let adapter = hooks.adapter else { return output }
-    // Now `dx` is the gradient of the sum.
-    switch adapter.demand.source {
-    case .input:
-      adapter.backward(dx, x: x, kept: kept.adapter, pass: pass)
-      return dx
-    case .inner:
-      adapter.backward(dx, x: kept.read, kept: kept.adapter, pass: pass)
+    if hooks.isEmpty { return output }
+    // Now `dx` is the gradient of the sum, and until the one behind adds to it.
+    hooks.beside?.backward(dx, x: x, kept: kept.beside, pass: pass)
+    guard let behind = hooks.behind else { return dx }
+    if behind.demand.source == .inner {
+      behind.backward(dx, x: kept.read, kept: kept.behind, pass: pass)
       output = working.inner.rows(0..<dy.rows)
       if around == nil { VectorOperations.copy(dx, into: output, pool: pool) }
-      adapter.addInputGradient(to: output, pass: pass)
+      behind.addInputGradient(to: output, pass: pass)
       return output
-    case .output:
-      guard let around, let statistics = kept.readStatistics else {
-        adapter.backward(dx, x: kept.read, kept: kept.adapter, pass: pass)
-        adapter.addInputGradient(to: dx, pass: pass)
-        return dx
-      }
-      // The norm is cheaper than keeping what it makes.
-      let normed = working.normed.rows(0..<dy.rows)
-      around.forward(kept.read, into: normed, keeping: statistics, pool: pool)
-      adapter.backward(dx, x: normed, kept: kept.adapter, pass: pass)
-      let dNormed = working.normedGradient.rows(0..<dy.rows)
-      VectorOperations.fill(dNormed, with: 0)
-      adapter.addInputGradient(to: dNormed, pass: pass)
-      around.backward(dNormed, x: kept.read, statistics: statistics, addingTo: dx, pool: pool)
+    }
+    guard let around, let statistics = kept.readStatistics else {
+      behind.backward(dx, x: kept.read, kept: kept.behind, pass: pass)
+      behind.addInputGradient(to: dx, pass: pass)
       return dx
     }
+    // The norm is cheaper than keeping what it makes.
+    let normed = working.normed.rows(0..<dy.rows)
+    around.forward(kept.read, into: normed, keeping: statistics, pool: pool)
+    behind.backward(dx, x: normed, kept: kept.behind, pass: pass)
+    let dNormed = working.normedGradient.rows(0..<dy.rows)
+    VectorOperations.fill(dNormed, with: 0)
+    behind.addInputGradient(to: dNormed, pass: pass)
+    around.backward(
+      dNormed, x: kept.read, statistics: statistics, addingTo: dx, rowLength: pass.rowLength, pool: pool)
+    return dx
   }
 
   /// Adds the way back through `before` to `dx`.
@@ -249,14 +275,14 @@ struct Residual {
     _ dNormed: Matrix, x: Matrix, kept: Activations, addingTo dx: Matrix, pass: Pass
   ) {
     let pool = pass.engine.pool
-    if let adapter = hooks.adapter, adapter.demand.source == .input { adapter.addInputGradient(to: dx, pass: pass) }
+    hooks.beside?.addInputGradient(to: dx, pass: pass)
     guard let before, let statistics = kept.before else {
       VectorOperations.add(dNormed, to: dx, pool: pool)
       return
     }
-    before.backward(dNormed, x: x, statistics: statistics, addingTo: dx, pool: pool)
+    before.backward(dNormed, x: x, statistics: statistics, addingTo: dx, rowLength: pass.rowLength, pool: pool)
   }
 
   /// Whether the block's last product has to be computed again for the way back.
-  var needsOutput: Bool { hasInner || hooks.adapter.map { $0.demand.source != .input } ?? false }
+  var needsOutput: Bool { hasInner || hooks.behind != nil }
 }

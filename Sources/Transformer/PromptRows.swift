@@ -18,6 +18,14 @@ public struct PromptRows {
 /// What a method has hooked into the embedding; shared by all copies of it.
 final class EmbeddingHooks {
   var prompt: PromptRows?
+  var tokens: TokenRows?
+
+  /// What stands for an id in place of the embedding's row, where its gradient goes, and whether it is scaled as that is.
+  func row(_ id: Int32) -> (values: Vector, gradient: Vector?, isScaled: Bool)? {
+    guard let row = VirtualToken.row(id) else { return tokens?.row(id).map { ($0.values, $0.gradient, true) } }
+    guard let prompt else { preconditionFailure("virtual rows for virtual tokens") }
+    return (prompt.rows.row(row), prompt.gradient?.row(row), false)
+  }
 }
 
 extension Embedding {
@@ -25,28 +33,31 @@ extension Embedding {
   static let promptWorkingRows = 3
 
   /// Whether anything in front of the layers is trained.
-  var isTrained: Bool { projection?.adapter != nil || hooks.prompt?.gradient != nil }
+  var isTrained: Bool { projection?.adapter != nil || trainsRows || norm?.isTrained == true }
 
-  /// Adds the gradients of the virtual rows of a micro-batch, sample after sample.
+  private var trainsRows: Bool { hooks.prompt?.gradient != nil || hooks.tokens?.isTrained == true }
+
+  /// Adds the gradients of the virtual rows and the tokens' own rows of a micro-batch, sample after sample.
   ///
   /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
-  func addPromptGradient(_ dx: Matrix, _ batch: MicroBatch, working: Working, pool: ThreadPool) {
-    guard let prompt = hooks.prompt, let gradient = prompt.gradient else { return }
+  func addRowGradients(_ dx: Matrix, _ batch: MicroBatch, working: Working, pool: ThreadPool) {
+    guard trainsRows else { return }
     for (place, id) in batch.tokens.enumerated() {
-      guard let row = VirtualToken.row(id) else { continue }
-      let target = gradient.row(row)
+      guard let row = hooks.row(id), let target = row.gradient else { continue }
+      let factor = row.isScaled ? scale : 1
       guard let norm, let statistics = working.statistics else {
-        VectorOperations.add(dx.row(place), scaledBy: 1, to: target)
+        VectorOperations.add(dx.row(place), scaledBy: factor, to: target)
         continue
       }
       let (x, y, d) = (working.prompt.rows(0..<1), working.prompt.rows(1..<2), working.prompt.rows(2..<3))
-      VectorOperations.copy(prompt.rows.rows(row..<row + 1), into: x, pool: pool)
+      x.row(0).copy(row.values)
+      if factor != 1 { VectorOperations.scale(x.row(0), by: factor) }
       addPosition(place, typeIDs: batch.typeIDs, layout: batch.layout, to: x.row(0), working: working)
       norm.forward(x, into: y, keeping: statistics.rows(0..<1), pool: pool)
       VectorOperations.fill(d, with: 0)
       norm.backward(
-        dx.rows(place..<place + 1), x: x, statistics: statistics.rows(0..<1), addingTo: d, pool: pool)
-      VectorOperations.add(d.row(0), scaledBy: 1, to: target)
+        dx.rows(place..<place + 1), x: x, statistics: statistics.rows(0..<1), addingTo: d, rowLength: nil, pool: pool)
+      VectorOperations.add(d.row(0), scaledBy: factor, to: target)
     }
   }
 }

@@ -11,6 +11,7 @@ final class Room {
     case own(Arena, MemoryKind)
     case measuring
     case shared
+    case nowhere
   }
 
   private var mode: Mode
@@ -19,10 +20,15 @@ final class Room {
   private var places: [String: UnsafeMutableRawPointer] = [:]
 
   /// Everything handed out is new.
-  init(_ arena: Arena, kind: MemoryKind) { mode = .own(arena, kind) }
+  convenience init(_ arena: Arena, kind: MemoryKind) { self.init(.own(arena, kind)) }
 
   /// A shared room, to be measured.
-  init() { mode = .measuring }
+  convenience init() { self.init(.measuring) }
+
+  /// A room for what is not to be measured: its addresses must not be touched.
+  static var nowhere: Room { Room(.nowhere) }
+
+  private init(_ mode: Mode) { self.mode = mode }
 
   /// Takes the union of what was asked for; from then on it is handed out.
   func reserve(in arena: Arena) {
@@ -43,18 +49,14 @@ final class Room {
         names.append(name)
         wishes[name] = (byteCount, kind)
       }
-      return Self.nowhere
+      return Arena.untouchable
+    case .nowhere: return Arena.untouchable
     case .shared:
       guard let place = places[name], let wish = wishes[name], wish.byteCount >= byteCount else {
         preconditionFailure("\(name) was measured with at least \(byteCount) bytes")
       }
       return place
     }
-  }
-
-  /// What is measured is not looked at: a counting arena's addresses do.
-  private static var nowhere: UnsafeMutableRawPointer {
-    Arena.counting.allocate("", kind: .recomputation, byteCount: 0)
   }
 
   /// A matrix of floats, `[rows, columns]`.
@@ -91,8 +93,8 @@ struct RoomDemand {
   var prefixCount = 0
   /// Floats per token that the adapter at a linear layer keeps; 0 without one.
   let keptColumns: (LinearLocation) -> Int
-  /// Of the adapter at a block, which its last linear layer stands for.
-  var blockAdapter: (LinearLocation) -> BlockAdapterDemand? = { _ in nil }
+  /// Of the adapters at a block, which its last linear layer stands for.
+  var blockAdapters: (LinearLocation) -> BlockAdapterDemands = { _ in BlockAdapterDemands() }
 
   /// Of wide activations that wait for the way back.
   var wideFormat: KeptMatrix.Format { precision == .f32 ? .f32 : .f16 }
@@ -102,7 +104,7 @@ struct RoomDemand {
     RoomDemand(
       tokens: tokens, trains: trains, keepsActivations: keepsActivations, precision: precision,
       positionCount: positionCount, prefixCount: prefixCount, keptColumns: keptColumns,
-      blockAdapter: blockAdapter)
+      blockAdapters: blockAdapters)
   }
 }
 

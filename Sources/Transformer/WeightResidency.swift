@@ -44,10 +44,8 @@ public final class WeightResidency: Sendable {
   /// Bytes of the next layer that are read during a layer's turn. The rest is read in its own, just before it is used: more
   /// would push out of a small memory what the turn still needs.
   private static let readAheadBytes = 8 << 20
-  /// Rows of the embedding that are looked up before its pages are dropped, where it does not stay. Few, because each may
-  /// bring in a large folio.
-  static let embeddingTile = 4
-  /// What one touched row brings in where the page cache has large folios: Linux 6.18 maps all of one around a fault.
+  /// What one fault brings in where the page cache has large folios: Linux 6.18 maps all of one, as far as a table of pages
+  /// reaches.
   private static let folioBytes = 2 << 20
   /// What one touched row brings in: the kernel maps 16 pages around a fault.
   private static let faultBytes = 64 << 10
@@ -99,7 +97,8 @@ public final class WeightResidency: Sendable {
     if isHeadResident { return kept + passing + vocabulary + (headIsEmbedding ? 0 : lookedUp) }
     let slice = hasVocabulary ? pages(head, 0..<sliceRows).byteCount : 0
     let scales = MappedPages(Array(head.memory().dropFirst())).byteCount
-    let lookup = min(lookedUp, Self.embeddingTile * Self.folioBytes)
+    // A row may begin in one folio and end in the next.
+    let lookup = min(lookedUp, 2 * Self.folioBytes)
     return kept + scales + max(passing, slice + Self.faultBytes, lookup)
   }
 
@@ -162,8 +161,10 @@ public final class WeightResidency: Sendable {
     if !headStays { read(rows.map { pages(embedding, Int($0)..<Int($0) + 1) }) }
   }
 
-  /// A look-up of rows is over.
-  func leaveEmbedding() { if !headStays { MappedPages(embedding.memory()).drop() } }
+  /// The look-up of a row is over: it goes, and what came with it.
+  func leaveEmbedding(_ row: Int) {
+    if !headStays { pages(embedding, row..<row + 1).widened(to: Self.folioBytes, within: embedding.memory()).drop() }
+  }
 
   /// The use of some rows of the vocabulary head begins; that of those behind them follows.
   func enterHead(_ rows: Range<Int>, for stage: WeightPlace.Stage) {

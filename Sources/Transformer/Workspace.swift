@@ -33,7 +33,7 @@ public final class Workspace {
 
   /// - Parameters:
   ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
-  ///   - blockAdapter: of the adapter at a block, which its last linear layer stands for
+  ///   - blockAdapters: of the adapters at a block, which its last linear layer stands for
   ///   - prefixCount: keys and values in front of every layer's attention
   ///   - tokenCapacity: tokens of the largest micro-batch
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
@@ -43,8 +43,8 @@ public final class Workspace {
   ///   - residency: of another workspace of the same model; of its own, by the purpose, if `nil`
   public init(
     model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int,
-    blockAdapter: @escaping (LinearLocation) -> BlockAdapterDemand? = { _ in nil }, prefixCount: Int = 0,
-    tokenCapacity: Int,
+    blockAdapters: @escaping (LinearLocation) -> BlockAdapterDemands = { _ in BlockAdapterDemands() },
+    prefixCount: Int = 0, tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
     threadCount: Int, residency: WeightResidency? = nil, arena: Arena
   ) {
@@ -70,7 +70,7 @@ public final class Workspace {
     }
     let demand = RoomDemand(
       tokens: tokenCapacity, trains: strategy != nil, precision: precision, positionCount: positionCount,
-      prefixCount: prefixCount, keptColumns: keptColumns, blockAdapter: blockAdapter)
+      prefixCount: prefixCount, keptColumns: keptColumns, blockAdapters: blockAdapters)
     let rooms = Self.layers(
       model.layers, demand: demand, feedForwardTokens: feedForwardTokens, groupTokens: group, strategy: strategy,
       arena: arena)
@@ -134,22 +134,23 @@ public final class Workspace {
     let kept = demand.with(tokens: groupTokens, keepsActivations: true)
     let part = demand.with(tokens: feedForwardTokens, keepsActivations: false)
     let (attention, feedForward, working) = (Room(), Room(), Room())
-    func memory(_ index: Int, own: Room?) -> TransformerLayer.Memory {
+    func memory(_ index: Int, own: Room) -> TransformerLayer.Memory {
       let layer = layers[index]
       let keepsAttention = index >= sharedAttention
       let keepsFeedForward = index >= sharedFeedForward
       return TransformerLayer.Memory(
         attention: layer.attention.reserve(
-          in: keepsAttention ? own ?? Room() : attention, demand: keepsAttention ? kept : demand),
+          in: keepsAttention ? own : attention, demand: keepsAttention ? kept : demand),
         keepsAttention: keepsAttention, attentionWorking: layer.attention.share(in: working, demand: demand),
         feedForward: layer.feedForward.reserve(
-          in: keepsFeedForward ? own ?? Room() : feedForward, demand: keepsFeedForward ? kept : part),
+          in: keepsFeedForward ? own : feedForward, demand: keepsFeedForward ? kept : part),
         keepsFeedForward: keepsFeedForward, feedForwardWorking: layer.feedForward.share(in: working, demand: part),
         sum: working.matrix(
           "sum of parallel blocks", rows: layer.isParallel ? demand.tokens : 0,
           columns: layer.attention.output.location.shape.out))
     }
-    for index in layers.indices { _ = memory(index, own: nil) }
+    let unmeasured = Room.nowhere
+    for index in layers.indices { _ = memory(index, own: unmeasured) }
     for room in [attention, feedForward, working] { room.reserve(in: arena) }
     let all = layers.indices.map { memory($0, own: Room(arena, kind: .activations)) }
     let shared = all[0].attentionWorking.residual

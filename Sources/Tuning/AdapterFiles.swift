@@ -123,6 +123,7 @@ extension LowRankConfiguration {
       useRSLoRA: lora.useRSLoRA)
     useDoRA = lora.useDoRA
     biases = TrainedBiases(rawValue: lora.bias) ?? .none
+    trainedTokens = lora.trainableTokens
     rankPattern = lora.rankPattern
     alphaPattern = lora.alphaPattern
     selection = TargetSelection(
@@ -134,8 +135,9 @@ extension LowRankConfiguration {
   /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
     if lora.loraBias { return "lora_bias is not supported" }
-    if let module = lora.common.moduleBesideHead { return "modules_to_save with \(module) is not supported" }
-    if !lora.trainableTokens.isEmpty { return "trainable_token_indices is not supported" }
+    if let module = lora.common.moduleBesideHead {
+      return "modules_to_save with \(module) is not supported; rows of tokens can be trained (trainable_token_indices)"
+    }
     // A frozen store cannot lose what the adapter starts with.
     if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
       return "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first"
@@ -164,6 +166,7 @@ extension LowRankConfiguration {
     lora.useRSLoRA = useRSLoRA
     lora.useDoRA = useDoRA
     lora.bias = biases.rawValue
+    lora.trainableTokens = trainedTokens
     lora.rankPattern = rankPattern.map { .init(pattern: $0.pattern, value: times * $0.value) }
     lora.alphaPattern = alphaPattern.map { .init(pattern: $0.pattern, value: alphaTimes * $0.value) }
     lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)

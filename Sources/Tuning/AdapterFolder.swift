@@ -13,11 +13,20 @@ public enum AdapterFolder {
     }
     guard AdapterHubConfiguration.isOne(json) else { return try peft(json, file: file) }
     let bottleneck = try BottleneckConfiguration(AdapterHubConfiguration(json: json, file: file), file: file)
-    guard AdapterUnion.isOne(json) else { return bottleneck }
-    return CombinedConfiguration([
-      .init(name: "bottleneck", configuration: bottleneck),
-      .init(name: json["peft_type"]?.stringValue?.lowercased() ?? "adapter", configuration: try peft(json, file: file)),
-    ])
+    var parts = [CombinedConfiguration.Part(name: "bottleneck", configuration: bottleneck)]
+    if let second = AdapterUnion.second(in: json) {
+      let parallel = try BottleneckConfiguration(AdapterHubConfiguration(json: second, file: file), file: file)
+      guard parallel.isParallel, !bottleneck.isParallel else {
+        throw UnsupportedAdapter(
+          file: file, reason: "expected a serial bottleneck in config, and in parallel_adapter a parallel one")
+      }
+      parts = BottleneckConfiguration.together(serial: bottleneck, parallel: parallel)
+    }
+    if let type = json["peft_type"] {
+      parts.append(
+        .init(name: type.stringValue?.lowercased() ?? "adapter", configuration: try peft(json, file: file)))
+    }
+    return parts.count == 1 ? bottleneck : CombinedConfiguration(parts)
   }
 
   /// The configuration of one of PEFT's methods.

@@ -18,8 +18,10 @@ public struct AdapterSummary: Sendable {
       add("method", "mixture")
       add("base", json["base_model_name_or_path"]?.stringValue)
     } else if isHub {
-      let other = json["peft_type"]?.stringValue.map { " and \($0.lowercased())" }
-      add("method", "bottleneck" + (other ?? ""))
+      var methods = ["bottleneck"]
+      if AdapterUnion.second(in: json) != nil { methods.append("parallel bottleneck") }
+      if let type = json["peft_type"]?.stringValue { methods.append(type.lowercased()) }
+      add("method", Self.list(methods))
       add("base", json["model_name"]?.stringValue)
     } else {
       let method = try PEFTConfiguration(json: json, file: file)
@@ -27,12 +29,16 @@ public struct AdapterSummary: Sendable {
       add("base", method.common.baseModel)
     }
     let configuration = try AdapterFolder.configuration(of: directory)
+    let parts = (configuration as? CombinedConfiguration)?.parts.map(\.configuration) ?? [configuration]
+    for bottleneck in parts.compactMap({ $0 as? BottleneckConfiguration }) {
+      add(bottleneck.isParallel ? "parallel" : "serial", bottleneck.text)
+    }
     for (name, value) in configuration.identity where name != "adapter" && !name.hasSuffix(" adapter") {
       add(name, value)
     }
-    let names =
-      (isHub ? [BottleneckMethod.weightsName] : [])
-      + (isHub && json["peft_type"] == nil ? [] : [TrainableFiles.weightsName])
+    var names = isHub ? [BottleneckMethod.weightsName] : []
+    if isHub, AdapterUnion.second(in: json) != nil { names.append(BottleneckMethod.secondWeightsName) }
+    if !isHub || json["peft_type"] != nil { names.append(TrainableFiles.weightsName) }
     let files = try names.map { try SafetensorsFile(path: "\(directory)/\($0)") }
     let tensors = files.flatMap { file in file.tensorNames.compactMap { file.tensor($0) } }
     add("parameters", "\(tensors.reduce(0) { $0 + $1.elementCount }) in \(tensors.count) tensors")
@@ -44,6 +50,11 @@ public struct AdapterSummary: Sendable {
       add("evaluation loss", run["eval_loss"]?.doubleValue.map { "\($0)" })
     }
     self.lines = lines
+  }
+
+  /// `a`, `a and b`, `a, b and c`.
+  private static func list(_ words: [String]) -> String {
+    words.count < 2 ? words.joined() : words.dropLast().joined(separator: ", ") + " and " + words[words.count - 1]
   }
 
   private static func name(_ method: PEFTConfiguration) -> String {

@@ -35,24 +35,29 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
   let source: BlockAdapterSource
   let nonLinearity: NonLinearity
   let scaling: Double
+  /// The option that says how narrow it is.
+  public var factorOption = "reduction-factor"
+  /// Whether it is a parallel one whose folder holds another one besides, under the names that AdapterHub has.
+  private(set) var isSecond = false
 
   /// - Parameters:
   ///   - reductionFactor: the kind's own if `nil`, and so on
   ///   - leaveOut: layers without a bottleneck
+  ///   - name: in the names of its tensors
   public init(
     kind: Kind = .sequential, reductionFactor: Double? = nil, nonLinearity: NonLinearity? = nil,
-    scaling: Double? = nil, leaveOut: [Int] = []
+    scaling: Double? = nil, leaveOut: [Int] = [], name: String = "adapter"
   ) {
     let fallback: NonLinearity
     switch kind {
     case .sequential:
-      file = .sequential(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 16)
+      file = .sequential(name: name, modelType: "", reductionFactor: reductionFactor ?? 16)
       (source, fallback) = (.output, .relu)
     case .doubleSequential:
-      file = .doubleSequential(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 16)
+      file = .doubleSequential(name: name, modelType: "", reductionFactor: reductionFactor ?? 16)
       (source, fallback) = (.inner, .swish)
     case .parallel:
-      file = .parallel(name: "adapter", modelType: "", reductionFactor: reductionFactor ?? 2)
+      file = .parallel(name: name, modelType: "", reductionFactor: reductionFactor ?? 2)
       (source, fallback) = (.input, .relu)
     }
     self.nonLinearity = nonLinearity ?? fallback
@@ -60,6 +65,34 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     file.nonLinearity = self.nonLinearity.rawValue
     file.scaling = .fixed(self.scaling)
     file.leaveOut = leaveOut
+  }
+
+  /// A serial bottleneck and a parallel one at once (Zhou et al. 2023, arXiv 2301.12132): each reads what the block has without
+  /// the other one, and both add to its sum.
+  public static func together(
+    serial: BottleneckConfiguration, parallel: BottleneckConfiguration
+  ) -> [CombinedConfiguration.Part] {
+    precondition(parallel.isParallel && !serial.isParallel, "one of each")
+    var second = parallel
+    second.isSecond = true
+    return [
+      .init(name: "bottleneck", configuration: serial), .init(name: "parallel bottleneck", configuration: second),
+    ]
+  }
+
+  /// Whether it stands beside the block.
+  public var isParallel: Bool { file.isParallel }
+
+  /// For people: where, how narrow, and what is left out.
+  var text: String {
+    let kind: Kind = file.isParallel ? .parallel : file.afterAttention ? .doubleSequential : .sequential
+    let factor: String =
+      switch file.reductionFactor {
+      case .all(let factor): factor == factor.rounded() ? "\(Int(factor))" : "\(factor)"
+      case .perLayer: "by layer"
+      }
+    let off = file.leaveOut.isEmpty ? "" : ", not in layers \(file.leaveOut.map { "\($0)" }.joined(separator: ","))"
+    return "\(kind.rawValue), reduction factor \(factor), \(nonLinearity.rawValue)\(off)"
   }
 
   /// - Parameter path: where errors point to
@@ -138,7 +171,7 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     guard case .all(let factor) = file.reductionFactor else { return [] }
     var changed = self
     changed.file.reductionFactor = .all(2 * factor)
-    return [("--reduction-factor \(2 * factor)", changed)]
+    return [("--\(factorOption) \(2 * factor)", changed)]
   }
 
   public var identity: [(String, String)] { [("adapter", file.json.serialized())] }

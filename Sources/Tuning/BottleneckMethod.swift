@@ -127,11 +127,13 @@ public final class BottleneckMethod: TuningMethod {
   public let configuration: BottleneckConfiguration
   public let trainables: Trainables
   private let adapters: [Bottleneck]
-  private let demands: [LinearLocation: BlockAdapterDemand]
+  private let demands: [LinearLocation: BlockAdapterDemands]
   private let family: Family
   private let hiddenSize: Int
 
   static let weightsName = "adapter.safetensors"
+  /// Of the second one in a folder.
+  static let secondWeightsName = "parallel_adapter.safetensors"
   static let headName = "model_head.safetensors"
 
   init(configuration: BottleneckConfiguration, model: LanguageModel, in room: TuningRoom) throws {
@@ -162,12 +164,14 @@ public final class BottleneckMethod: TuningMethod {
         activation: configuration.nonLinearity.activation, scaling: scaling, scaledBias: scaledBias, buffers: buffers)
     }
     self.trainables = trainables
-    demands = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.demand) })
+    demands = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, BlockAdapterDemands([$0.demand])) })
   }
 
   public func keptColumns(at location: LinearLocation) -> Int { 0 }
 
-  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? { demands[location] }
+  public func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands {
+    demands[location] ?? BlockAdapterDemands()
+  }
 
   public func hook(into model: LanguageModel) {
     for adapter in adapters { model.setBlockAdapter(adapter, at: adapter.location) }
@@ -175,19 +179,28 @@ public final class BottleneckMethod: TuningMethod {
   }
 
   public func initialize(seed: UInt64) {
-    var generator = SplitMix64(seed: seed)
+    // Two at once do not begin with the same numbers.
+    var generator = SplitMix64(seed: configuration.isSecond ? ~seed : seed)
     for adapter in adapters { adapter.initialize(&generator, kind: configuration.file.initialisation) }
     trainables.initializeHead(seed: seed)
   }
 
+  private func weights(in directory: String) -> String {
+    "\(directory)/\(configuration.isSecond ? Self.secondWeightsName : Self.weightsName)"
+  }
+
   public func save(to directory: String, baseModel: String) throws {
-    try TrainableFiles.write(trainables.methodEntries, \.matrix, to: "\(directory)/\(Self.weightsName)")
+    try TrainableFiles.write(trainables.methodEntries, \.matrix, to: weights(in: directory))
     if !heads.isEmpty { try TrainableFiles.write(heads, \.matrix, to: "\(directory)/\(Self.headName)") }
     var file = configuration.file
     file.modelName = baseModel
     file.modelType = family.rawValue
     file.hiddenSize = hiddenSize
-    try file.write(to: directory)
+    if configuration.isSecond {
+      try AdapterUnion.write(second: file, to: directory)
+    } else {
+      try file.write(to: directory)
+    }
     try trainables.saveHead(to: directory)
     try trainables.head.map {
       AdapterHubHead(
@@ -202,8 +215,12 @@ public final class BottleneckMethod: TuningMethod {
   }
 
   public func load(from directory: String) throws {
-    let weights = "\(directory)/\(Self.weightsName)"
-    guard FileManager.default.fileExists(atPath: weights) else { throw Self.missing(weights) }
+    let weights = weights(in: directory)
+    guard FileManager.default.fileExists(atPath: weights) else {
+      throw configuration.isSecond
+        ? UnsupportedAdapter(file: weights, reason: "is missing, which holds the parallel bottlenecks of the folder")
+        : Self.missing(weights)
+    }
     try TrainableFiles.read(trainables.methodEntries, from: weights)
     guard !heads.isEmpty else { return }
     let head = "\(directory)/\(Self.headName)"

@@ -3,7 +3,8 @@ import Memory
 import Transformer
 
 /// Several methods at once, which hook in at different places: bottlenecks and prefixes, as He et al. 2022, arXiv 2110.04366,
-/// join them, or any method beside LoRA adapters that stay as they are.
+/// join them, serial and parallel bottlenecks, as Zhou et al. 2023, arXiv 2301.12132, do, or any method beside LoRA adapters
+/// that stay as they are.
 public struct CombinedConfiguration: TuningConfiguration {
   /// One of them.
   public struct Part: Sendable {
@@ -99,7 +100,8 @@ public final class CombinedMethod: TuningMethod {
     }
     for location in model.linearLocations {
       if methods.count(where: { $0.keptColumns(at: location) > 0 }) > 1 { throw refuse(location.name) }
-      if methods.count(where: { $0.blockAdapter(at: location) != nil }) > 1 {
+      let demands = methods.map { $0.blockAdapters(at: location) }
+      if demands.count(where: { $0.beside != nil }) > 1 || demands.count(where: { $0.behind != nil }) > 1 {
         throw refuse("the block of \(location.name)")
       }
     }
@@ -111,8 +113,8 @@ public final class CombinedMethod: TuningMethod {
     methods.reduce(0) { $0 + $1.keptColumns(at: location) }
   }
 
-  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? {
-    methods.lazy.compactMap { $0.blockAdapter(at: location) }.first
+  public func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands {
+    BlockAdapterDemands(of: methods.map { $0.blockAdapters(at: location) })
   }
 
   public var prefixCount: Int { methods.reduce(0) { $0 + $1.prefixCount } }

@@ -8,7 +8,7 @@ public enum TrainedBiases: String, Sendable, CaseIterable {
   case none
   /// Those of the layers that have adapters.
   case adapted = "lora_only"
-  /// Those of all linear layers.
+  /// Those of all linear layers and norms.
   case all
 }
 
@@ -32,6 +32,8 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var freezesA = false
   /// Which biases of the model are trained along.
   public var biases = TrainedBiases.none
+  /// Rows of the embedding that are trained along, whole.
+  public var trainedTokens: [PEFTLoRA.TokenRows] = []
   /// How many times the learning rate of `A` that of `B` is: LoRA+.
   public var loraPlusRatio = 1.0
 
@@ -97,17 +99,21 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   }
 
   /// Layers of `model` whose biases are trained, and whether they have adapters.
-  /// - Throws: `AdapterError` for a model some of whose biases cannot be trained
   func biasPlaces(in model: LanguageModel) throws -> [(location: LinearLocation, isAdapted: Bool)] {
     guard biases != .none, isTrained else { return [] }
-    if biases == .all, model.hasNormBiases {
-      throw AdapterError.unsuitableModel(
-        "bias all: norms of this model have biases, which are not trained here; use --bias lora_only")
-    }
     let adapted = Set(try selection.locations(of: targetModules, in: model))
     return model.linearLocations.filter { model.bias(at: $0) != nil && (biases == .all || adapted.contains($0)) }
       .map { ($0, adapted.contains($0)) }
   }
+
+  private var tokenNames: String {
+    trainedTokens.map { rows in
+      (rows.module.map { "\($0): " } ?? "") + rows.tokens.map(String.init).joined(separator: ",")
+    }.joined(separator: "; ")
+  }
+
+  /// Whether biases of norms are trained too.
+  var trainsNormBiases: Bool { biases == .all && isTrained }
 
   public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
     try LowRankMethod(configuration: self, model: model, in: room)
@@ -138,14 +144,15 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   }
 
   public var identity: [(String, String)] {
-    let more =
-      (initialisation.readsWeights ? [("start", initialisation.description)] : [])
-      + (freezesA ? [("lora_fa", "true")] : [])
-      + (biases == .none ? [] : [("bias", biases.rawValue)])
-      + (frozen.map { [("frozen_adapters", $0.identity)] } ?? [])
-    return [
+    var entries: [(String, String)] = [
       ("rank", "\(rank)"), ("alpha", "\(alpha)"), ("dropout", "\(dropout)"), ("targets", targetModules.description),
       ("rslora", "\(useRSLoRA)"), ("dora", "\(useDoRA)"),
-    ] + more
+    ]
+    if initialisation.readsWeights { entries.append(("start", initialisation.description)) }
+    if freezesA { entries.append(("lora_fa", "true")) }
+    if biases != .none { entries.append(("bias", biases.rawValue)) }
+    if !trainedTokens.isEmpty { entries.append(("trainable_token_indices", tokenNames)) }
+    if let frozen { entries.append(("frozen_adapters", frozen.identity)) }
+    return entries
   }
 }

@@ -45,6 +45,11 @@ package struct LowRankFile: Sendable {
         "\(path): the adapter has biases of its own (bias \(lora.bias)) and cannot be put together with others; merge "
           + "it instead")
     }
+    guard lora.trainableTokens.isEmpty else {
+      throw AdapterError.unsuitableModel(
+        "\(path): the adapter has rows of the embedding of its own (trainable_token_indices) and cannot be put together "
+          + "with others; merge it instead")
+    }
     _ = try LowRankConfiguration(lora, file: path)
     file = lora
     weights = try SafetensorsFile(path: "\(directory)/\(TrainableFiles.weightsName)")

@@ -35,9 +35,11 @@ final class LowRankBuffers {
 public final class LowRankMethod: MergeableMethod {
   public let configuration: LowRankConfiguration
   public let adapters: [LowRankAdapter]
-  /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA.
+  /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA; then biases and rows of tokens.
   public let trainables: Trainables
   private let biases: [(location: LinearLocation, trainable: Trainable)]
+  private let normBiases: [(name: String, trainable: Trainable)]
+  private let tokens: TrainedTokens?
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
   private var corrections: [FrozenFactorCorrection] = []
@@ -53,11 +55,17 @@ public final class LowRankMethod: MergeableMethod {
     // Who only applies an adapter reads `A` from where it was written.
     let freezesA = configuration.freezesA && room.isTrained
     let biasPlaces = try configuration.biasPlaces(in: model)
-    let biasWishes = biasPlaces.map { place in
-      Trainables.Wish(
-        Self.biasName(place.location, isAdapted: place.isAdapted), rows: 1, columns: place.location.shape.out,
-        isVector: true)
-    }
+    let normBiases = configuration.trainsNormBiases ? model.normBiases : []
+    let biasWishes =
+      biasPlaces.map { place in
+        Trainables.Wish(
+          Self.biasName(place.location, isAdapted: place.isAdapted), rows: 1, columns: place.location.shape.out,
+          isVector: true)
+      }
+      + normBiases.map { bias in
+        Trainables.Wish("base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true)
+      }
+    let tokens = try TrainedTokens.tokens(configuration.trainedTokens, in: model)
     let trainables = try Trainables(
       places.filter { $0.rank > 0 }.flatMap { place -> [Trainables.Wish] in
         let location = place.location
@@ -72,7 +80,7 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      } + biasWishes, of: model, in: room)
+      } + biasWishes + (tokens.isEmpty ? [] : [TrainedTokens.wish(tokens, in: model)]), of: model, in: room)
     let arena = room.arena
     let buffers = LowRankBuffers(
       tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
@@ -107,6 +115,10 @@ public final class LowRankMethod: MergeableMethod {
         buffers: buffers)
     }
     biases = zip(biasPlaces, rest).map { ($0.location, $1) }
+    rest = rest.dropFirst(biases.count)
+    self.normBiases = zip(normBiases, rest).map { ($0.name, $1) }
+    rest = rest.dropFirst(normBiases.count)
+    self.tokens = tokens.isEmpty ? nil : TrainedTokens(tokens, rows: rest.removeFirst(), model: model, in: room)
     self.trainables = trainables
     keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
   }
@@ -116,6 +128,10 @@ public final class LowRankMethod: MergeableMethod {
     for (location, bias) in biases {
       model.setBias(TrainedBias(values: bias.matrix.row(0), gradient: bias.gradient.elements), at: location)
     }
+    for (name, bias) in normBiases {
+      model.setNormBias(TrainedBias(values: bias.matrix.row(0), gradient: bias.gradient.elements), named: name)
+    }
+    tokens?.hook(into: model)
     trainables.attachHead()
   }
 
@@ -145,6 +161,9 @@ public final class LowRankMethod: MergeableMethod {
       }
     }
     for (location, bias) in biases { if let own = model.bias(at: location) { bias.assign(own.values) } }
+    let own = Dictionary(uniqueKeysWithValues: model.normBiases.map { ($0.name, $0.values) })
+    for (name, bias) in normBiases { if let values = own[name] { bias.assign(values.values) } }
+    tokens?.initialize()
     trainables.initializeHead(seed: seed)
   }
 
@@ -169,6 +188,13 @@ public final class LowRankMethod: MergeableMethod {
       adapter.magnitude?.parametersChanged()
       adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed)
     }
+    tokens?.begin()
+  }
+
+  public func completeGradients(pool: ThreadPool) { tokens?.completeGradients(pool: pool) }
+
+  public var rowMerges: [RowMerge] {
+    normBiases.map { RowMerge(tensor: $0.name, rows: [0: $0.trainable.values]) } + (tokens.map { [$0.merge] } ?? [])
   }
 
   /// Starts that the weights decide: those of the model, or what quantising has taken from those of its original.
@@ -247,8 +273,14 @@ public final class LowRankMethod: MergeableMethod {
 
   /// Reads what files hold of it, and the adapters that stay as they are.
   public func load(from directory: String) throws {
-    if !stored.isEmpty { try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") }
+    if !stored.isEmpty {
+      // With biases PEFT also writes those of the head as its wrapper calls them.
+      try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") {
+        $0.contains(".modules_to_save.") || $0.contains(".original_module.")
+      }
+    }
     try readFrozen()
+    tokens?.readFrozen()
   }
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] {

@@ -118,8 +118,9 @@ struct FrozenFactorCorrection {
     var product = Factor(rows: a.rows, columns: a.rows)
     for i in rows.indices {
       for j in rows.indices {
-        product.values[i * a.rows + j] =
-          zip(rows[i], rows[j]).reduce(0.0) { $0 + Double($1.0) * Double($1.1) } + (i == j ? Self.delta : 0)
+        var sum = 0.0
+        for (x, y) in zip(rows[i], rows[j]) { sum += Double(x) * Double(y) }
+        product.values[i * a.rows + j] = i == j ? sum + Self.delta : sum
       }
     }
     inverse = product.inverse.scaled(by: 1 / Double(scaling * scaling))

@@ -13,6 +13,8 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   public var encoderSize: Int?
   /// Two layers, or an LSTM in front of them.
   public var encoder = PromptConfiguration.Encoder.mlp
+  /// Layers without a prefix, from 0.
+  public var leaveOut: [Int] = []
   /// A text, tokenised, whose keys and values are the start; empty for a random one. It repeats if it is shorter.
   public var startTokens: [Int32] = []
 
@@ -32,7 +34,11 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
       throw refuse("num_transformer_submodules is not 1: the adapter is for a model with encoder and decoder")
     }
     self.init(count: prefix.shape.virtualTokenCount)
+    leaveOut = prefix.leaveOut
   }
+
+  /// Numbers of the layers that have a prefix.
+  func layers(in model: LanguageModel) -> [Int] { model.attentions.indices.filter { !leaveOut.contains($0) } }
 
   public var virtualTokenCount: Int { count }
   public var startTokenCount: Int { startTokens.isEmpty ? 0 : count }
@@ -57,7 +63,8 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
-    model.attentions.reduce(0) { $0 + 2 * Double(count * $1.shape.headCount * $1.shape.headSize) }
+    let shapes = model.attentions.map(\.shape)
+    return layers(in: model).reduce(0) { $0 + 2 * Double(count * shapes[$1].headCount * shapes[$1].headSize) }
   }
 
   public func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)] {
@@ -68,9 +75,13 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   }
 
   public var identity: [(String, String)] {
-    [
+    var words = [
       ("virtual_tokens", "\(count)"), ("projection", hasProjection && encoder == .lstm ? "lstm" : "\(hasProjection)"),
       ("encoder", encoderSize.map { "\($0)" } ?? "default"),
     ]
+    if !leaveOut.isEmpty {
+      words.append(("layers without a prefix", leaveOut.map { "\($0)" }.joined(separator: ",")))
+    }
+    return words
   }
 }

@@ -10,10 +10,13 @@ import Transformer
 public final class PrefixMethod: TuningMethod {
   public let configuration: PrefixConfiguration
   public let trainables: Trainables
-  /// `[virtual tokens, layers * (keys, then values)]`: the parameters, or what the encoder makes of them.
+  /// `[virtual tokens, layers with a prefix * (keys, then values)]`: the parameters, or what the encoder makes of them.
   private let prompt: Matrix
   private let encoder: PromptEncoder?
-  private let prefixes: [AttentionPrefix]
+  /// By layer.
+  private let prefixes: [AttentionPrefix?]
+  /// Numbers of the layers that have a prefix.
+  private let layers: [Int]
   private let headCount: Int
   private let width: Int
 
@@ -25,7 +28,12 @@ public final class PrefixMethod: TuningMethod {
     let (count, width, attentions) = (configuration.count, try configuration.width(in: model), model.attentions)
     self.width = width
     headCount = attentions[0].shape.keyValueHeadCount
-    let columns = attentions.count * 2 * width
+    let layers = configuration.layers(in: model)
+    guard !layers.isEmpty else {
+      throw AdapterError.unsuitableModel("prefix tuning: every layer is switched off; nothing is left to train")
+    }
+    self.layers = layers
+    let columns = layers.count * 2 * width
     let gradient: Matrix
     if configuration.hasProjection {
       let encoder = try PromptEncoder(
@@ -45,7 +53,8 @@ public final class PrefixMethod: TuningMethod {
     let samples = Scratch(
       room.arena.allocate("gradients of prefixes by sample", kind: .adapter, byteCount: byteCount), byteCount: byteCount
     )
-    prefixes = attentions.enumerated().map { [prompt] index, attention in
+    prefixes = attentions.enumerated().map { [prompt] layer, attention in
+      guard let index = layers.firstIndex(of: layer) else { return nil }
       let (keys, values) = (
         2 * index * width..<(2 * index + 1) * width, (2 * index + 1) * width..<(2 * index + 2) * width
       )
@@ -99,8 +108,9 @@ public final class PrefixMethod: TuningMethod {
     let text = (0..<prompt.rows).map { tokens[$0 % tokens.count] }
     model.removeHooks()
     model.keysAndValues(of: text, workspace: workspace, pass: pass) { layer, key, value in
+      guard let place = layers.firstIndex(of: layer) else { return }
       for (index, part) in [key, value].enumerated() {
-        let first = (2 * layer + index) * width
+        let first = (2 * place + index) * width
         let target = start.columns(first..<first + width)
         VectorOperations.copy(part, into: HeadMatrix(target, size: part.size), pool: pass.engine.pool)
       }
@@ -116,12 +126,12 @@ public final class PrefixMethod: TuningMethod {
   public func save(to directory: String, baseModel: String) throws {
     encoder?.forward(pool: ThreadPool(threadCount: 1))
     try trainables.writePrompt(prompt, to: directory)
-    try PEFTConfiguration.prefixTuning(
-      PEFTPrefixTuning(
-        shape: PEFTPromptShape(
-          virtualTokenCount: prompt.rows, tokenDimension: width, headCount: headCount, layerCount: prefixes.count),
-        common: trainables.common(baseModel: baseModel))
-    ).write(to: directory)
+    var file = PEFTPrefixTuning(
+      shape: PEFTPromptShape(
+        virtualTokenCount: prompt.rows, tokenDimension: width, headCount: headCount, layerCount: layers.count),
+      common: trainables.common(baseModel: baseModel))
+    file.leaveOut = configuration.leaveOut
+    try PEFTConfiguration.prefixTuning(file).write(to: directory)
     try trainables.saveHead(to: directory)
   }
 

@@ -13,14 +13,14 @@ public protocol TuningMethod: AnyObject {
   /// Floats per token that the method keeps at a linear layer for the way back; 0 where it has no hook.
   func keptColumns(at location: LinearLocation) -> Int
 
-  /// Keys and values that it puts in front of every layer's attention.
+  /// Keys and values that it puts in front of layers' attention.
   var prefixCount: Int { get }
 
   /// Rows that it puts in front of every embedded text.
   var promptCount: Int { get }
 
-  /// What the method's adapter at a block, which its last linear layer stands for, needs room for; `nil` without one.
-  func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand?
+  /// What the method's adapters at a block, which its last linear layer stands for, need room for.
+  func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands
 
   /// Hooks into `model` beside what is hooked in already.
   func hook(into model: LanguageModel)
@@ -64,7 +64,7 @@ extension TuningMethod {
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
     initialize(seed: seed)
   }
-  public func blockAdapter(at location: LinearLocation) -> BlockAdapterDemand? { nil }
+  public func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands { BlockAdapterDemands() }
   public func prepareUpdate() {}
   public func parametersChanged(pool: ThreadPool) {}
   public func completeGradients(pool: ThreadPool) {}
@@ -74,6 +74,21 @@ extension TuningMethod {
 public protocol MergeableMethod: TuningMethod {
   /// What becomes of the weights, by linear layer.
   func merges() -> [(location: LinearLocation, merge: WeightMerge)]
+
+  /// Rows of other tensors that become others.
+  var rowMerges: [RowMerge] { get }
+}
+
+extension MergeableMethod {
+  public var rowMerges: [RowMerge] { [] }
+}
+
+/// Rows of a tensor that are others when an adapter is merged. A vector is one row.
+public struct RowMerge: Sendable {
+  /// As the model's files call it.
+  public let tensor: String
+  /// By their number in the tensor.
+  public let rows: [Int: [Float]]
 }
 
 /// What becomes of a linear layer when an adapter is merged into it. Holds copies of the parameters.

@@ -23,7 +23,7 @@ public struct Quantizer {
   ///
   /// - Parameters:
   ///   - output: the folder; it appears complete or not at all
-  ///   - transform: what becomes of each layer's weight or bias before it is stored; a merge adds its adapter here
+  ///   - transform: what becomes of each tensor before it is stored; a merge adds its adapter here
   ///   - check: looks at the finished folder before it gets its name, and may throw
   ///   - progress: weights done and in all; what it throws ends the run, and nothing is left of it
   public func write(
@@ -48,13 +48,12 @@ public struct Quantizer {
       try progress(done, all)
     }
     for wanted in tensors {
-      let tensor = try source.tensor(wanted)
+      let tensor = try transform(try source.tensor(wanted))
       do {
         switch wanted.role {
-        case .vector: try writer.writePlain(try transform(tensor))
-        case .table: try writer.writePlain(tensor)
+        case .vector, .table: try writer.writePlain(tensor)
         case .embedding: try writer.writeEmbedding(tensor)
-        case .linear: try writer.writeLinear(try transform(tensor), isTransposed: wanted.isTransposed)
+        case .linear: try writer.writeLinear(tensor, isTransposed: wanted.isTransposed)
         }
       } catch let error as StoreWriter.NotFinite {
         throw ModelSource.Unsuitable(path: source.path, reason: error.reason)

@@ -26,9 +26,9 @@ let mergeCommand = Command(
 
   func loss(directory: String, adapter: String?, file: String) throws -> Double {
     let loaded = try LoadedModel(directory: directory, adapter: adapter, precision: .int8, threads: threads)
-    return try Evaluator(loaded).loss(
-      try ModelOptions.data([file], loaded, maximumLength: length), maximumLength: length
-    ).loss
+    let data = try ModelOptions.data([file], loaded, maximumLength: length)
+    let found = try Evaluator(loaded).loss(data, maximumLength: length)
+    return found.loss
   }
 
   StopRequest.install()

@@ -89,7 +89,7 @@ enum TrainingSetup {
   /// What was made, and the command that uses it.
   static func tellNext(_ options: TrainingOptions, model: String, isLabelled: Bool) {
     let folder = options.output.folder
-    for name in ["adapter_model.safetensors", "adapter.safetensors"] {
+    for name in ["adapter_model.safetensors", "adapter.safetensors", "parallel_adapter.safetensors"] {
       let path = "\(folder)/\(name)"
       var status = stat()
       guard stat(path, &status) == 0 else { continue }

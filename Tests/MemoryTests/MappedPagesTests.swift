@@ -96,3 +96,16 @@ private final class ColdFile {
   // a few pages may still lie in a list of another processor, where they cannot be taken
   #expect(pages.cachedByteCount < file.bytes.count / 4)
 }
+
+/// A fault may bring in all of an aligned block; what lies beside the tensor belongs to others and must not go.
+@Test func pagesAreWidenedToBlocksInsideOfTheirTensor() {
+  let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+  func memory(_ pages: Range<Int>) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(
+      start: UnsafeRawPointer(bitPattern: (1 << 30) + pages.lowerBound * page), count: pages.count * page)
+  }
+  let tensor = [memory(3..<70)]
+  for (pages, widened) in [(20..<21, 16), (4..<5, 13), (69..<70, 6), (31..<33, 32)] {
+    #expect(MappedPages([memory(pages)]).widened(to: 16 * page, within: tensor).byteCount == widened * page)
+  }
+}

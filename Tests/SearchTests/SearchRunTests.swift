@@ -81,6 +81,35 @@ import Training
     }
   }
 
+  /// Whatever it leaves out.
+  @Test(arguments: ["random", "tpe"]) func everyTrialOfAutoPEFTsSpaceIsTheRunOfTrain(_ strategy: String) throws {
+    try withFolder { folder in
+      let values = [
+        "space": ["autopeft"], "strategy": [strategy], "trials": ["5"], "rank": [], "learning-rate": ["1e-3"],
+        "num-virtual-tokens": ["0,2"],
+      ].filter { !$0.value.isEmpty }
+      func given(_ output: String) -> [String: [String]] {
+        smallSearch(output, values).filter { $0.key != "rank" }
+      }
+      let found = try SearchRun(
+        given: given("\(folder)/s"), modelDirectory: tinyLlama, files: [homeControl], observer: Watcher())
+      let table = try found.run().table
+      #expect(table.rows.count == 5 && !table.front.isEmpty)
+      for row in table.rows where row.metric != nil {
+        var options = row.settings.options(over: found.base)
+        options["output"] = ["\(folder)/alone-\(row.trial)"]
+        _ = try TrainingRun(
+          options: try TrainingOptions(options), modelDirectory: tinyLlama, files: [homeControl], observer: Silence()
+        ).run()
+        let trial = "\(folder)/s/trial-00\(row.trial)"
+        let names = try FileManager.default.contentsOfDirectory(atPath: trial).filter { $0.hasSuffix(".safetensors") }
+        #expect(!names.isEmpty)
+        for name in names { #expect(try bytes("\(trial)/\(name)") == bytes("\(folder)/alone-\(row.trial)/\(name)")) }
+      }
+      #expect(table.rows.count { $0.metric != nil } > 2)
+    }
+  }
+
   @Test func dataIsKnownByWhatIsInIt() throws {
     try withFolder { folder in
       let text = try String(contentsOfFile: homeControl, encoding: .utf8)

@@ -69,4 +69,93 @@ import Testing
       }
     }
   }
+
+  private func autoPEFT(_ given: [String: [String]] = [:]) throws -> (space: Space, base: [String: [String]]) {
+    try Space.split(given, file: "autopeft") { 4 }
+  }
+
+  @Test func autoPEFTsSpaceIsOfLayersAndSizes() throws {
+    let (space, base) = try autoPEFT()
+    #expect(space.dimensions.count == 3 + 4 && space.dimensions.compactMap(\.member) == [0, 1, 2, 3])
+    #expect(base["method"] == ["bottleneck+prefix_tuning"] && base["adapter-config"] == ["seq_bn+par_bn"])
+    #expect(space.text.hasSuffix("; adapter-off any of 0-3"))
+    func text(_ words: [String]) throws -> String { try Settings(words, of: space, base: base).text }
+    let sizes = ["16", "0", "6"]
+    #expect(
+      try text(sizes + ["in", "in", "out", "in"])
+        == "reduction-factor 16, parallel-reduction-factor 0, num-virtual-tokens 6, adapter-off 0-1,3")
+    #expect(try text(sizes + ["out", "out", "out", "out"]).hasSuffix("adapter-off none"))
+    let large = try Space.split([:], file: "autopeft") { 30 }
+    #expect(throws: OptionError.self) {
+      try Scheduler(.grid, space: large.space, base: large.base, trials: nil, seed: 1)
+    }
+  }
+
+  @Test func flagsComeBeforeAutoPEFTsOwnValues() throws {
+    let (space, base) = try autoPEFT([
+      "reduction-factor": ["0,8"], "num-virtual-tokens": ["4"], "adapter-off": ["none"],
+    ])
+    #expect(space.grid()?.count == 2 * 11)
+    #expect(base["num-virtual-tokens"] == ["4"] && base["adapter-off"] == ["none"])
+    let (alone, its) = try autoPEFT(["method": ["bottleneck"]])
+    let settings = try Settings(alone.dimensions.map { _ in "out" }, of: alone, base: its)
+    #expect(!settings.entries.contains { $0.option == "num-virtual-tokens" })
+    #expect(throws: OptionError.self) { try autoPEFT(["method": ["lora"]]) }
+    #expect(throws: OptionError.self) { try autoPEFT(["method": ["bottleneck+lora"]]) }
+  }
+
+  @Test func settingsThatTrainNothingArePassedOver() throws {
+    let given = ["reduction-factor": ["0,8"], "parallel-reduction-factor": ["0,4"], "num-virtual-tokens": ["0,2"]]
+    let (space, base) = try autoPEFT(given.merging(["adapter-off": ["none"]]) { $1 })
+    for strategy in [Strategy.grid, .random, .halving] {
+      let scheduler = try Scheduler(strategy, space: space, base: base, trials: nil, seed: 1)
+      #expect(scheduler.candidates.count == 7)
+      #expect(!scheduler.candidates.contains { $0.trainsNothing(over: base) })
+    }
+    var drawing = try Scheduler(.tpe, space: space, base: base, trials: 40, seed: 1)
+    var known: [Search.Measurement] = []
+    while let job = try drawing.next(known) {
+      known.append(Search.Measurement(trial: job.trial, rung: 0, cost: Double(job.trial % 7)))
+    }
+    #expect(drawing.candidates.count == 40 && !drawing.candidates.contains { $0.trainsNothing(over: base) })
+    // Where there is nothing else, it is told.
+    let (empty, rest) = try autoPEFT([
+      "reduction-factor": ["0"], "parallel-reduction-factor": ["0"], "num-virtual-tokens": ["0"],
+    ])
+    var endless = try Scheduler(.tpe, space: empty, base: rest, trials: 3, seed: 1)
+    #expect(throws: OptionError.self) { try endless.next([]) }
+  }
+
+  @Test func anyOfSomeLayersMayBeLeftOut() throws {
+    try withFolder { folder in
+      func space(_ text: String) throws -> (space: Space, base: [String: [String]]) {
+        try text.write(toFile: "\(folder)/space.json", atomically: true, encoding: .utf8)
+        return try Space.split(["method": ["bottleneck"]], file: "\(folder)/space.json")
+      }
+      let (some, base) = try space(#"{"reduction_factor": [4, 16], "adapter_off": {"any_of": [2, 3, 7]}}"#)
+      let all = try #require(some.grid()).map { try Settings($0, of: some, base: base).text }
+      #expect(all.count == 16 && all.last == "reduction-factor 16, adapter-off 2-3,7")
+      #expect(Set(all).count == 16 && all.first == "reduction-factor 4, adapter-off none")
+      for text in [
+        #"{"rank": {"any_of": [1, 2]}}"#, #"{"adapter_off": {"any_of": []}}"#, #"{"adapter_off": {"any_of": [1, 1]}}"#,
+        #"{"adapter_off": {"any_of": [-1]}}"#, #"{"adapter_off": {"any_of": ["a"]}}"#,
+        #"{"adapter_off": {"any_of": 3}}"#,
+      ] {
+        #expect(throws: OptionError.self, "\(text)") { try space(text) }
+      }
+    }
+  }
+
+  /// What a pair does not have its options say nothing of.
+  @Test func optionsOfTwoBottlenecksSayNothingOfOne() throws {
+    let (space, base) = try Space.split(
+      [
+        "method": ["bottleneck"], "adapter-config": ["seq_bn,seq_bn+par_bn"], "parallel-reduction-factor": ["4,8"],
+        "parallel-scaling": ["2"],
+      ], file: nil)
+    let all = try Scheduler(.grid, space: space, base: base, trials: nil, seed: 0).candidates
+    #expect(all.count == 3 && all[0].text == "adapter-config seq_bn")
+    #expect(all[0].options(over: base)["parallel-scaling"] == nil)
+    #expect(all[1].options(over: base)["parallel-scaling"] == ["2"])
+  }
 }

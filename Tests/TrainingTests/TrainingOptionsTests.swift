@@ -21,8 +21,43 @@ import Tuning
   ["gradient-top-k": ["0.5"], "optim": ["adafactor"]], ["gradient-top-k": ["0.5"], "optim": ["adamw_8bit"]],
   ["gradient-top-k": ["0.5"], "optimizer-moments": ["int8"]], ["init-lora-weights": ["pissa_niter_0"]],
   ["init-lora-weights": ["svd"]], ["init-lora-weights": ["loftq"]], ["original-model": ["a"]],
-  ["init-lora-weights": ["pissa"], "use-dora": []],
+  ["init-lora-weights": ["pissa"], "use-dora": []], ["method": ["bottleneck"], "adapter-config": ["seq_bn+seq_bn"]],
+  ["method": ["bottleneck"], "adapter-config": ["seq_bn+double_seq_bn"]],
+  ["method": ["bottleneck"], "adapter-config": ["seq_bn+par_bn+par_bn"]],
+  ["method": ["bottleneck"], "adapter-config": ["seq_bn+"]], ["method": ["bottleneck"], "reduction-factor": ["0"]],
+  ["method": ["bottleneck"], "parallel-reduction-factor": ["4"]],
+  ["method": ["bottleneck"], "adapter-config": ["par_bn"], "parallel-scaling": ["4"]],
+  ["method": ["bottleneck"], "reduction-factor": ["0.001"]], ["method": ["bottleneck"], "adapter-off": ["3-1"]],
+  ["method": ["bottleneck"], "adapter-off": ["0-99999999999"]],
+  ["method": ["prefix_tuning"], "num-virtual-tokens": ["0"]],
+  [
+    "method": ["bottleneck+prefix_tuning"], "adapter-config": ["seq_bn+par_bn"], "reduction-factor": ["0"],
+    "parallel-reduction-factor": ["0"], "num-virtual-tokens": ["0"],
+  ],
 ])
 func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
   #expect(throws: OptionError.self) { try TrainingOptions(values) }
+}
+
+/// A serial and a parallel bottleneck and a prefix, each of which may be left out.
+@Test func whatIsLeftOutIsNoPart() throws {
+  func parts(_ serial: String, _ parallel: String, _ prefix: String) throws -> [String] {
+    let options = try TrainingOptions([
+      "method": ["bottleneck+prefix_tuning"], "adapter-config": ["par_bn+seq_bn"], "reduction-factor": [serial],
+      "parallel-reduction-factor": [parallel], "num-virtual-tokens": [prefix], "adapter-off": ["0-2,5"],
+    ])
+    let configuration = try options.method.configuration { _ in [] }
+    switch configuration {
+    case let both as CombinedConfiguration: return both.parts.map(\.name)
+    case let one as BottleneckConfiguration: return [one.isParallel ? "par_bn" : "seq_bn"]
+    case let prefix as PrefixConfiguration: return ["\(prefix.count) without \(prefix.leaveOut)"]
+    default: return []
+    }
+  }
+  #expect(try parts("16", "8", "6") == ["bottleneck", "parallel bottleneck", "prefix_tuning"])
+  #expect(try parts("16", "8", "0") == ["bottleneck", "parallel bottleneck"])
+  #expect(try parts("16", "0", "6") == ["bottleneck", "prefix_tuning"])
+  #expect(try parts("0", "8", "0") == ["par_bn"])
+  #expect(try parts("16", "0", "0") == ["seq_bn"])
+  #expect(try parts("0", "0", "6") == ["6 without [0, 1, 2, 5]"])
 }

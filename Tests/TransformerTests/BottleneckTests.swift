@@ -10,6 +10,7 @@ struct BottleneckTests {
   static let folders = [
     ("bert", "seq_bn"), ("bert", "double_seq_bn"), ("bert", "par_bn"), ("distilbert", "seq_bn"),
     ("distilbert", "double_seq_bn"), ("roberta", "seq_bn"), ("xlm-roberta", "double_seq_bn"),
+    ("bert", "seq_bn+par_bn"), ("distilbert", "double_seq_bn+par_bn"),
   ]
 
   private func bench(_ model: String, _ kind: String) throws -> (
@@ -50,14 +51,34 @@ struct BottleneckTests {
   /// With norms around the sum, before the block, and both in models that go on with texts.
   @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2"], BottleneckConfiguration.Kind.allCases)
   func noPlanChangesABit(_ model: String, kind: BottleneckConfiguration.Kind) throws {
+    try checkPlans(model, BottleneckConfiguration(kind: kind, reductionFactor: 4))
+  }
+
+  /// A serial and a parallel one, in decoders with a prefix besides, and not in the first layer.
+  @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2"], [false, true])
+  func noPlanChangesABitOfTwoAtOnce(_ model: String, isDouble: Bool) throws {
+    // This one has no other layer.
+    let off = model == "opt-350m" ? [] : [0]
+    let both = BottleneckConfiguration.together(
+      serial: BottleneckConfiguration(
+        kind: isDouble ? .doubleSequential : .sequential, reductionFactor: 4, leaveOut: off),
+      parallel: BottleneckConfiguration(kind: .parallel, reductionFactor: 8, leaveOut: off, name: "parallel"))
+    var prefix = PrefixConfiguration(count: 3)
+    prefix.leaveOut = off
+    let isEncoder = model.hasSuffix("bert")
+    try checkPlans(
+      model, CombinedConfiguration(both + (isEncoder ? [] : [.init(name: "prefix_tuning", configuration: prefix)])))
+  }
+
+  private func checkPlans(_ model: String, _ configuration: any TuningConfiguration) throws {
     let isEncoder = model.hasSuffix("bert")
     let rows =
       isEncoder
       ? try PackedRows.goldenLabels(labelsTokens: model == "distilbert", isEncoder: true)
-      : PackedRows.made(rows: 3, length: 24, vocabulary: 64, seed: 5)
+      : PackedRows.made(rows: 3, length: 24 - configuration.virtualTokenCount, vocabulary: 64, seed: 5)
     func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
       let bench = try Bench(
-        "\(golden)/\(model)", configuration: BottleneckConfiguration(kind: kind, reductionFactor: 4), precision: .int8,
+        "\(golden)/\(model)", configuration: configuration, precision: .int8,
         tokens: rows.tokens.count, rowLength: rows.layout.rowLength, strategy: strategy)
       // Where the upper matrix starts at zero, the lower one would have no gradient.
       for (index, entry) in bench.method.trainables.entries.enumerated() {

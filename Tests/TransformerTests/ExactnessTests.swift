@@ -68,14 +68,26 @@ struct ExactnessTests {
     ),
   ]
 
-  @Test(arguments: variants) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(_ variant: String) throws {
+  /// LoRA with what can be trained beside it: every bias and the rows of some tokens.
+  static func withAll(_ configuration: LowRankConfiguration, embedsPlainly: Bool = true) -> LowRankConfiguration {
+    var configuration = configuration
+    configuration.biases = .all
+    if embedsPlainly { configuration.trainedTokens = [.init(tokens: [9, 3, 40, 11])] }
+    return configuration
+  }
+
+  @Test(arguments: variants, [false, true]) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(
+    _ variant: String, trainsAll: Bool
+  ) throws {
     // More tokens than outlier columns are shared by, where positions are no table of 24.
     let length = variant.hasPrefix("gpt2") || variant.hasPrefix("opt") ? 24 : 150
     let rows = PackedRows.made(rows: 3, length: length, vocabulary: 64, seed: 5)
+    let plain = LowRankConfiguration(rank: 4, dropout: 0.1, targetModules: .allLinear)
+    let configuration = trainsAll ? Self.withAll(plain, embedsPlainly: variant != "opt-350m") : plain
     func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
       let bench = try Bench(
-        "\(golden)/\(variant)", configuration: LowRankConfiguration(rank: 4, dropout: 0.1, targetModules: .allLinear),
-        precision: .int8, tokens: rows.tokens.count, rowLength: length, strategy: strategy)
+        "\(golden)/\(variant)", configuration: configuration, precision: .int8, tokens: rows.tokens.count,
+        rowLength: length, strategy: strategy)
       return (try bench.lossAndGradient(rows), bench.gradients)
     }
     let rich = try run(.rich)
@@ -87,6 +99,39 @@ struct ExactnessTests {
       #expect(abs(frugal.loss / rich.loss - 1) < 1e-12, "\(name)")
       #expect(frugal.gradients == rich.gradients, "\(name)")
     }
+  }
+
+  /// Along the gradient of each, the loss changes as the gradient says; in an embedding with a scale (gemma3), a norm (bert)
+  /// or plain, tied to the head (gpt2, gemma3) or not.
+  @Test(arguments: ["gpt2", "gemma3", "llama", "bert"]) func biasesAndRowsOfTokensFollowTheirGradients(
+    _ variant: String
+  ) throws {
+    let rows =
+      variant == "bert"
+      ? try PackedRows.goldenLabels(labelsTokens: false, isEncoder: true)
+      : PackedRows.made(rows: 2, length: 24, vocabulary: 64, seed: 5)
+    let bench = try Bench(
+      "\(golden)/\(variant)", configuration: Self.withAll(LowRankConfiguration(rank: 2)), tokens: rows.tokens.count,
+      rowLength: rows.tokens.count / 2)
+    _ = try bench.lossAndGradient(rows)
+    let all = bench.method.trainables.entries
+    for entry in all where entry.name.hasSuffix("bias") || entry.name.contains("trainable_tokens") {
+      let (values, gradient) = (entry.values, entry.gradientValues)
+      let square = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+      guard square > 1e-9 else {
+        #expect(entry.name.contains(".key."), "\(entry.name): only a key's bias is not seen by the softmax")
+        continue
+      }
+      let step = 0.01 / Float(square)
+      func loss(_ step: Float) throws -> Double {
+        entry.assign(zip(values, gradient).map { $0 + step * $1 })
+        return try bench.lossAndGradient(rows)
+      }
+      let change = try loss(step / 2) - loss(-step / 2)
+      entry.assign(values)
+      #expect(abs(change / (Double(step) * square) - 1) < 0.02, "\(entry.name): \(change) of \(Double(step) * square)")
+    }
+    #expect(all.contains { $0.name.contains("trainable_tokens") && $0.gradientValues.contains { $0 != 0 } })
   }
 
   @Test(arguments: variants) func threadCountsGiveTheSameBitsForEveryFamily(_ variant: String) throws {

@@ -157,14 +157,16 @@ final class Bench {
           gradients: true),
         arena: arena)
       let workspace = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
+        prefixCount: method.prefixCount,
         tokenCapacity: capacity, groupTokens: tokens, positionCount: positions,
         headRows: cacheCapacity == nil ? strategy.headRows : 1,
         purpose: cacheCapacity.map { .generation(capacity: $0) }
           ?? .training(strategy, spillDirectory: NSTemporaryDirectory()),
         precision: precision, threadCount: threads, arena: arena)
       let evaluation = Workspace(
-        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapter: { method.blockAdapter(at: $0) },
+        model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
+        prefixCount: method.prefixCount,
         tokenCapacity: tokens, positionCount: positions,
         headRows: strategy.headRows, purpose: .evaluation, precision: precision, threadCount: threads, arena: arena)
       return (
@@ -196,9 +198,11 @@ final class Bench {
   /// Mean loss per label; its gradient is in `gradients` afterwards.
   func lossAndGradient(_ rows: PackedRows) throws -> Double {
     VectorOperations.fill(method.trainables.gradients, with: 0)
+    method.parametersChanged(pool: pass.engine.pool)
     let sum = try model.lossAndGradient(
       rows.split(into: workspace.tokenCapacity), gradientScale: 1 / Float(rows.labelCount), workspace: workspace,
       pass: pass)
+    method.completeGradients(pool: pass.engine.pool)
     return sum / Double(rows.labelCount)
   }
 

@@ -116,9 +116,31 @@ struct MethodsTests {
     }
   }
 
-  @Test func biasesOfNormsAreNotTrained() throws {
+  /// Rows of tokens start as the model's, and are written by PEFT's name for them.
+  @Test(arguments: ["gpt2", "gemma3", "bert"]) func rowsOfTokensAreTrainedAlong(name: String) throws {
     var configuration = LowRankConfiguration(rank: 2)
     configuration.biases = .all
+    configuration.trainedTokens = [.init(tokens: [5, 2])]
+    try expectRoundTrip(configuration, for: golden(name))
+    let model = try LanguageModel(store: try WeightStore.open(golden(name)))
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(arena) {
+      method.initialize(seed: 1)
+      let rows = method.trainables.entries.first { $0.name.hasSuffix(".token_adapter.trainable_tokens_delta") }
+      #expect(rows?.shape == [2, model.embeddingWidth])
+      let norms = method.trainables.entries.filter { entry in
+        model.normBiases.contains { entry.name == "base_model.model.\($0.name)" }
+      }
+      #expect(norms.count == model.normBiases.count)
+    }
+  }
+
+  @Test(arguments: [
+    [PEFTLoRA.TokenRows(tokens: [5000])], [.init(tokens: [1, 1])], [.init(module: "lm_head", tokens: [1])],
+    [.init(tokens: [1]), .init(module: "q_proj", tokens: [1])],
+  ]) func rowsThatAreNotThereAreRefused(rows: [PEFTLoRA.TokenRows]) throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.trainedTokens = rows
     #expect(throws: AdapterError.self) { try expectRoundTrip(configuration, for: golden("gpt2")) }
   }
 

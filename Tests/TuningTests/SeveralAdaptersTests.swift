@@ -136,7 +136,104 @@ struct SeveralAdaptersTests {
     let (arena, method) = try reserve(both, for: model)
     withExtendedLifetime(arena) {
       #expect(method.trainables.entries.count { $0.name.contains("score") } == 1)
-      #expect(method.prefixCount == 2 && model.linearLocations.contains { method.blockAdapter(at: $0) != nil })
+      #expect(method.prefixCount == 2 && model.linearLocations.contains { !method.blockAdapters(at: $0).isEmpty })
+    }
+  }
+
+  /// Writes an adapter with numbers of its own.
+  @discardableResult
+  private func write(_ configuration: any TuningConfiguration, seed: Int, to folder: String) throws -> [[Float]] {
+    try OutputFolder.create(folder)
+    let (arena, method) = try reserve(configuration, for: try tiny())
+    return try withExtendedLifetime(arena) {
+      for (index, entry) in method.trainables.entries.enumerated() {
+        entry.assign((0..<entry.count).map { Float(($0 &* 37 &+ (index + seed) &* 11) % 101) / 100 - 0.5 })
+      }
+      try method.save(to: folder, baseModel: "tiny")
+      return method.trainables.entries.map(\.values)
+    }
+  }
+
+  private func read(_ folder: String) throws -> (method: any TuningMethod, values: [[Float]]) {
+    let (arena, method) = try AdapterFolder.open(folder, for: try tiny())
+    return withExtendedLifetime(arena) { (method, method.trainables.entries.map(\.values)) }
+  }
+
+  /// A serial and a parallel bottleneck of one folder, and those of two folders by their names.
+  @Test func twoBottlenecksAtOnceHaveFilesEach() throws {
+    let serial = BottleneckConfiguration(kind: .sequential, reductionFactor: 4, leaveOut: [0, 2, 3])
+    let parallel = BottleneckConfiguration(kind: .parallel, reductionFactor: 8, name: "parallel")
+    try withTemporaryFolder { root in
+      let both = "\(root)/both"
+      let values = try write(
+        CombinedConfiguration(BottleneckConfiguration.together(serial: serial, parallel: parallel)), seed: 1, to: both)
+      let names = try ["adapter", "parallel_adapter"].map {
+        try SafetensorsFile(path: "\(both)/\($0).safetensors").tensorNames
+      }
+      #expect(names[0].count == 4 && names[0].allSatisfy { $0.contains(".1.output_adapters.adapters.adapter.") })
+      #expect(names[1].count == 16 && names[1].allSatisfy { $0.contains(".output_adapters.adapters.parallel.") })
+      #expect(try read(both).values == values)
+      let lines = try AdapterSummary(of: both).lines
+      #expect(lines.contains { $0.value == "bottleneck and parallel bottleneck" })
+
+      // The same by the names of two, whatever their order, and a prefix with them.
+      let (one, other, prefix) = ("\(root)/serial", "\(root)/parallel", "\(root)/prefix")
+      let apart = try write(serial, seed: 1, to: one) + write(parallel, seed: 5, to: other)
+      try write(PrefixConfiguration(count: 3), seed: 2, to: prefix)
+      for (index, folders) in [[one, other], [other, one], [prefix, other, one], [both, prefix]].enumerated() {
+        let link = "\(root)/link-\(index)"
+        try OutputFolder.create(link)
+        try AdapterUnion.link(folders.map { WeightedAdapter($0) }, in: link)
+        let found = try read(link)
+        let wanted = index == 3 ? values : apart
+        #expect(Array(found.values.prefix(20)) == wanted, "\(folders)")
+        #expect(found.method.prefixCount == (index < 2 ? 0 : 3))
+      }
+      for folders in [[one, one], [both, other], [one, both], [prefix, prefix, one]] {
+        let link = "\(root)/wrong"
+        try OutputFolder.create(link)
+        #expect(throws: AdapterError.self, "\(folders)") {
+          try AdapterUnion.link(folders.map { WeightedAdapter($0) }, in: link)
+        }
+      }
+    }
+  }
+
+  @Test func aFolderOfTwoBottlenecksWithoutOneIsRefused() throws {
+    try withTemporaryFolder { root in
+      let both = "\(root)/both"
+      try write(
+        CombinedConfiguration(
+          BottleneckConfiguration.together(
+            serial: BottleneckConfiguration(),
+            parallel: BottleneckConfiguration(kind: .parallel, name: "parallel"))), seed: 1, to: both)
+      let path = "\(both)/adapter_config.json"
+      let json = try JSONValue.parse(contentsOf: path)
+      for second in [.object(JSONObject([])), .string("par_bn"), json] as [JSONValue] {
+        var object = try #require(json.objectValue)
+        object["parallel_adapter"] = second
+        try OutputFile.write(JSONValue.object(object).serialized(), to: path)
+        #expect(throws: UnsupportedAdapter.self) { try AdapterFolder.configuration(of: both) }
+      }
+      try OutputFile.write(json.serialized(), to: path)
+      try OutputFile.write("", to: "\(both)/parallel_adapter.safetensors")
+      #expect(throws: (any Error).self) { try read(both) }
+    }
+  }
+
+  /// Of layers that are left out a file has nothing.
+  @Test func aPrefixMayBeInSomeLayers() throws {
+    try withTemporaryFolder { folder in
+      var configuration = PrefixConfiguration(count: 3)
+      let whole = try write(configuration, seed: 4, to: "\(folder)/whole")
+      configuration.leaveOut = [0]
+      let some = try write(configuration, seed: 4, to: "\(folder)/some")
+      #expect(4 * some[0].count == 3 * whole[0].count)
+      let json = try JSONValue.parse(contentsOf: "\(folder)/some/adapter_config.json")
+      #expect(json["num_layers"]?.intValue == 3 && json["leave_out"]?.arrayValue?.count == 1)
+      #expect(try read("\(folder)/some").values == some)
+      configuration.leaveOut = [0, 1, 2, 3]
+      #expect(throws: AdapterError.self) { try reserve(configuration, for: try tiny()) }
     }
   }
 

@@ -9,6 +9,8 @@ Needs torch and safetensors, and adapters 1.3.0 with the transformers that it as
 import json
 import pathlib
 import shutil
+import sys
+import tempfile
 
 import adapters
 import torch
@@ -16,10 +18,14 @@ import transformers
 from safetensors.torch import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "Tools/reference"))
+import adapterhub  # puts two bottlenecks at one place side by side
+import several
+
 GOLDEN = ROOT / "Tests" / "TransformerTests" / "Golden"
 # The tasks are those of families.py.
-MODELS = {"bert": ("SequenceClassification", ["seq_bn", "double_seq_bn", "par_bn"]),
-          "distilbert": ("TokenClassification", ["seq_bn", "double_seq_bn"]),
+MODELS = {"bert": ("SequenceClassification", ["seq_bn", "double_seq_bn", "par_bn", "seq_bn+par_bn"]),
+          "distilbert": ("TokenClassification", ["seq_bn", "double_seq_bn", "double_seq_bn+par_bn"]),
           "roberta": ("SequenceClassification", ["seq_bn"]), "xlm-roberta": ("TokenClassification", ["double_seq_bn"])}
 
 
@@ -29,24 +35,35 @@ def labels_of(index, ids, task):
     return torch.where(ids % 4 == 3, -100, ids % 3)
 
 
-def write(name, task, kind):
-    torch.manual_seed(sum((name + kind).encode()))
+def write(model_name, task, kind):
+    torch.manual_seed(sum((model_name + kind).encode()))
     auto = getattr(transformers, f"AutoModelFor{task}")
-    model = auto.from_pretrained(GOLDEN / name, dtype=torch.float32, attn_implementation="eager")
+    model = auto.from_pretrained(GOLDEN / model_name, dtype=torch.float32, attn_implementation="eager")
     adapters.init(model)
-    model.add_adapter("tiny", config=f"{kind}[reduction_factor=8]")
-    model.train_adapter("tiny")
+    names = [name for name, _ in zip((adapterhub.NAME, adapterhub.SECOND), kind.split("+"))]
+    for name, part, factor in zip(names, kind.split("+"), (8, 4)):
+        model.add_adapter(name, config=f"{part}[reduction_factor={factor}]")
+    model.train_adapter(adapters.composition.Stack(*names))
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.normal_(std=0.2)
-    folder = GOLDEN / "bottlenecks" / f"{name}-{kind}"
+    folder = GOLDEN / "bottlenecks" / f"{model_name}-{kind}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    model.save_adapter(folder, "tiny", with_head=True, use_safetensors=True)
+    model.save_adapter(folder, names[0], with_head=True, use_safetensors=True)
+    if len(names) > 1:
+        with tempfile.TemporaryDirectory() as work:
+            second = pathlib.Path(work) / "second"
+            model.save_adapter(second, names[1], with_head=False, use_safetensors=True)
+            both = several.join_bottlenecks([folder, second], pathlib.Path(work) / "both")
+            shutil.rmtree(folder)
+            shutil.copytree(both, folder)
     for file in folder.glob("*_config.json"):
         # Without the path of this machine.
-        told = json.loads(file.read_text()) | {"model_name": name}
+        told = json.loads(file.read_text()) | {"model_name": model_name}
+        if "parallel_adapter" in told:
+            told["parallel_adapter"]["model_name"] = model_name
         file.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
 
     model = model.double().eval()
@@ -62,7 +79,7 @@ def write(name, task, kind):
     loss.backward()
     expected = {key if ".adapters." in key else f"base_model.model.{key}": parameter.grad.float()
                 for key, parameter in model.named_parameters() if parameter.grad is not None}
-    print(f"{name}, {kind}: loss {loss.item():.5f}, {len(expected)} gradients")
+    print(f"{model_name}, {kind}: loss {loss.item():.5f}, {len(expected)} gradients")
     save_file(expected | {"logits": torch.cat(logits).detach().float(), "loss": loss.detach().float().reshape(1)},
               folder / "expected")
 

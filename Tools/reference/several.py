@@ -1,13 +1,13 @@
-"""Several adapters at once, judged by PEFT: mixtures of experts, adapters under the one that is trained, and a bottleneck
+"""Several adapters at once, judged by PEFT: mixtures of experts, adapters under the one that is trained, and bottlenecks
 beside a prefix. Part of Tools/check-methods."""
-import functools
 import json
 import pathlib
+import shutil
 
 import peft
 import torch
 from peft.tuners.lora import arrow
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import store as reference
 import train_peft
@@ -164,59 +164,156 @@ def check_frozen(bench, store, tokens, rows):
         compare_losses(bench, f"20 steps in {precision}", trained, told, bar)
 
 
+def join_bottlenecks(folders, joined):
+    """One folder, as edge-lora has it, of a serial and a parallel bottleneck of AdapterHub's."""
+    serial, parallel = map(pathlib.Path, folders)
+    shutil.rmtree(joined, ignore_errors=True)
+    shutil.copytree(serial, joined)
+    shutil.copy(parallel / "adapter.safetensors", joined / "parallel_adapter.safetensors")
+    told = [json.loads((folder / "adapter_config.json").read_text()) for folder in (serial, parallel)]
+    (joined / "adapter_config.json").write_text(json.dumps(told[0] | {"parallel_adapter": told[1]}))
+    return joined
+
+
+def split_bottlenecks(joined):
+    """The other way."""
+    folders = [joined.with_name(f"{joined.name}-{part}") for part in ("serial", "parallel")]
+    told = json.loads((joined / "adapter_config.json").read_text())
+    for folder, name, config in zip(folders, ("adapter.safetensors", "parallel_adapter.safetensors"),
+                                    (told, told.pop("parallel_adapter"))):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        shutil.copy(joined / name, folder / "adapter.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folders
+
+
 class Bottleneck(torch.nn.Module):
-    """What AdapterHub's `seq_bn` adds to the output of a decoder's layer."""
-    def __init__(self, tensors, prefix):
+    """What AdapterHub's `seq_bn` and `par_bn` add to the output of a decoder's layer."""
+    def __init__(self, tensors, prefix, scaling):
         super().__init__()
         self.down, self.down_bias = [torch.nn.Parameter(tensors[f"{prefix}adapter_down.0.{part}"])
                                      for part in ("weight", "bias")]
         self.up, self.up_bias = [torch.nn.Parameter(tensors[f"{prefix}adapter_up.{part}"]) for part in ("weight", "bias")]
+        self.scaling = scaling
 
     def forward(self, x):
         inner = torch.relu(torch.nn.functional.linear(x, self.down, self.down_bias))
-        return torch.nn.functional.linear(inner, self.up, self.up_bias)
+        return self.scaling * torch.nn.functional.linear(inner, self.up, self.up_bias)
+
+
+def number_of(name):
+    """Of the layer that a tensor is of."""
+    return int(next(part for part in name.split(".") if part.isdigit()))
+
+
+def hook(model, layers, folder):
+    """Puts a folder's bottlenecks into a decoder: a serial one reads the output of a layer, a parallel one what the norm before
+    feed-forward reads, and both add to the layer's output.
+
+    Returns them by the beginning of their tensors' names.
+    """
+    told, found = json.loads((folder / "adapter_config.json").read_text()), torch.nn.ModuleDict()
+    reads = {}
+    for name, config in (("adapter.safetensors", told), ("parallel_adapter.safetensors", told.get("parallel_adapter"))):
+        if config is None:
+            continue
+        config, tensors = config["config"], load_file(folder / name)
+        for prefix in sorted({name.rsplit("adapter_", 1)[0] for name in tensors}):
+            made = Bottleneck(tensors, prefix, config["scaling"])
+            found[prefix.replace(".", "/")] = made
+            reads.setdefault(number_of(prefix), []).append((made, config["is_parallel"]))
+    for number, here in reads.items():
+        layer, seen = layers[number], {}
+
+        def keep(module, given, seen=seen):
+            seen["input"] = given[0]
+
+        def add(module, given, output, here=here, seen=seen):
+            states = output[0] if isinstance(output, tuple) else output
+            states = states + sum(made(seen["input"] if is_parallel else states) for made, is_parallel in here)
+            return (states, *output[1:]) if isinstance(output, tuple) else states
+
+        (layer.ln_2 if hasattr(layer, "ln_2") else layer.post_attention_layernorm).register_forward_pre_hook(keep)
+        layer.register_forward_hook(add)
+    return found
 
 
 def joined(store, folder, load):
-    """PEFT with a prefix, and a bottleneck at each layer."""
-    model = load(store, folder)
-    tensors = load_file(pathlib.Path(folder) / "adapter.safetensors")
+    """PEFT with a prefix, and bottlenecks at layers. PEFT has prefixes in all layers or none: in those that are left out the
+    prefix is masked."""
+    folder = pathlib.Path(folder)
+    told = json.loads((folder / "adapter_config.json").read_text())
+    absent = told.get("leave_out", [])
+    if absent:
+        whole = folder.with_name(folder.name + "-whole")
+        shutil.rmtree(whole, ignore_errors=True)
+        shutil.copytree(folder, whole)
+        prompt = load_file(folder / "adapter_model.safetensors")["prompt_embeddings"]
+        width = 2 * told["token_dim"]
+        count, parts = told["num_layers"] + len(absent), iter(prompt.split(width, dim=1))
+        columns = [torch.zeros(len(prompt), width) if layer in absent else next(parts) for layer in range(count)]
+        save_file({"prompt_embeddings": torch.cat(columns, dim=1).contiguous()}, whole / "adapter_model.safetensors")
+        (whole / "adapter_config.json").write_text(json.dumps(told | {"num_layers": count}))
+        model = load(store, whole)
+    else:
+        model = load(store, folder)
     layers = model.base_model.model.layers if hasattr(model.base_model, "model") else model.base_model.transformer.h
-    names = sorted({name.rsplit("adapter_", 1)[0] for name in tensors},
-                   key=lambda name: int(next(part for part in name.split(".") if part.isdigit())))
-    bottlenecks = torch.nn.ModuleList(Bottleneck(tensors, name) for name in names)
-    def add(module, given, output, own):
-        states = output[0] if isinstance(output, tuple) else output
-        states = states + own(states)
-        return (states, *output[1:]) if isinstance(output, tuple) else states
 
-    for layer, bottleneck in zip(layers, bottlenecks, strict=True):
-        layer.register_forward_hook(functools.partial(add, own=bottleneck))
-    model.bottlenecks = bottlenecks
-    return model.eval(), names
+    def mask(module, given, named):
+        named["attention_mask"] = named["attention_mask"].clone()
+        named["attention_mask"][..., :told["num_virtual_tokens"]] = torch.finfo(named["attention_mask"].dtype).min
+        return given, named
+
+    for layer in absent:
+        attention = layers[layer].attn if hasattr(layers[layer], "attn") else layers[layer].self_attn
+        attention.register_forward_pre_hook(mask, with_kwargs=True)
+    model.bottlenecks = hook(model, layers, folder)
+    return model.eval()
+
+
+# Several methods at once.
+JOINED = {
+    "both methods": ["--method", "bottleneck+prefix_tuning", "--num-virtual-tokens", 3, "--reduction-factor", 6],
+    "all three": ["--method", "bottleneck+prefix_tuning", "--adapter-config", "seq_bn+par_bn", "--num-virtual-tokens", 3,
+                  "--reduction-factor", 6, "--parallel-reduction-factor", 4],
+    "all three in some layers": ["--method", "bottleneck+prefix_tuning", "--adapter-config", "seq_bn+par_bn",
+                                 "--num-virtual-tokens", 3, "--reduction-factor", 4, "--parallel-reduction-factor", 8,
+                                 "--adapter-off", 0],
+}
 
 
 def check_joined(bench, store, tokens, rows, load):
-    """A bottleneck and a prefix that are trained together."""
-    begin = bench.train("a start", store, rows, bench.work / "joined", "--method", "bottleneck+prefix_tuning",
-                        "--num-virtual-tokens", 3, "--reduction-factor", 6, "--max-steps", 3, "--learning-rate", 2e-2)
-    blocks = reference.read_blocks(tokens)
-    model, names = joined(store, begin, load)
-    bench.compare_logits("both methods", bench.logits("both", store, tokens, begin), logits(model, blocks), LOGITS)
+    """Bottlenecks and a prefix that are trained together."""
+    for title, words in JOINED.items():
+        check_joined_as(bench, store, tokens, rows, load, title, words)
 
-    def name_here(name):
+
+def check_joined_as(bench, store, tokens, rows, load, title, words):
+    begin = bench.train("a start", store, rows, bench.work / "joined", *words, "--max-steps", 3, "--learning-rate", 2e-2)
+    blocks = reference.read_blocks(tokens)
+    model = joined(store, begin, load)
+    bench.compare_logits(title, bench.logits(title, store, tokens, begin), logits(model, blocks), LOGITS)
+    absent = json.loads((begin / "adapter_config.json").read_text()).get("leave_out", [])
+
+    def here(name, value):
         if "bottlenecks." not in name:
-            return "prompt_embeddings"
-        _, index, part = name.rsplit(".", 2)
+            return "prompt_embeddings", value
+        prefix, part = name.split("bottlenecks.")[1].rsplit(".", 1)
         kind = {"down": "adapter_down.0.weight", "down_bias": "adapter_down.0.bias", "up": "adapter_up.weight",
                 "up_bias": "adapter_up.bias"}[part]
-        return names[int(index)] + kind
+        return prefix.replace("/", ".") + kind, value
 
-    compare_gradients(bench, "f32 gradients", bench.gradient("f32 gradients", store, tokens, begin, "f32"),
-                      {name_here(name): value for name, value in gradients(model.double(), tokens).items()})
-    told = list(train_peft.train(joined(store, begin, load)[0], reference.read_blocks(rows), 20, 4, 2e-3))
+    truth = dict(here(name, value) for name, value in gradients(model.double(), tokens).items())
+    if absent:
+        found, width = truth["prompt_embeddings"], 2 * json.loads((begin / "adapter_config.json").read_text())["token_dim"]
+        parts = found.split(width, dim=1)
+        bench.record(f"{title}: layers without a prefix have none", not any(parts[layer].any() for layer in absent))
+        truth["prompt_embeddings"] = torch.cat([part for layer, part in enumerate(parts) if layer not in absent], dim=1)
+    compare_gradients(bench, f"{title}: f32 gradients", bench.gradient("f32 gradients", store, tokens, begin, "f32"), truth)
+    told = list(train_peft.train(joined(store, begin, load), reference.read_blocks(rows), 20, 4, 2e-3))
     for precision, bar in (("f32", STEPS), ("int8", 1)):
         trained = bench.train(f"20 steps in {precision}", store, rows, bench.work / f"joined-{precision}",
                               "--init-adapter", begin, "--micro-batch-size", 4, "--max-steps", 20, "--learning-rate",
                               2e-3, "--precision", precision)
-        compare_losses(bench, f"20 steps in {precision}", trained, told, bar)
+        compare_losses(bench, f"{title}: 20 steps in {precision}", trained, told, bar)

@@ -127,6 +127,8 @@ class DoublePrecision(TorchFunctionMode):
 
     def __torch_function__(self, function, types, arguments=(), options=None):
         options = dict(options or {})
+        if function is torch.Tensor.float and arguments[0].dtype == torch.int64:
+            return arguments[0].double()  # positions, which meet what is float64
         if arguments and isinstance(arguments[0], torch.Tensor) and arguments[0].dtype == torch.float64:
             if function is torch.Tensor.float:
                 return arguments[0]

@@ -96,6 +96,7 @@ public enum AdapterExporter {
     else { throw ExportError(description: "\(path): is no LoRA adapter, and GGUF holds no other; ship the folder") }
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
+    if !lora.trainableTokens.isEmpty { throw refuse("trainable_token_indices") }
     let file = try LowRankFile(directory: adapter)
     if let other = file.otherTensor { throw refuse(other) }
     return file

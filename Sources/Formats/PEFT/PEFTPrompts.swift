@@ -49,6 +49,9 @@ public struct PEFTPrefixTuning: Sendable, Equatable {
   public var encoderHiddenSize: Int?
   /// `zero`, or absent: random.
   public var initialisation: String?
+  /// Layers without a prefix, from 0; `shape` then counts the others. PEFT knows no such key: it does not compute with such a
+  /// prefix, because its cache lacks the keys of the last layers.
+  public var leaveOut: [Int] = []
   /// What else the file states with an effect.
   public var others = JSONObject()
 
@@ -60,6 +63,7 @@ public struct PEFTPrefixTuning: Sendable, Equatable {
   init(_ fields: inout PEFTFields) throws {
     common = try PEFTCommon(&fields)
     shape = try PEFTPromptShape(&fields)
+    leaveOut = try fields.integers("leave_out") ?? []
     hasProjection = try fields.flag("prefix_projection")
     encoderHiddenSize = try fields.integer("encoder_hidden_size", in: 1...1 << 20)
     initialisation = try fields.text("init_weights")
@@ -67,10 +71,12 @@ public struct PEFTPrefixTuning: Sendable, Equatable {
   }
 
   var entries: [(key: String, value: JSONValue)] {
-    common.entries + shape.entries + others.entries + [
+    var own: [(key: String, value: JSONValue)] = [
       ("encoder_hidden_size", .optional(encoderHiddenSize)), ("init_weights", .optional(initialisation)),
       ("prefix_projection", .bool(hasProjection)),
     ]
+    if !leaveOut.isEmpty { own.append(("leave_out", .numbers(leaveOut))) }
+    return common.entries + shape.entries + others.entries + own
   }
 }
 

@@ -82,13 +82,31 @@ public struct SearchReport {
     ).html
   }
 
-  /// The figure against an option: numbers at their place, words side by side.
+  /// How many numbers a word such as `0-3,7` or `none` lists; `nil` where it is no such word.
+  static func listCount(_ word: String) -> Int? {
+    if word == "none" { return 0 }
+    let counts = word.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
+      let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+      guard ends.count <= 2, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
+        last < 1 << 31
+      else { return nil }
+      return last - first + 1
+    }
+    return counts.contains(nil) ? nil : counts.compactMap { $0 }.reduce(0, +)
+  }
+
+  /// The figure against an option: numbers at their place, of lists of numbers how many there are, words side by side.
   private func plot(of option: String) -> String {
     func word(_ trial: Trial) -> String? { trial.settings.first { $0.option == option }?.word }
     var words: [String] = []
     for trial in whole { if let word = word(trial), !words.contains(word) { words.append(word) } }
     guard words.count > 1 else { return "" }
     let numbers = words.compactMap { Double($0) }
+    if numbers.count < words.count, words.allSatisfy({ Self.listCount($0) != nil }) {
+      return plot("\(metric) by numbers in \(option)", "how many numbers \(option) has") { trial in
+        word(trial).flatMap { Self.listCount($0) }.map { Double($0) }
+      }
+    }
     guard numbers.count == words.count, let low = numbers.min(), let high = numbers.max() else {
       let places = words.enumerated().map { (x: Double($0), word: $1) }
       return plot("\(metric) by \(option)", option, words: places) { trial in

@@ -17,13 +17,15 @@ public struct MethodOptions: Sendable {
     case mixture
   }
 
-  /// One, or a bottleneck and another one.
+  /// One, or bottlenecks and another one.
   public var methods: [Method]
   public var lowRank: LowRankConfiguration
   public var scaling: ScalingConfiguration
-  public var bottleneck: BottleneckConfiguration
+  public var bottlenecks: BottleneckOptions
   public var prefix: PrefixConfiguration
   public var prompt: PromptConfiguration
+  /// Whether prefixes and prompts have no rows, and are left out.
+  private let hasNoRows: Bool
   /// A text whose keys and values a prefix begins with.
   var prefixText: String?
   private let countIsGiven: Bool
@@ -36,7 +38,9 @@ public struct MethodOptions: Sendable {
   /// An adapter to start from, whose configuration counts.
   public var initialAdapter: String?
 
-  static let declarations: [OptionDeclaration] = [
+  static let declarations = ofWeights + BottleneckOptions.declarations + ofRows
+
+  private static let ofWeights: [OptionDeclaration] = [
     .init(
       "method", "NAME", default: "lora", aliases: ["peft-type"], identifies: true,
       Method.allCases.map(\.rawValue).joined(separator: ", ") + ", or a bottleneck and another one, as in "
@@ -58,7 +62,11 @@ public struct MethodOptions: Sendable {
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
     .init(
       "bias", "KIND", default: "none", identifies: true,
-      "biases that are trained along: none, lora_only (of the targets) or all (of all linear layers)"),
+      "biases that are trained along: none, lora_only (of the targets) or all (also of norms)"),
+    .init(
+      "trainable-token-indices", "N,...", identifies: true,
+      "ids of tokens whose rows of the embedding (and of a head tied to it) are trained along, such as new special tokens"
+    ),
     .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
     .init(
       "init-lora-weights", "KIND", default: "true", identifies: true,
@@ -68,22 +76,15 @@ public struct MethodOptions: Sendable {
     .init(
       "loraplus-lr-ratio", "X", default: "1", identifies: true, "learning rate of B over that of A (LoRA+)"),
     .init(
-      "feedforward-modules", "NAMES", identifies: true, "ia3: targets whose inputs are scaled in place of the outputs"),
-    .init(
-      "adapter-config", "KIND", default: "seq_bn", identifies: true,
-      "bottleneck: seq_bn (after feed-forward), double_seq_bn (also after attention), par_bn (beside feed-forward)"),
-    .init(
-      "reduction-factor", "X", identifies: true,
-      "bottleneck: how much narrower than the model (default: 16, par_bn 2)"),
-    .init(
-      "non-linearity", "NAME", identifies: true,
-      "bottleneck: relu, swish, gelu or gelu_new (default: relu, double_seq_bn swish)"),
-    .init("scaling", "X", identifies: true, "bottleneck: factor of its share (default: 1, par_bn 4)"),
-    .init("adapter-off", "N,...", identifies: true, "bottleneck: numbers of layers without one, from 0"),
+      "feedforward-modules", "NAMES", identifies: true, "ia3: targets whose inputs are scaled in place of the outputs"
+    ),
+  ]
+
+  private static let ofRows: [OptionDeclaration] = [
     .init(
       "num-virtual-tokens", "N", default: "20", identifies: true,
       "prefixes: keys and values in front of every layer; prompts: rows in front of the text (default with a text to "
-        + "start from: its tokens)"),
+        + "start from: its tokens); 0 leaves them out beside a bottleneck"),
     .init("prefix-projection", nil, identifies: true, "prefixes: made by an encoder while training"),
     .init(
       "prefix-text", "TEXT", identifies: true, "prefixes: begin with the keys and values of this text"),
@@ -103,7 +104,8 @@ public struct MethodOptions: Sendable {
     .init(
       "expert-top-k", "N", default: "3", identifies: true, "mixture: experts at a token"),
     .init(
-      "router-temperature", "X", default: "1", identifies: true, "mixture: of the softmax over the experts of a token"),
+      "router-temperature", "X", default: "1", identifies: true, "mixture: of the softmax over the experts of a token"
+    ),
     .init(
       "freeze-adapter", "DIR[:WEIGHT]", isList: true,
       "a LoRA adapter that takes part and stays as it is, under the one that is trained"),
@@ -126,6 +128,9 @@ public struct MethodOptions: Sendable {
     lowRank.useDoRA = values.flag("use-dora") || has(.dora)
     lowRank.biases = try values.choice("bias", TrainedBiases.self)
     lowRank.selection = selection
+    if let tokens = try Self.numbers(values, "trainable-token-indices", of: "tokens"), !tokens.isEmpty {
+      lowRank.trainedTokens = [.init(tokens: tokens)]
+    }
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
     lowRank.initialisation = try Self.start(values, useDoRA: lowRank.useDoRA)
@@ -136,16 +141,14 @@ public struct MethodOptions: Sendable {
       targetModules: targets,
       feedforwardModules: values.text("feedforward-modules").map { TargetModules($0) } ?? .familyDefault,
       selection: selection)
-    bottleneck = BottleneckConfiguration(
-      kind: try values.choice("adapter-config", BottleneckConfiguration.Kind.self),
-      reductionFactor: try values.optionalNumber("reduction-factor", in: 0.01...1e6),
-      nonLinearity: try values.optionalChoice("non-linearity", BottleneckConfiguration.NonLinearity.self),
-      scaling: try values.optionalNumber("scaling", in: -1e6...1e6),
-      leaveOut: try Self.layers(values, "adapter-off") ?? [])
+    let leaveOut = try values.text("adapter-off") == "none" ? [] : Self.layers(values, "adapter-off") ?? []
+    bottlenecks = try BottleneckOptions(values, leaveOut: leaveOut)
+    let count = try values.number("num-virtual-tokens", in: 0...Self.mostVirtualTokens)
+    hasNoRows = count == 0
     prefix = PrefixConfiguration(
-      count: try values.number("num-virtual-tokens", in: 1...Self.mostVirtualTokens),
-      hasProjection: values.flag("prefix-projection") || has(.ptuningV2),
+      count: max(1, count), hasProjection: values.flag("prefix-projection") || has(.ptuningV2),
       encoderSize: try values.optionalNumber("encoder-hidden-size", in: 1...65_536))
+    prefix.leaveOut = leaveOut
     let encoder = try values.choice("encoder-reparameterization-type", PromptConfiguration.Encoder.self)
     prefix.encoder = encoder
     if values.isGiven("encoder-reparameterization-type") { prefix.hasProjection = true }
@@ -180,6 +183,11 @@ public struct MethodOptions: Sendable {
     }
     if !frozen.isEmpty, lowRank.alpha == 0 { throw OptionError("--alpha 0 trains nothing") }
     try Self.check(values, methods)
+    if Self.trainsNothing({ values.text($0) }) {
+      throw OptionError(
+        "--method \(methods.map(\.rawValue).joined(separator: "+")): everything is left out (--reduction-factor 0, "
+          + "--parallel-reduction-factor 0, --num-virtual-tokens 0); there is nothing to train")
+    }
   }
 
   /// - Parameter text: a name, or two with a plus between them
@@ -211,28 +219,50 @@ public struct MethodOptions: Sendable {
         [.lora, .dora],
         [
           "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
-          "loraplus-lr-ratio", "original-model", "lora-fa", "bias",
+          "loraplus-lr-ratio", "original-model", "lora-fa", "bias", "trainable-token-indices",
         ]
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),
-      (
-        [.prefixTuning, .ptuningV2, .promptTuning, .pTuning], ["num-virtual-tokens"]
-      ),
+      (rows, ["num-virtual-tokens"]),
+      ([.bottleneck, .prefixTuning, .ptuningV2], ["adapter-off"]),
       ([.prefixTuning, .ptuningV2], ["prefix-projection", "prefix-text"]),
       ([.prefixTuning, .ptuningV2, .pTuning], ["encoder-hidden-size", "encoder-reparameterization-type"]),
       ([.promptTuning], ["prompt-tuning-init", "prompt-tuning-init-text"]),
-      (
-        [.bottleneck], ["adapter-config", "reduction-factor", "non-linearity", "scaling", "adapter-off"]
-      ),
+      ([.bottleneck], BottleneckOptions.own),
       ([.ia3], ["feedforward-modules"]),
       ([.mixture], ["expert", "expert-top-k", "router-temperature"]),
     ]
   }
 
+  /// Methods with rows or keys in front of the text.
+  private static let rows: [Method] = [.prefixTuning, .ptuningV2, .promptTuning, .pTuning]
+
   /// Whether an option says something for a method.
-  public static func takes(_ option: String, _ method: Method) -> Bool {
+  private static func takes(_ option: String, _ method: Method) -> Bool {
     let owners = own.filter { $0.options.contains(option) }
     return owners.isEmpty || owners.contains { $0.methods.contains(method) }
+  }
+
+  /// Whether an option says something beside others.
+  ///
+  /// - Parameter word: the value of an option, or its fallback
+  public static func takes(_ option: String, beside word: (String) -> String?) -> Bool {
+    // What no method is called is told where the options are read.
+    guard let methods = try? Self.methods(word("method") ?? "") else { return true }
+    guard methods.contains(where: { takes(option, $0) }) else { return false }
+    return !BottleneckOptions.ofPairs.contains(option) || BottleneckOptions.isPair(word("adapter-config") ?? "")
+  }
+
+  /// Whether options leave out all that their methods would train.
+  ///
+  /// - Parameter word: the value of an option, or its fallback
+  public static func trainsNothing(_ word: (String) -> String?) -> Bool {
+    guard let methods = try? Self.methods(word("method") ?? ""), word("init-adapter") == nil else { return false }
+    return methods.allSatisfy { method in
+      method == .bottleneck
+        ? BottleneckOptions.leavesOutAll(word)
+        : rows.contains(method) && word("num-virtual-tokens").flatMap { Int($0) } == 0
+    }
   }
 
   /// Options that say something for one method only are refused with another one.
@@ -263,12 +293,19 @@ public struct MethodOptions: Sendable {
   }
 
   private static func layers(_ values: OptionValues, _ name: String) throws -> [Int]? {
+    try numbers(values, name, of: "layers")
+  }
+
+  private static func numbers(_ values: OptionValues, _ name: String, of things: String) throws -> [Int]? {
     guard let text = values.text(name) else { return nil }
-    return try text.split(separator: ",").map {
-      guard let number = Int($0), number >= 0 else {
-        throw OptionError("--\(name) \(text): expected numbers of layers, such as 0,1,2")
+    return try text.split(separator: ",").flatMap { part in
+      let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
+      guard ends.count <= 2, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
+        last < 1 << 31, last - first < 1 << 16
+      else {
+        throw OptionError("--\(name) \(text): expected numbers of \(things), such as 0,1,2 or 0-2")
       }
-      return number
+      return Array(first...last)
     }
   }
 
@@ -291,7 +328,7 @@ public struct MethodOptions: Sendable {
   /// The configuration that the run trains with.
   ///
   /// - Parameter encode: makes tokens of a text to start from
-  func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
+  package func configuration(encode: (String) throws -> [Int32]) throws -> any TuningConfiguration {
     if let initialAdapter {
       let configuration = try AdapterFolder.configuration(of: initialAdapter)
       guard var lowRank = configuration as? LowRankConfiguration else {
@@ -312,19 +349,20 @@ public struct MethodOptions: Sendable {
     prefix.startTokens = try tokens(prefixText, option: "prefix-text", count: &prefix.count)
     prompt.startTokens = try tokens(prompt.startText, option: "prompt-tuning-init-text", count: &prompt.count)
     return try withFrozen(
-      try methods.map { method in
+      try methods.flatMap { method -> [CombinedConfiguration.Part] in
+        if hasNoRows, Self.rows.contains(method) { return [] }
         let configuration: any TuningConfiguration
         switch method {
         case .lora, .dora: configuration = lowRank
         case .ia3: configuration = scaling
-        case .bottleneck: configuration = bottleneck
+        case .bottleneck: return bottlenecks.parts
         case .prefixTuning, .ptuningV2: configuration = prefix
         case .promptTuning, .pTuning: configuration = prompt
         case .mixture:
           configuration = MixtureConfiguration(
             experts: try FrozenAdapters(experts), topK: topK, temperature: temperature)
         }
-        return .init(name: method.rawValue, configuration: configuration)
+        return [.init(name: method.rawValue, configuration: configuration)]
       })
   }
 

@@ -1,5 +1,4 @@
 import Formats
-import FoundationEssentials
 
 /// The options that a run was given, as `run.json` keeps them: `--resume` alone goes on with them.
 enum RecordedOptions {
@@ -13,8 +12,9 @@ enum RecordedOptions {
     var all = given
     all["model"] = [model]
     all["data"] = files
-    let entries = all.filter { !ofTheCall.contains($0.key) }.sorted { $0.key < $1.key }.map { name, words in
-      (name, JSONValue.array(words.map { .string(isPath(name) ? absolute($0) : $0) }))
+    let kept = TrainingOptions.withAbsolutePaths(all.filter { !ofTheCall.contains($0.key) })
+    let entries = kept.sorted { $0.key < $1.key }.map { name, words in
+      (name, JSONValue.array(words.map { .string($0) }))
     }
     return .object(JSONObject(entries))
   }
@@ -29,19 +29,24 @@ enum RecordedOptions {
     }
     return given
   }
-
-  private static func isPath(_ name: String) -> Bool {
-    let placeholder = TrainingOptions.declarations.first { $0.name == name }?.placeholder ?? ""
-    return placeholder.hasPrefix("FILE") || placeholder == "DIR"
-  }
-
-  private static func absolute(_ path: String) -> String {
-    if path == "-" || path == "auto" || path.hasPrefix("/") { return path }
-    return FileManager.default.currentDirectoryPath + "/" + path
-  }
 }
 
 extension TrainingOptions {
+  /// Options whose files and folders are found from wherever the program is started.
+  ///
+  /// - Parameter given: words by option name
+  public static func withAbsolutePaths(_ given: [String: [String]]) -> [String: [String]] {
+    let paths = declarations.filter { option in
+      ["FILE", "DIR"].contains { option.placeholder?.hasPrefix($0) ?? false }
+    }
+    var all = given
+    for option in paths {
+      // "-" is standard input, "auto" no file.
+      all[option.name] = given[option.name]?.map { ["-", "auto"].contains($0) ? $0 : AbsolutePath.of($0) }
+    }
+    return all
+  }
+
   /// What the run in `folder` was given, behind what is given now.
   ///
   /// - Parameter given: by option name

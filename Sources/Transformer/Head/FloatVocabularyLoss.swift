@@ -26,6 +26,8 @@ struct FloatVocabularyLoss: VocabularyLoss {
     }
   }
 
+  func logSumExp(_ row: Int) -> Float { context.buffers.logSumExp[row] }
+
   func gradient(_ x: PreparedRows?, _ chunk: Chunk, _ slice: Range<Int>, scale: Float) -> [CrossEntropy.Element] {
     let buffers = context.buffers
     let logits =

@@ -29,10 +29,12 @@ extension LanguageModelHead {
 
   /// What was loaded last, for the vocabulary product.
   func prepare(rows: Int, _ context: Context) -> PreparedRows {
-    let buffers = context.buffers
-    return context.engine.prepare(
-      (projection == nil ? buffers.normed : buffers.projected).rows(0..<rows), for: weight,
-      rowsPerSequence: Self.groupRows)
+    return context.engine.prepare(loaded(rows, context), for: weight, rowsPerSequence: Self.groupRows)
+  }
+
+  /// What was loaded last, `[rows, columns of the weight]`.
+  func loaded(_ rows: Int, _ context: Context) -> Matrix {
+    (projection == nil ? context.buffers.normed : context.buffers.projected).rows(0..<rows)
   }
 
   /// Sums over tokens are made within groups, and masks depend on the label's place: neither depends on the chunks.
@@ -63,7 +65,7 @@ extension LanguageModelHead {
     VectorOperations.fill(space, with: 0)
     norm.backward(
       dy, x: buffers.hidden.rows(chunk.rows), statistics: statistics.rows(chunk.rows), addingTo: space,
-      pool: context.pool)
+      rowLength: Self.groupRows, pool: context.pool)
     return space
   }
 }

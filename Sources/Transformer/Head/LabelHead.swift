@@ -96,8 +96,11 @@ extension LabelHeadDescription.Activation {
   func differentiate(_ dy: Matrix, y: Matrix) {
     guard self != .none else { return }
     for row in 0..<dy.rows {
+      let pairs = zip(dy.row(row).values, y.row(row).values)
       dy.row(row).assign(
-        zip(dy.row(row).values, y.row(row).values).map { self == .relu ? ($1 > 0 ? $0 : 0) : $0 * (1 - $1 * $1) })
+        self == .relu
+          ? pairs.map { (dy: Float, y: Float) -> Float in y > 0 ? dy : 0 }
+          : pairs.map { (dy: Float, y: Float) -> Float in dy * (1 - y * y) })
     }
   }
 }
@@ -279,7 +282,8 @@ public final class LabelHead {
     let dHidden = buffers.normedGradient.rows(rows)
     VectorOperations.fill(dHidden, with: 0)
     norm.backward(
-      dy, x: buffers.hidden.rows(rows), statistics: statistics.rows(rows), addingTo: dHidden, pool: pool)
+      dy, x: buffers.hidden.rows(rows), statistics: statistics.rows(rows), addingTo: dHidden,
+      rowLength: pass.rowLength, pool: pool)
     return dHidden
   }
 }

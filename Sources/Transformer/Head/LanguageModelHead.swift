@@ -15,6 +15,8 @@ public struct LanguageModelHead {
   /// From the hidden size to the weight's columns, where they differ.
   let projection: Linear?
   let weight: StoredMatrix  // [vocabulary, columns]; the embedding itself where the two are tied
+  /// Hooks of the embedding that it is tied to.
+  let tied: EmbeddingHooks?
 
   /// Tokens that share outlier columns. Chunks are multiples of it, so their size changes nothing.
   public static let groupRows = 16
@@ -54,7 +56,7 @@ public struct LanguageModelHead {
 
   private func vocabularyLoss(_ context: Context) -> any VocabularyLoss {
     guard let streamed = context.buffers.streamed else { return FloatVocabularyLoss(head: self, context: context) }
-    return StreamedVocabularyLoss(weight: weight, streamed: streamed, context: context)
+    return StreamedVocabularyLoss(weight: weight, replaced: tied?.tokens, streamed: streamed, context: context)
   }
 
   /// Fills the sums of the softmax, and the logits if they stay.
@@ -97,6 +99,9 @@ public struct LanguageModelHead {
       if takesTurns { load(chunk, context) }
       let dNormed = buffers.normedGradient.rows(chunk.waveRows)
       let share = buffers.exactShare.rows(chunk.waveRows)
+      tied?.tokens?.headBackward(
+        loaded(chunk.rows.count, context), labels: chunk.labels, scale: scale,
+        logSumExp: chunk.waveRows.map(loss.logSumExp), addingTo: share, pool: context.pool)
       VectorOperations.add(share, to: dNormed, pool: context.pool)
       VectorOperations.scatterRows(
         gradient(ofInput: dNormed, chunk, using: share, context), to: chunk.tokens, of: context.x, pool: context.pool)
@@ -108,6 +113,7 @@ public struct LanguageModelHead {
     let logits = context.buffers.logits.rows(0..<x.values.rows)
     let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
     context.engine.product(x, weight, rows: slice, into: target, accumulate: false)
+    tied?.tokens?.replaceLogits(target, columns: slice, input: x.values)
     return target
   }
 

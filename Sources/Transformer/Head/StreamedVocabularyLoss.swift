@@ -3,6 +3,7 @@ import Kernels
 /// With products in 8 bits: logits become codes of their gradient while they are in cache, and no matrix of them exists.
 struct StreamedVocabularyLoss: VocabularyLoss {
   let weight: StoredMatrix  // [vocabulary, columns]
+  let replaced: TokenRows?
   let streamed: StreamedCrossEntropy
   let context: LanguageModelHead.Context
 
@@ -25,7 +26,14 @@ struct StreamedVocabularyLoss: VocabularyLoss {
     let start = codes?.start ?? slice.lowerBound
     context.engine.exponentials(
       x, weight, rows: slice, from: start, labels: chunk.labels, through: streamed, softmax: softmax(chunk),
-      into: codes?.values, dither: RowDither.seed(row: context.firstLabel + chunk.first.overall, column: start))
+      into: codes?.values, dither: RowDither.seed(row: context.firstLabel + chunk.first.overall, column: start),
+      replacing: replacement(input: x.values))
+  }
+
+  /// What puts the tokens' own logits in place, if there are any.
+  private func replacement(input x: Matrix) -> (@Sendable (_ columns: Range<Int>, _ logits: Matrix) -> Void)? {
+    guard let replaced else { return nil }
+    return { columns, logits in replaced.replaceLogits(logits, columns: columns, input: x) }
   }
 
   func accumulate(_ x: PreparedRows, _ chunk: Chunk, _ slice: Range<Int>, keepsLogits: Bool) {
@@ -41,6 +49,8 @@ struct StreamedVocabularyLoss: VocabularyLoss {
       chunk.waveRows.reduce(sum) { $0 + context.buffers.softmax.loss($1) }
     }
   }
+
+  func logSumExp(_ row: Int) -> Float { context.buffers.softmax.logSumExp(row) }
 
   func gradient(_ x: PreparedRows?, _ chunk: Chunk, _ slice: Range<Int>, scale: Float) -> [CrossEntropy.Element] {
     guard let codes = codes(chunk, slice, all: x == nil) else { preconditionFailure("room for codes, to train") }

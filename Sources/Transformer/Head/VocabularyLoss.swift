@@ -13,6 +13,9 @@ protocol VocabularyLoss {
   /// Sum of the losses of a wave, after all slices.
   func loss(_ wave: Wave) -> Double
 
+  /// Of the logits of a row of the wave, after all slices.
+  func logSumExp(_ row: Int) -> Float
+
   /// What a slice adds to the gradient of a chunk's input, but for the labels' elements, which are returned.
   ///
   /// - Parameters:
