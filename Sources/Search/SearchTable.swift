@@ -68,7 +68,8 @@ public struct SearchTable {
       }, program: "edge-lora \(Program.version)")
   }
 
-  /// For people; multiply-adds are those that a token costs more. It says nothing of time: a search that was interrupted has the same table as one that was not.
+  /// For people; multiply-adds are those that a token costs more. It says nothing of time: a search that was interrupted has
+  /// the same table as one that was not.
   ///
   /// - Parameter number: writes the figure
   public func text(number: (Double) -> String) -> String {

@@ -194,9 +194,7 @@ struct FiveBitGroup: ~Copyable {
   private var groups = WeightGroups(count: 1, size: 32)
 
   mutating func encode(_ x: UnsafeBufferPointer<Float>, into block: UnsafeMutableRawBufferPointer) {
-    let unit = HalfScale.blockUnit(of: x)
-    groups.take(x, times: 1 / unit)
-    let d = HalfScale(groups[0].ray(count: 16), unit: unit)
+    let d = groups.scale(of: x, count: 16)
     block.storeBytes(of: d.bits.littleEndian, as: UInt16.self)
     for place in 2..<22 { block[place] = 0 }
     groups[0].eachCode(scale: d.value, offset: 0, -16, 15) { i, code in
@@ -212,9 +210,7 @@ struct FourBitGroup: ~Copyable {
   private var groups = WeightGroups(count: 1, size: 32)
 
   mutating func encode(_ x: UnsafeBufferPointer<Float>, into block: UnsafeMutableRawBufferPointer) {
-    let unit = HalfScale.blockUnit(of: x)
-    groups.take(x, times: 1 / unit)
-    let d = HalfScale(groups[0].ray(count: 8), unit: unit)
+    let d = groups.scale(of: x, count: 8)
     block.storeBytes(of: d.bits.littleEndian, as: UInt16.self)
     groups[0].eachCode(scale: d.value, offset: 0, -8, 7) { i, code in
       let bits = UInt8(code + 8)

@@ -214,6 +214,15 @@ struct WeightGroups: ~Copyable {
     }
   }
 
+  /// Takes a block that is one group, and finds its scale.
+  ///
+  /// - Parameter count: codes below zero; above it there is one less
+  mutating func scale(of x: UnsafeBufferPointer<Float>, count: Float) -> HalfScale {
+    let unit = HalfScale.blockUnit(of: x)
+    take(x, times: 1 / unit)
+    return HalfScale(groups[0].ray(count: count), unit: unit)
+  }
+
   subscript(index: Int) -> WeightGroup { groups[index] }
 }
 

@@ -29,7 +29,7 @@ extension LanguageModelHead {
 
   /// What was loaded last, for the vocabulary product.
   func prepare(rows: Int, _ context: Context) -> PreparedRows {
-    return context.engine.prepare(loaded(rows, context), for: weight, rowsPerSequence: Self.groupRows)
+    context.engine.prepare(loaded(rows, context), for: weight, rowsPerSequence: Self.groupRows)
   }
 
   /// What was loaded last, `[rows, columns of the weight]`.
