@@ -22,7 +22,7 @@ let package = Package(
     .target(name: "Architectures", dependencies: ["Formats"], swiftSettings: unhurried),
     .target(name: "Memory", dependencies: ["CGlibc"]),
     .target(name: "Sensing"),
-    .target(name: "Reporting", dependencies: ["Formats", "Memory"], swiftSettings: unhurried),
+    .target(name: "Reporting", dependencies: ["Formats", "Memory", "Options"], swiftSettings: unhurried),
     .target(name: "Options", dependencies: ["Memory"]),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),

@@ -96,17 +96,20 @@ public struct BatchPlan: Sendable {
         return batch((first..<min(first + microBatchSize, rows.count)).map { Array(rows[$0]) }, rowLength: rowLength)
       }
     }
-    // Samples of like length together, packed stretch by stretch; only where the batches of each begin is kept.
+    // Samples of like length together, packed stretch by stretch; only where the batches of each begin is kept. A stretch is the
+    // same for every size of batch, and so are the lengths of its rows: what fills a row up takes part in how its tokens
+    // are rounded, and must not depend on the plan.
     let sorted = samples.indices.map { UInt32($0) }.sorted {
       (samples.length(Int($1)), $0) < (samples.length(Int($0)), $1)
     }
-    let size = 64 * microBatchSize
-    @Sendable func stretch(_ index: Int) -> [[[Int]]] {
-      let places = sorted[index * size..<min((index + 1) * size, sorted.count)]
-      return Self.cut(packed(places.map { Int($0) }), microBatchSize: microBatchSize)
+    let size = Self.samplesOfStretch
+    @Sendable func stretch(_ index: Int) -> [[Int]] {
+      packed(sorted[index * size..<min((index + 1) * size, sorted.count)].map { Int($0) })
     }
     var firsts = [0]
-    for index in 0..<(sorted.count + size - 1) / size { firsts.append(firsts[index] + stretch(index).count) }
+    for index in 0..<(sorted.count + size - 1) / size {
+      firsts.append(firsts[index] + (stretch(index).count + microBatchSize - 1) / microBatchSize)
+    }
     dropPages()
     return BatchList(count: firsts[firsts.count - 1]) { [self, firsts] index in
       defer { dropPages() }
@@ -116,10 +119,14 @@ public struct BatchPlan: Sendable {
         let middle = (low + high) / 2
         if firsts[middle] <= index { low = middle } else { high = middle }
       }
-      let rows = stretch(low)[index - firsts[low]]
-      return batch(rows, rowLength: longest(rows))
+      let rows = stretch(low)
+      return batch(
+        Self.cut(rows, microBatchSize: microBatchSize)[index - firsts[low]], rowLength: longest(rows))
     }
   }
+
+  /// Labelled samples that are packed together for evaluation.
+  private static let samplesOfStretch = 256
 
   /// Tokens of a sample with the virtual ones.
   private func length(_ index: Int) -> Int { prompt.count + samples.length(index) }

@@ -56,6 +56,7 @@ struct RunPreparation {
     for warning in store.warnings { note("warning: \(warning)") }
     let model = try LanguageModel(store: store)
     self.model = model
+    try options.method.checkLayers(count: model.description.layers.count)
     // An adapter that does not fit is told before minutes go into the data.
     if let adapter = options.method.initialAdapter { _ = try AdapterFolder.open(adapter, for: model) }
     if let budget = options.plan.maximumMemory, let all = MachineMemory.totalBytes, budget > all {

@@ -140,6 +140,10 @@ struct LabelledDataTests {
       }
     }
     #expect(seen.sorted() == (0..<1000).map { Int32($0) })
+    // However large a batch, its rows are the same.
+    let tokens = batches.flatMap(\.tokens)
+    #expect(plan.all(microBatchSize: 1).flatMap(\.tokens) == tokens)
+    #expect(plan.all(microBatchSize: 64).flatMap(\.tokens) == tokens)
   }
 
   @Test func stepsOfSamplesArePackedWithoutSeeingEachOther() throws {

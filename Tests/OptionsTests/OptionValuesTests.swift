@@ -24,6 +24,11 @@ struct OptionValuesTests {
     #expect(throws: OptionError.self) { try none.required("files") }
   }
 
+  @Test func numbersAreListedOneByOneOrFromTo() {
+    #expect(NumberList.parse("0-3,7") == [0, 1, 2, 3, 7] && NumberList.parse("5") == [5])
+    for text in ["3-1", "-1", "1-2-3", "a", "1,b", "0-99999", "4294967296"] { #expect(NumberList.parse(text) == nil) }
+  }
+
   @Test func theLastValueCountsAndAllOfAList() throws {
     let given = values(["rate": ["1", "0.5"], "files": ["a", "b"], "quiet": [], "limit": ["2K"]])
     #expect(try given.number("rate", in: 0...1.0) == 0.5 && given.list("files") == ["a", "b"] && given.flag("quiet"))

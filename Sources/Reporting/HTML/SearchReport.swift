@@ -1,4 +1,5 @@
 import Formats
+import Options
 
 /// A page about a search: which settings came to what, and what they cost.
 public struct SearchReport {
@@ -83,17 +84,7 @@ public struct SearchReport {
   }
 
   /// How many numbers a word such as `0-3,7` or `none` lists; `nil` where it is no such word.
-  static func listCount(_ word: String) -> Int? {
-    if word == "none" { return 0 }
-    let counts = word.split(separator: ",", omittingEmptySubsequences: false).map { part -> Int? in
-      let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-      guard ends.count <= 2, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
-        last < 1 << 31
-      else { return nil }
-      return last - first + 1
-    }
-    return counts.contains(nil) ? nil : counts.compactMap { $0 }.reduce(0, +)
-  }
+  static func listCount(_ word: String) -> Int? { word == "none" ? 0 : NumberList.parse(word)?.count }
 
   /// The figure against an option: numbers at their place, of lists of numbers how many there are, words side by side.
   private func plot(of option: String) -> String {

@@ -29,6 +29,8 @@ public struct MethodOptions: Sendable {
   /// A text whose keys and values a prefix begins with.
   var prefixText: String?
   private let countIsGiven: Bool
+  /// Numbers of layers, and the options that name them.
+  private let layers: [(option: String, numbers: [Int])]
   /// LoRA adapters that take part as they are.
   var frozen: [WeightedAdapter]
   /// Those that a mixture consists of.
@@ -164,6 +166,7 @@ public struct MethodOptions: Sendable {
       throw OptionError("--prompt-tuning-init text and --prompt-tuning-init-text TEXT go together")
     }
     initialAdapter = values.text("init-adapter")
+    layers = [("layers-to-transform", selection.layers ?? []), ("adapter-off", leaveOut)]
     frozen = values.list("freeze-adapter").map { WeightedAdapter($0) }
     experts = values.list("expert").map { WeightedAdapter($0) }
     topK = try values.number("expert-top-k", in: 1...64)
@@ -298,15 +301,10 @@ public struct MethodOptions: Sendable {
 
   private static func numbers(_ values: OptionValues, _ name: String, of things: String) throws -> [Int]? {
     guard let text = values.text(name) else { return nil }
-    return try text.split(separator: ",").flatMap { part in
-      let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { Int($0) }
-      guard ends.count <= 2, let first = ends[0], let last = ends[ends.count - 1], 0 <= first, first <= last,
-        last < 1 << 31, last - first < 1 << 16
-      else {
-        throw OptionError("--\(name) \(text): expected numbers of \(things), such as 0,1,2 or 0-2")
-      }
-      return Array(first...last)
+    guard let numbers = NumberList.parse(text) else {
+      throw OptionError("--\(name) \(text): expected numbers of \(things), such as 0,1,2 or 0-2")
     }
+    return numbers
   }
 
   private static func pattern<T: LosslessStringConvertible & Comparable>(
@@ -322,6 +320,15 @@ public struct MethodOptions: Sendable {
             + "such as q_proj=4")
       }
       return PEFTPattern(pattern: String(part[..<equals]), value: value)
+    }
+  }
+
+  /// - Throws: `OptionError` for a layer that a model of `count` layers has not
+  func checkLayers(count: Int) throws {
+    for (option, numbers) in layers {
+      if let layer = numbers.first(where: { $0 >= count }) {
+        throw OptionError("--\(option): there is no layer \(layer), the model has layers 0 to \(count - 1)")
+      }
     }
   }
 
