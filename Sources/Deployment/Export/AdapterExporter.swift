@@ -97,6 +97,7 @@ public enum AdapterExporter {
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
     if !lora.trainableTokens.isEmpty { throw refuse("trainable_token_indices") }
+    if let module = lora.common.modulesBesideHead.first { throw refuse("modules_to_save with \(module)") }
     let file = try LowRankFile(directory: adapter)
     if let other = file.otherTensor { throw refuse(other) }
     return file

@@ -47,8 +47,9 @@ public struct ModelExporter {
     }
     let model = try LanguageModel(store: store)
     let sum = try adapter.map { try AdapterSum(adapter: $0, of: model) }
-    let source = try ModelSource.open(store: store)
-    let description = store.description
+    let opened = try ModelSource.open(store: store)
+    let source = try sum?.withHead(opened) ?? opened
+    let description = source.description
     let header = try GGUFHeader(of: description, json: source.configurationJSON, file: "\(directory)/config.json")
     let plan = try plan(description, header: header, format: format)
     let tokenizer = try TokenizerToGGUF.read(directory: directory, vocabularySize: description.vocabularySize)
