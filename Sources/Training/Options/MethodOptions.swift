@@ -140,7 +140,12 @@ public struct MethodOptions: Sendable {
     if let tokens = try Self.numbers(values, "trainable-token-indices", of: "tokens"), !tokens.isEmpty {
       lowRank.trainedTokens = [.init(tokens: tokens)]
     }
-    lowRank.wholeModules = values.text("modules-to-save")?.split(separator: ",").map(String.init) ?? []
+    if let names = values.text("modules-to-save") {
+      lowRank.wholeModules = names.split(separator: ",").map(String.init)
+      guard !lowRank.wholeModules.isEmpty else {
+        throw OptionError("--modules-to-save \(names): expected ends of modules' paths, such as embed_tokens,lm_head")
+      }
+    }
     lowRank.ensuresWeightTying = values.flag("ensure-weight-tying")
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
