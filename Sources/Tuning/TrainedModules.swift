@@ -150,10 +150,13 @@ struct TrainedModules {
       guard let matrix = entry?.matrix else { return [] }
       return [RowMerge(tensor: tensor) { matrix.row($0) }]
     }
-    return norms.flatMap { norm, weight, bias, _ in
-      merge("\(norm.path).weight", weight) + merge("\(norm.path).bias", bias)
-    } + merge(model.description.embedding.tokens.name, embedding)
-      + merge(headTensor, head)
+    var merges = merge(model.description.embedding.tokens.name, embedding)
+    merges += merge(headTensor, head)
+    for (norm, weight, bias, _) in norms {
+      merges += merge("\(norm.path).weight", weight)
+      merges += merge("\(norm.path).bias", bias)
+    }
+    return merges
   }
 
   /// The weight of the head in files of a model whose embedding is not tied to it.
