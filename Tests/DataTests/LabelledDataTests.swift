@@ -71,13 +71,16 @@ struct LabelledDataTests {
     let found = try rows("Anna B-PER\nsings O\n\nIn O\nBern B-LOC\n", "a.conll")
     let labelling = try LabellingFinder().labelling(of: found)
     #expect(labelling == Labelling(task: .tokenClassification, labels: ["O", "B-LOC", "B-PER"]))
-    #expect(
-      LabelledRows.task(of: try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()) == .tokenClassification)
+    #expect(LabelledRows.areLabelled(try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()))
   }
 
   @Test func textToGoOnWithIsNotLabelled() throws {
-    let path = try write(#"{"text": "a"}"#, "a.jsonl")
-    #expect(LabelledRows.task(of: path, columns: LabelledColumns()) == nil)
+    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")] {
+      #expect(!LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
+    }
+    for (text, name) in [(#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv")] {
+      #expect(LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
+    }
   }
 
   @Test func whatIsWrongIsSaidWithItsPlace() throws {

@@ -23,10 +23,21 @@ public final class LabelledRows {
   private var text: UnsafeMutablePointer<CChar>?
   private var capacity = 0
 
-  /// Whether a file is of a kind that only labelled data has.
-  public static func isTable(_ file: String) -> Bool {
-    let name = file.lowercased()
-    return [".csv", ".tsv", ".conll", ".bio", ".iob"].contains { name.hasSuffix($0) }
+  private static func isTable(_ file: String) -> Bool {
+    [".csv", ".tsv"].contains { file.lowercased().hasSuffix($0) }
+  }
+
+  private static func isCoNLL(_ file: String) -> Bool {
+    [".conll", ".bio", ".iob"].contains { file.lowercased().hasSuffix($0) }
+  }
+
+  /// Whether a file is of a kind that only labelled data has: words with tags, or a table that has no prompts and answers.
+  static func hasLabels(_ file: String, columns: LabelledColumns) -> Bool {
+    guard isTable(file) else { return isCoNLL(file) }
+    guard columns.names == nil, columns.text == nil, columns.label == nil, 
+      let header = try? DelimitedReader(path: file, format: file.lowercased().hasSuffix(".csv") ? .csv : .tsv).header
+    else { return true }
+    return columns.find(nil, LabelledColumns.labels, in: header) != nil || !DataReader.takesTable(header)
   }
 
   /// - Parameter file: a path, or `-`
@@ -41,12 +52,12 @@ public final class LabelledRows {
     self.file = given == "-" ? "standard input" : given
     self.columns = columns
     let name = given.lowercased()
-    if name.hasSuffix(".csv") || name.hasSuffix(".tsv") {
+    if Self.isTable(given) {
       var format: DelimitedFormat = name.hasSuffix(".csv") ? .csv : .tsv
       format.hasHeader = columns.names == nil
       let reader = try DelimitedReader(path: file, format: format)
       source = .table(reader, columns: columns.names ?? reader.header ?? [])
-    } else if [".conll", ".bio", ".iob", ".txt"].contains(where: { name.hasSuffix($0) }) {
+    } else if Self.isCoNLL(given) || name.hasSuffix(".txt") {
       source = .sentences(try CoNLLReader(path: file))
     } else if name.hasSuffix(".json"), let array = try Self.array(file) {
       source = .array(array)

@@ -15,7 +15,7 @@ public struct DataOptions: Sendable {
   static let declarations: [OptionDeclaration] = [
     .init(
       "data", "FILE...", isList: true,
-      ".txt, .jsonl or .json files, - for standard input (default: train.jsonl or train.txt)"),
+      ".txt, .jsonl, .json, .csv or .tsv files, - for standard input (default: train.jsonl or train.txt)"),
     .init("max-length", "N", default: "512", aliases: ["max-seq-length"], identifies: true, "tokens of a row"),
     .init("no-shuffle", nil, identifies: true, "keep the order of the data"),
     .init("train-on-prompt", nil, identifies: true, "learn the prompts too, not only the answers"),

@@ -78,7 +78,7 @@ public struct TaskOptions: Sendable {
   func isLabelled(_ files: [String], known: Labelling?) -> Bool {
     if let task { return task != .causalLM }
     if problem != nil || labels != nil || known != nil { return true }
-    return files.first.map { LabelledRows.isTable($0) || LabelledRows.task(of: $0, columns: columns) != nil } ?? false
+    return files.first.map { LabelledRows.areLabelled($0, columns: columns) } ?? false
   }
 
   /// What is minimised.
