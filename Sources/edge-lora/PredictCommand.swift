@@ -23,7 +23,9 @@ let predictCommand = Command(
   let predictor = try Predictor(
     try ModelOptions.load(arguments), maximumLength: try arguments.number("max-length", in: 8...131_072))
   let size = try arguments.number("batch-size", in: 1...65_536)
-  let output = try arguments.text("output").map { try AtomicOutput(path: $0, force: arguments.flag("force")) }
+  let output = try arguments.text("output").map {
+    try AtomicOutput(path: $0, force: arguments.flag("force"), inputs: files)
+  }
   let file = try output.map { output in
     guard let file = fopen(output.temporaryPath, "w") else {
       throw FileError.cannotWrite(file: output.temporaryPath, reason: String(cString: strerror(errno)))

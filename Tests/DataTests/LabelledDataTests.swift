@@ -75,10 +75,13 @@ struct LabelledDataTests {
   }
 
   @Test func textToGoOnWithIsNotLabelled() throws {
-    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")] {
+    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")]
+    {
       #expect(!LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
     }
-    for (text, name) in [(#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv")] {
+    for (text, name) in [
+      (#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv"),
+    ] {
       #expect(LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
     }
   }

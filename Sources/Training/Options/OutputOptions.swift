@@ -72,6 +72,12 @@ public struct OutputOptions: Sendable {
     if try FileManager.default.fileExists(atPath: folder) && PathKind(folder) != .directory {
       throw FileError.cannotWrite(file: folder, reason: "is a file; --output names a folder")
     }
+    // An adapter's files have names that those of a model have too.
+    if let weights = OutputFolder.names(in: folder).first(where: {
+      ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"].contains($0)
+    }) {
+      throw OutputInUse(path: folder, reason: "holds a model (\(weights)); name another folder with --output")
+    }
     try RunFolder.requireFree(folder)
     if force || resume { return }
     for file in RunFolder.weightsNames.map({ "\(folder)/\($0)" }) where FileManager.default.fileExists(atPath: file) {
