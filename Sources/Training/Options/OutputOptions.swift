@@ -35,8 +35,12 @@ public struct OutputOptions: Sendable {
       "on-disk-full", "KIND", default: "wait", "wait until there is room again, or stop with a checkpoint"),
     .init("report-to", "KIND", default: "none", "tensorboard: also write event files, into --output; none"),
     .init("max-temp", "C", "pause while the processor is hotter than this, in degrees Celsius"),
-    .init("resume", nil, "go on from the newest checkpoint in --output, also of a finished run"),
-    .init("force", nil, "replace an output that exists; checkpoints of an earlier run are set aside"),
+    .init(
+      "resume", nil, aliases: ["resume-from-checkpoint"],
+      "go on from the newest checkpoint in --output, also of a finished run"),
+    .init(
+      "force", nil, aliases: ["overwrite-output-dir"],
+      "replace an output that exists; checkpoints of an earlier run are set aside"),
     .init("dump-gradients", "FILE", "write the gradient of the first step to FILE and stop"),
     .init("json", nil, "print the summary as JSON"),
   ]
