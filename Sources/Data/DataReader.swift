@@ -46,6 +46,10 @@ public struct DataReader {
         continue
       }
       let name = file.lowercased()
+      if name.hasSuffix(".csv") || name.hasSuffix(".tsv") {
+        try addTable(file, to: &data)
+        continue
+      }
       guard name.hasSuffix(".txt") || name.hasSuffix(".jsonl") || name.hasSuffix(".json") else {
         throw try PathKind(file) == .directory ? DataError.folder(file) : DataError.unknownKind(file: file)
       }
@@ -152,6 +156,34 @@ public struct DataReader {
     return text
   }
 
+  // MARK: tables
+
+  /// Columns that name each other's kind of row: of one of these all, or texts without labels.
+  private static let questions = [["prompt", "completion"], ["instruction", "output"], ["question", "answer"]]
+
+  /// Whether a table with these columns has texts to go on with.
+  static func takesTable(_ columns: [String]) -> Bool {
+    questions.contains { $0.allSatisfy(columns.contains) } || columns.contains("text")
+  }
+
+  /// Each row is an object of the header's keys. What is empty is not there, but for an answer.
+  private func addTable(_ file: String, to data: inout TrainingData) throws {
+    let reader = try DelimitedReader(path: file, format: file.lowercased().hasSuffix(".csv") ? .csv : .tsv)
+    let header = reader.header ?? []
+    let answers = Set(Self.questions.map { $0[1] })
+    var left = 0
+    while let row = try reader.next() {
+      let fields = zip(header, row.fields).filter { !$1.isEmpty || answers.contains($0) }
+      try addRow(number: row.line, file: file, to: &data) { data in
+        try add(.object(JSONObject(fields.map { ($0, .string($1)) })), to: &data)
+      }
+      if reader.byteCount - left >= Self.step {
+        left = reader.byteCount
+        progress?(left, max(left, (try? FilePieces.byteCount(of: file)) ?? left))
+      }
+    }
+  }
+
   // MARK: JSON
 
   private func addLines(_ text: MappedText, to data: inout TrainingData) throws {
@@ -209,15 +241,22 @@ public struct DataReader {
 
   private func add(_ line: UnsafeRawBufferPointer, number: Int, file: String, to data: inout TrainingData) throws {
     if line.allSatisfy({ $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }) { return }
-    do {
-      let json: JSONValue
+    try addRow(number: number, file: file, to: &data) { data in
       do {
-        json = try JSONValue.parse(line, file: file)
+        return try add(try JSONValue.parse(line, file: file), to: &data)
       } catch let error as JSONError {
         throw LineError(
           reason: Self.advice(line, error.reason) ?? "not JSON: \(error.reason) (column \(error.column))")
       }
-      if try !add(json, to: &data) { data.leaveOut("\(file):\(number)") }
+    }
+  }
+
+  /// - Parameter body: adds the row; `false` if nothing of it is to be learnt
+  private func addRow(
+    number: Int, file: String, to data: inout TrainingData, _ body: (inout TrainingData) throws -> Bool
+  ) throws {
+    do {
+      if try !body(&data) { data.leaveOut("\(file):\(number)") }
     } catch let error as LineError {
       if !skipBadLines { throw DataError.badLine(file: file, line: number, reason: error.reason) }
       data.skippedLines += 1

@@ -35,6 +35,17 @@ public enum DataError: Error, CustomStringConvertible {
   case unknownKind(file: String)
   case folder(String)
 
+  /// How a file of some other kinds becomes one that is read.
+  private static func wayOut(_ file: String) -> String {
+    let name = file.lowercased()
+    if name.hasSuffix(".gz") { return "; unpack it: gunzip \(file)" }
+    if name.hasSuffix(".parquet") || name.hasSuffix(".arrow") {
+      return
+        "\n       where Python has pandas: pandas.read_parquet(FILE).to_json(\"train.jsonl\", orient=\"records\", lines=True)"
+    }
+    return ""
+  }
+
   public var description: String {
     switch self {
     case .badLine(let file, let line, let reason):
@@ -45,7 +56,7 @@ public enum DataError: Error, CustomStringConvertible {
         + (useless > 0
           ? " (\(useless) have an empty answer, or one that --max-length cuts off: give more --max-length)" : "")
     case .folder(let path): "\(path) is a folder; name the files in it, such as \(path)/train.jsonl"
-    case .unknownKind(let file): "\(file): expected a .txt, .jsonl or .json file"
+    case .unknownKind(let file): "\(file): expected a .txt, .jsonl, .json, .csv or .tsv file\(Self.wayOut(file))"
     }
   }
 }

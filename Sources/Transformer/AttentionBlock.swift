@@ -337,7 +337,8 @@ struct AttentionBlock {
     _ key: HeadMatrix, _ value: HeadMatrix, in cache: KeyValueCache.Layer, _ pool: ThreadPool
   ) -> Attention.Seen {
     cache.append(key: key, value: value, pool: pool)
-    return Attention.Seen(keys: cache.keys, values: cache.values, shape: shape)
+    return Attention.Seen(
+      keys: cache.keys, values: cache.values, shape: shape, visibility: visibility, position: cache.length - 1)
   }
 
   private func attend(
@@ -354,7 +355,7 @@ final class AttentionHooks {
   var prefix: AttentionPrefix?
 }
 
-/// Keys and values in front of a layer's attention, seen by every token, and where their gradient goes.
+/// Keys and values in front of a layer's attention, and where their gradient goes.
 public struct AttentionPrefix {
   let values: Attention.Prefix
   let gradient: Attention.PrefixGradient?

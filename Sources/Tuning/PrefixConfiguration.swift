@@ -44,16 +44,12 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   public var startTokenCount: Int { startTokens.isEmpty ? 0 : count }
 
   /// Columns of a layer's keys.
-  /// - Throws: `AdapterError` where layers differ or would lose sight of the prefix
+  /// - Throws: `AdapterError` where layers differ
   func width(in model: LanguageModel) throws -> Int {
     let attentions = model.attentions
     let widths = Set(attentions.map { $0.shape.keyValueHeadCount * $0.shape.headSize })
     guard let width = widths.first, widths.count == 1 else {
       throw AdapterError.unsuitableModel("prefix tuning needs keys of one size in all layers; this model's differ")
-    }
-    guard attentions.allSatisfy({ $0.visibility.window == nil }) else {
-      throw AdapterError.unsuitableModel(
-        "prefix tuning needs layers that see the whole text; windows of this model would move past the prefix")
     }
     return width
   }

@@ -65,7 +65,7 @@ enum ExitCode {
     case let stop as StopRequest.Stopped: 128 + stop.signal
     case is PlanError, is BudgetExceeded, is BudgetTooSmall: outOfBudget
     case is Arena.Failure: outOfBudget
-    case is SafetensorsError, is GGUFError, is JSONError, is UnsupportedAdapter, is AdapterError,
+    case is SafetensorsError, is GGUFError, is JSONError, is TableError, is UnsupportedAdapter, is AdapterError,
       is DataError, is SamplePrompt.Invalid,
       is TokenizerError, is TemplateError, is ModelDescription.Invalid, is WeightStore.Invalid,
       is ModelSource.Unsuitable,

@@ -122,6 +122,24 @@ func aBadLineIsNamedOrCounted(line: String, reason: String) throws {
   #expect(rest.samples.map { tokenizer.decode($0.tokens) } == ["one line\nanother"])
 }
 
+/// What is empty in a table is not there, but for an answer.
+@Test func aTableIsItsRowsAsObjects() throws {
+  let reader = reader(try tiny())
+  let lines = [
+    #"{"prompt": "a, \"b\"", "completion": "c\nd"}"#, #"{"prompt": "e", "completion": "f", "context": "g"}"#,
+    #"{"prompt": "h", "completion": ""}"#,
+  ]
+  let expected = try read(lines.joined(separator: "\n"), reader)
+  #expect(expected.samples.count == 2)
+  let rows = ["\"a, \"\"b\"\"\"|\"c\nd\"|", "e|f|g", "h||"]
+  for (name, separator) in [("data.csv", ","), ("data.csv", ";"), ("data.tsv", "\t")] {
+    let text = (["prompt|completion|context"] + rows).joined(separator: "\r\n").replacingOccurrences(
+      of: "|", with: separator)
+    let data = try read(text, as: name, reader)
+    #expect(data.samples == expected.samples && data.uselessCount == 1)
+  }
+}
+
 @Test(arguments: ["", "[]", "\n\n", "  [ ]  "]) func dataWithoutASampleIsAnError(text: String) throws {
   let tokenizer = try tiny()
   #expect(throws: DataError.self) { try read(text, as: "data.json", reader(tokenizer)) }

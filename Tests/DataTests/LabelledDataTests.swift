@@ -71,13 +71,32 @@ struct LabelledDataTests {
     let found = try rows("Anna B-PER\nsings O\n\nIn O\nBern B-LOC\n", "a.conll")
     let labelling = try LabellingFinder().labelling(of: found)
     #expect(labelling == Labelling(task: .tokenClassification, labels: ["O", "B-LOC", "B-PER"]))
-    #expect(
-      LabelledRows.task(of: try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()) == .tokenClassification)
+    #expect(LabelledRows.areLabelled(try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()))
   }
 
   @Test func textToGoOnWithIsNotLabelled() throws {
-    let path = try write(#"{"text": "a"}"#, "a.jsonl")
-    #expect(LabelledRows.task(of: path, columns: LabelledColumns()) == nil)
+    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")]
+    {
+      #expect(!LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
+    }
+    for (text, name) in [
+      (#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv"),
+    ] {
+      #expect(LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
+    }
+  }
+
+  @Test func linesToJudgeAreTextsOrObjects() throws {
+    let path = try write("a b\r\n\n{\"text\": \"c\"}\n [d]", "a.txt")
+    let rows = try LabelledRows(path, columns: LabelledColumns(), takesText: true)
+    for expected in ["a b", "c", "[d]"] {
+      guard case .text(let text, nil)? = try rows.nextRow()?.content else {
+        Issue.record("no text")
+        return
+      }
+      #expect(text == expected)
+    }
+    #expect(try rows.nextRow() == nil)
   }
 
   @Test func whatIsWrongIsSaidWithItsPlace() throws {

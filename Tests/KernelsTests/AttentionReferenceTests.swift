@@ -163,7 +163,10 @@ private final class Workload {
           let row = (token * of.heads + head) * size
           func place(_ key: Int) -> Int { (key * of.keyValueHeads + head / perKey) * size }
           // first of a key's elements, and whether it belongs to the prefix
-          let keys = (0..<of.prefix).map { (place($0), true) } + own.map { (place($0), false) }
+          let front = (0..<of.prefix).filter { key in
+            of.visibility.window.map { token - start + of.prefix - key < $0 } ?? true
+          }
+          let keys = front.map { (place($0), true) } + own.map { (place($0), false) }
           let scores = keys.map { at, isPrefix in
             scale * (0..<size).reduce(0) { $0 + q[row + $1] * (isPrefix ? pk : k)[at + $1] }
           }

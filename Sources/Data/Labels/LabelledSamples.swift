@@ -142,14 +142,11 @@ public struct LabelledSamples {
 }
 
 extension LabelledRows {
-  /// The task that the first row of a file is for: `nil` where it is text to go on with, or cannot be told.
-  public static func task(of file: String, columns: LabelledColumns) -> ModelTask? {
-    if file == "-" { return nil }
-    guard isTable(file) || file.lowercased().hasSuffix(".jsonl") || file.lowercased().hasSuffix(".json") else {
-      return nil
-    }
-    guard let row = try? LabelledRows(file, columns: columns).nextRow(), row.label != nil else { return nil }
-    if case .words = row.content { return .tokenClassification }
-    return .sequenceClassification
+  /// Whether a file has labels, as far as its kind, its columns and its first row show; otherwise it is text to go on with.
+  public static func areLabelled(_ file: String, columns: LabelledColumns) -> Bool {
+    if file == "-" { return false }
+    if hasLabels(file, columns: columns) { return true }
+    guard [".jsonl", ".json"].contains(where: { file.lowercased().hasSuffix($0) }) else { return false }
+    return (try? LabelledRows(file, columns: columns).nextRow())??.label != nil
   }
 }

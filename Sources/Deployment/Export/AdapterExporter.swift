@@ -55,7 +55,8 @@ public enum AdapterExporter {
         parts[2 * index + 1].values = parts[2 * index + 1].values.map { Float(Double($0) * scale) }
       }
     }
-    let target = try AtomicOutput(path: output, force: force)
+    let target = try AtomicOutput(path: output, force: force, inputs: [adapter])
+    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
     let writer = try GGUFWriter(
       path: target.temporaryPath,
       metadata: [

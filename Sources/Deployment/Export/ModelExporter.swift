@@ -59,7 +59,8 @@ public struct ModelExporter {
       ("general.name", .string(name)), ("general.size_label", .string(Self.sizeLabel(description))),
       ("general.file_type", .uint32(format.fileType)), ("general.quantization_version", .uint32(2)),
     ]
-    let target = try AtomicOutput(path: output, force: force)
+    let target = try AtomicOutput(path: output, force: force, inputs: [directory] + (adapter.map { [$0] } ?? []))
+    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
     let writer = try GGUFWriter(
       path: target.temporaryPath, metadata: general + header.metadata + tokenizer.metadata,
       tensors: plan.map(\.declaration))

@@ -99,6 +99,18 @@ struct ByteStream {
     return buffer[position]
   }
 
+  /// What is left of the line, without taking it; the beginning of a very long one.
+  mutating func restOfLine() throws -> ArraySlice<UInt8> {
+    while true {
+      let rest = buffer[position...]
+      if let end = rest.firstIndex(where: { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }) {
+        return rest[..<end]
+      }
+      if isAtEnd || rest.count >= 1 << 16 { return rest }
+      try fill()
+    }
+  }
+
   /// Takes the byte that `peek` showed.
   @inline(__always)
   mutating func take() { position += 1 }

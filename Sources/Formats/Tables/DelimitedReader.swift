@@ -12,7 +12,8 @@ public struct DelimitedFormat: Sendable, Equatable {
     self.allowsQuotes = allowsQuotes
   }
 
-  /// Comma-separated values, RFC 4180.
+  /// Comma-separated values, RFC 4180; with semicolons where the header has those and no commas, as spreadsheets write them
+  /// in countries where the comma is decimal.
   public static let csv = DelimitedFormat(separator: UInt8(ascii: ","))
   /// Tab-separated values; quotes as programs that export tables write them.
   public static let tsv = DelimitedFormat(separator: UInt8(ascii: "\t"))
@@ -53,6 +54,8 @@ public final class DelimitedReader {
   private init(stream: ByteStream, format: DelimitedFormat) throws {
     file = stream.file
     self.stream = stream
+    var format = format
+    if format == .csv, Self.hasSemicolons(try self.stream.restOfLine()) { format.separator = UInt8(ascii: ";") }
     self.format = format
     guard format.hasHeader, let first = try next() else { return }
     header = first.fields
@@ -60,6 +63,13 @@ public final class DelimitedReader {
     for name in first.fields where !seen.insert(name).inserted {
       throw TableError(file: file, line: first.line, reason: "two columns are named \"\(name.prefix(60))\"")
     }
+  }
+
+  /// Whether semicolons stand outside of quotes, and no commas.
+  private static func hasSemicolons(_ header: ArraySlice<UInt8>) -> Bool {
+    let outside = header.split(separator: UInt8(ascii: "\""), omittingEmptySubsequences: false).enumerated()
+      .filter { $0.offset % 2 == 0 }.flatMap(\.element)
+    return outside.contains(UInt8(ascii: ";")) && !outside.contains(UInt8(ascii: ","))
   }
 
   /// Bytes of the file that were read.

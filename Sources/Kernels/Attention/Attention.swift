@@ -6,7 +6,7 @@
 /// Sources: Dao et al. 2022, arXiv 2205.14135; Beltagy et al. 2020, arXiv 2004.05150 (windows); Li & Liang 2021, arXiv
 /// 2101.00190 (prefixes).
 public enum Attention {
-  /// Virtual keys and values that all samples have in front of their own, seen by every query; their number is p.
+  /// Virtual keys and values that all samples have in front of their own; their number is p.
   public struct Prefix: Sendable {
     let key: HeadMatrix
     let value: HeadMatrix

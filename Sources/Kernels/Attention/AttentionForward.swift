@@ -132,6 +132,9 @@ extension Attention {
     /// Makes the exponentials of what a row does not see 0, before the last key that it sees.
     /// - Returns: the columns up to that one
     func hide(_ row: Int, in line: UnsafeMutablePointer<Float>) -> Int {
+      for column in 0..<layout.visibility.hiddenPrefix(of: rows.lowerBound + row, count: layout.prefixCount) {
+        line[column] = -.infinity
+      }
       for column in hidden(row) { line[column] = -.infinity }
       let end = layout.visibility.keys(of: rows.lowerBound + row, length: length).upperBound
       return layout.prefixColumns + end - keys.lowerBound

@@ -1,4 +1,4 @@
-/// Which keys of its own sample a token sees. A prefix is seen by all.
+/// Which keys of its own sample a token sees. A prefix stands in front of the sample: windows move past it as past other keys.
 public struct Visibility: Sendable, Equatable {
   /// Keys on either side, with the token's own; `nil` has no limit.
   public let window: Int?
@@ -19,6 +19,12 @@ public struct Visibility: Sendable, Equatable {
   public static func window(_ count: Int) -> Visibility { Visibility(window: count, looksAhead: false) }
   /// Token `i` sees `j` with `|i - j| < count`.
   public static func fullWindow(_ count: Int) -> Visibility { Visibility(window: count, looksAhead: true) }
+
+  /// Keys of a prefix, from its first, that the token `row` of a sample does not see.
+  func hiddenPrefix(of row: Int, count: Int) -> Int {
+    guard let window else { return 0 }
+    return min(count, max(0, row + count - window + 1))
+  }
 
   /// Keys that a token sees in a sample of `length` tokens.
   func keys(of row: Int, length: Int) -> Range<Int> {

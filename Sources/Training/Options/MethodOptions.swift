@@ -47,7 +47,7 @@ public struct MethodOptions: Sendable {
       "method", "NAME", default: "lora", aliases: ["peft-type"], identifies: true,
       Method.allCases.map(\.rawValue).joined(separator: ", ") + ", or a bottleneck and another one, as in "
         + "bottleneck+prefix_tuning"),
-    .init("rank", "N", default: "8", aliases: ["lora-r"], identifies: true, "rank of the adapters"),
+    .init("rank", "N", default: "8", aliases: ["lora-r", "lora-rank"], identifies: true, "rank of the adapters"),
     .init(
       "alpha", "X", default: "16", aliases: ["lora-alpha"], identifies: true,
       "the adapters' share is scaled by alpha / rank"),
@@ -63,7 +63,7 @@ public struct MethodOptions: Sendable {
     .init("alpha-pattern", "NAME=X,...", identifies: true, "the same for alpha"),
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
     .init(
-      "bias", "KIND", default: "none", identifies: true,
+      "bias", "KIND", default: "none", aliases: ["lora-bias"], identifies: true,
       "biases that are trained along: none, lora_only (of the targets) or all (also of norms)"),
     .init(
       "trainable-token-indices", "N,...", identifies: true,

@@ -35,7 +35,9 @@ public struct TaskOptions: Sendable {
     ] + columnDeclarations + [
       .init(
         "class-weights", "LIST", identifies: true, "balanced, or a weight for each label, separated by commas"),
-      .init("label-smoothing", "X", default: "0", identifies: true, "share of a label that is spread over all"),
+      .init(
+        "label-smoothing", "X", default: "0", aliases: ["label-smoothing-factor"], identifies: true,
+        "share of a label that is spread over all"),
     ]
 
   /// Which columns of the data are what.
@@ -78,7 +80,7 @@ public struct TaskOptions: Sendable {
   func isLabelled(_ files: [String], known: Labelling?) -> Bool {
     if let task { return task != .causalLM }
     if problem != nil || labels != nil || known != nil { return true }
-    return files.first.map { LabelledRows.isTable($0) || LabelledRows.task(of: $0, columns: columns) != nil } ?? false
+    return files.first.map { LabelledRows.areLabelled($0, columns: columns) } ?? false
   }
 
   /// What is minimised.
