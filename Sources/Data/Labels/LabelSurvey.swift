@@ -7,6 +7,10 @@ public struct LabelSurvey: Sendable {
   private(set) var first: LabelledRow?
   /// The first row that has no label.
   private(set) var unlabelled: LabelledRow?
+  /// The first row with a label or a tag that is an empty text.
+  private(set) var blank: LabelledRow?
+  /// Entities that begin with `B-`, and those that begin with `I-`, as in IOB1.
+  private(set) var beginnings = (marked: 0, unmarked: 0)
   /// Whether any label is a list, or a number that is not whole.
   private(set) var hasLists = false
   private(set) var hasFractions = false
@@ -31,6 +35,8 @@ public struct LabelSurvey: Sendable {
       if unlabelled == nil { unlabelled = row }
       return
     }
+    if blank == nil, label.parts.contains(.word("")) { blank = row }
+    if case .words = row.content { countBeginnings(label.parts) }
     let isFirst = whole.isEmpty
     if case .list = label { hasLists = true }
     if case .number(let value) = label, value != value.rounded() { hasFractions = true }
@@ -41,6 +47,27 @@ public struct LabelSurvey: Sendable {
       width = Self.indicators(label)
     } else if width != nil, Self.indicators(label) != width {
       width = nil
+    }
+  }
+
+  /// Whether entities mostly begin with `I-`: strict BIO, in which they are counted, does not see those.
+  public var isInside: Bool { beginnings.unmarked > beginnings.marked }
+
+  private mutating func countBeginnings(_ tags: [RowLabel]) {
+    var open: Substring?
+    for tag in tags {
+      guard case .word(let text) = tag, let kind = text.first, kind == "B" || kind == "I", text.dropFirst().first == "-"
+      else {
+        open = nil
+        continue
+      }
+      let type = text.dropFirst(2)
+      if kind == "B" {
+        beginnings.marked += 1
+      } else if type != open {
+        beginnings.unmarked += 1
+      }
+      open = type
     }
   }
 
