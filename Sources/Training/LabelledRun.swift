@@ -58,7 +58,7 @@ struct LabelledRun {
     ]
     let all = try reading.data(files, purpose: "train", settings: wishes + (own?.settings ?? [])) {
       if $0.isInside {
-        note("warning: most entities begin with I-, as in IOB1; they are counted in strict BIO, where each begins with B-")
+        note("warning: most entities begin with I- (IOB1); they are counted in strict BIO, where each begins with B-")
       }
       return try Self.labelling(options, own: own, isFixed: adapter != nil, survey: $0)
     }

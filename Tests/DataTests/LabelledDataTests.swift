@@ -74,11 +74,36 @@ struct LabelledDataTests {
     #expect(LabelledRows.areLabelled(try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()))
   }
 
+  @Test func labelsThatAreEmptyAreTold() throws {
+    for (text, name) in [("text,label\na,x\nb,\n", "a.csv"), ("a\tO\n\nb\t\n", "a.conll")] {
+      let found = try rows(text, name)
+      let told = message { _ = try LabellingFinder().labelling(of: found) }
+      #expect(told.contains(":3: the label is empty"), "\(told)")
+    }
+    let several = LabellingFinder(problem: .multiLabel)
+    #expect(try several.labelling(of: try rows("text,label\na,x|y\nb,\n", "a.csv")).labels == ["x", "y"])
+  }
+
+  @Test func entitiesThatBeginInsideAreNoticed() throws {
+    #expect(LabelSurvey(try rows("EU I-ORG\nsaid O\nIn I-LOC\nBern I-LOC\n\nUno B-LOC\n", "a.conll")).isInside)
+    #expect(!LabelSurvey(try rows("EU B-ORG\nsaid O\nIn B-LOC\nBern I-LOC\n\nUno I-LOC\n", "a.conll")).isInside)
+  }
+
+  @Test func packedFilesAndTablesOfOtherKindsAreNoText() throws {
+    for name in ["a.jsonl.gz", "a.parquet", "a.xlsx"] {
+      let told = message { _ = try rows("PAR1", name) }
+      #expect(told.contains("/\(name): expected a .txt, .jsonl"), "\(told)")
+    }
+  }
+
   @Test func textToGoOnWithIsNotLabelled() throws {
-    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")] {
+    for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")]
+    {
       #expect(!LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
     }
-    for (text, name) in [(#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv")] {
+    for (text, name) in [
+      (#"{"text": "a", "label": 1}"#, "a.jsonl"), ("text,label\na,b\n", "a.csv"), ("a\tb\n", "a.tsv"),
+    ] {
       #expect(LabelledRows.areLabelled(try write(text, name), columns: LabelledColumns()))
     }
   }

@@ -23,7 +23,7 @@ public struct LabelSurvey: Sendable {
 
   public init() {}
 
-  init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
+  package init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
 
   /// How many labels lists of zeros and ones speak of, if all labels are such lists of equal length.
   var indicatorWidth: Int? { width }

@@ -34,7 +34,7 @@ public final class LabelledRows {
   /// Whether a file is of a kind that only labelled data has: words with tags, or a table that has no prompts and answers.
   static func hasLabels(_ file: String, columns: LabelledColumns) -> Bool {
     guard isTable(file) else { return isCoNLL(file) }
-    guard columns.names == nil, columns.text == nil, columns.label == nil, 
+    guard columns.names == nil, columns.text == nil, columns.label == nil,
       let header = try? DelimitedReader(path: file, format: file.lowercased().hasSuffix(".csv") ? .csv : .tsv).header
     else { return true }
     return columns.find(nil, LabelledColumns.labels, in: header) != nil || !DataReader.takesTable(header)

@@ -103,7 +103,9 @@ struct ByteStream {
   mutating func restOfLine() throws -> ArraySlice<UInt8> {
     while true {
       let rest = buffer[position...]
-      if let end = rest.firstIndex(where: { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }) { return rest[..<end] }
+      if let end = rest.firstIndex(where: { $0 == UInt8(ascii: "\n") || $0 == UInt8(ascii: "\r") }) {
+        return rest[..<end]
+      }
       if isAtEnd || rest.count >= 1 << 16 { return rest }
       try fill()
     }
