@@ -47,9 +47,11 @@ import Testing
   }
 
   @Test func quotesBetweenTabsAreTextUnlessTheyCloseAtTheEndOfAField() throws {
-    let loose = try read("a\tb\n\"no, he said\tneg\n\"so\" it is\tpos\nx\t\"never closed\n\"\ty\n", .tsv)
+    let loose = try read("a\tb\n\"no, he said\tneg\n\"so\" it is\tpos\n\"\ty\nx\t\"never closed\nz\tz\n", .tsv)
     #expect(
-      loose.rows == [["\"no, he said", "neg"], ["\"so\" it is", "pos"], ["x", "\"never closed"], ["\"", "y"]])
+      loose.rows == [
+        ["\"no, he said", "neg"], ["\"so\" it is", "pos"], ["\"", "y"], ["x", "\"never closed"], ["z", "z"],
+      ])
     let closed = try read("a\tb\n\"two\nlines\"\t\"x \"\"y\"\"\"\n\"tab\there\"\tz", .tsv)
     #expect(closed.rows == [["two\nlines", "x \"y\""], ["tab\there", "z"]])
   }
