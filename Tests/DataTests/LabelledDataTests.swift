@@ -80,6 +80,9 @@ struct LabelledDataTests {
       let told = message { _ = try LabellingFinder().labelling(of: found) }
       #expect(told.contains(":3: the label is empty"), "\(told)")
     }
+    let file = try write("text,label\na,x\nb,\nc,y\n", "a.csv")
+    let skipping = try LabelledFiles([file], columns: LabelledColumns(), skipBadLines: true).survey()
+    #expect(try LabellingFinder().labelling(of: skipping).labels == ["x", "y"])
     let several = LabellingFinder(problem: .multiLabel)
     #expect(try several.labelling(of: try rows("text,label\na,x|y\nb,\n", "a.csv")).labels == ["x", "y"])
   }

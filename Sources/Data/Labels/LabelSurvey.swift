@@ -21,7 +21,10 @@ public struct LabelSurvey: Sendable {
   /// How many labels all lists of zeros and ones speak of until now; `nil` once a label is no such list.
   private var width: Int?
 
-  public init() {}
+  /// Whether rows without a label, or with an empty one, are to be passed over.
+  private var skipsUnlabelled = false
+
+  public init(skipsUnlabelled: Bool = false) { self.skipsUnlabelled = skipsUnlabelled }
 
   package init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
 
@@ -32,10 +35,13 @@ public struct LabelSurvey: Sendable {
     rowCount += 1
     if first == nil { first = row }
     guard let label = row.label else {
-      if unlabelled == nil { unlabelled = row }
+      if unlabelled == nil, !skipsUnlabelled { unlabelled = row }
       return
     }
-    if blank == nil, label.parts.contains(.word("")) { blank = row }
+    if label.parts.contains(.word("")) {
+      if skipsUnlabelled { return }
+      if blank == nil { blank = row }
+    }
     if case .words = row.content { countBeginnings(label.parts) }
     let isFirst = whole.isEmpty
     if case .list = label { hasLists = true }
