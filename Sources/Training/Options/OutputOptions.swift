@@ -72,6 +72,12 @@ public struct OutputOptions: Sendable {
     if try FileManager.default.fileExists(atPath: folder) && PathKind(folder) != .directory {
       throw FileError.cannotWrite(file: folder, reason: "is a file; --output names a folder")
     }
+    // An adapter's files beside a model's would become part of it for whoever loads the folder, and replace its config.json.
+    for name in ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"] where !resume {
+      if FileManager.default.fileExists(atPath: "\(folder)/\(name)") {
+        throw FileError.cannotWrite(file: folder, reason: "holds a model (\(name)); name another folder with --output")
+      }
+    }
     try RunFolder.requireFree(folder)
     if force || resume { return }
     for file in RunFolder.weightsNames.map({ "\(folder)/\($0)" }) where FileManager.default.fileExists(atPath: file) {
