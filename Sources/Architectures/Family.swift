@@ -33,6 +33,12 @@ public enum Family: String, Sendable, CaseIterable {
   /// The modules that PEFT trains whole beside an adapter.
   public static let headModules = ["classifier", "score"]
 
+  /// Where files have the vocabulary head of a model whose embedding is not tied to it.
+  public var headPath: String { self == .gptNeoX ? "embed_out" : "lm_head" }
+
+  /// Whether transformers tells the embedding which token fills up rows, whose row it then gives no gradient.
+  public var embedsPadding: Bool { self != .gpt2 && self != .gptNeoX }
+
   /// The name that `architectures` has.
   public var architecture: String {
     switch self {

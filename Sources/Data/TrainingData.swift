@@ -40,7 +40,8 @@ public enum DataError: Error, CustomStringConvertible {
     let name = file.lowercased()
     if name.hasSuffix(".gz") { return "; unpack it: gunzip \(file)" }
     if name.hasSuffix(".parquet") || name.hasSuffix(".arrow") {
-      return "\n       where Python has pandas: pandas.read_parquet(FILE).to_json(\"train.jsonl\", orient=\"records\", lines=True)"
+      return
+        "\n       where Python has pandas: pandas.read_parquet(FILE).to_json(\"train.jsonl\", orient=\"records\", lines=True)"
     }
     return ""
   }

@@ -9,7 +9,8 @@ import WeightStore
 final class AdapterSum {
   private let merges: [String: WeightMerge]
   /// Rows in place of those of the model, by the tensor's name.
-  private let rows: [String: [Int: [Float]]]
+  private let rows: [String: RowMerge]
+  private let unties: Bool
   private let trainables: Trainables
   /// Owns the parameters.
   private let arena: Arena
@@ -28,13 +29,15 @@ final class AdapterSum {
           + "use the adapter with --adapter")
     }
     merges = Dictionary(uniqueKeysWithValues: method.merges().map { ($0.location.name, $0.merge) })
-    rows = Dictionary(uniqueKeysWithValues: method.rowMerges.map { ($0.tensor, $0.rows) })
+    rows = Dictionary(uniqueKeysWithValues: method.rowMerges.map { ($0.tensor, $0) })
+    unties = method.unties
     self.arena = arena
     trainables = method.trainables
   }
 
   /// The model with the head that was trained beside the adapter, if one was.
-  func withHead(_ source: ModelSource) -> ModelSource {
+  func withHead(_ source: ModelSource) throws -> ModelSource {
+    if unties { return try source.untied() }
     guard case .object(var json)? = trainables.headConfiguration else { return source }
     json["quantization_config"] = nil
     return source.replacing(trainables.headValues, configuration: .object(json))
@@ -46,7 +49,7 @@ final class AdapterSum {
       let columns = tensor.columns
       return tensor.changing { rows, values in
         for (place, row) in rows.enumerated() {
-          guard let new = own[row] else { continue }
+          guard let new = own.row(row) else { continue }
           for column in 0..<columns { values[place * columns + column] = new[column] }
         }
       }

@@ -82,6 +82,12 @@ public struct Evaluator {
     return Double(matches) / Double(questions.count)
   }
 
+  /// Whether a file is what `dumpLogits` writes, and may be replaced by it.
+  public static func areLogits(_ path: String) -> Bool {
+    guard let file = try? SafetensorsFile(path: path) else { return false }
+    return file.tensor("logits") != nil || file.tensor("hidden_states") != nil
+  }
+
   /// Writes the logits after every token of `data` as one F32 tensor `logits`, `[tokens, vocabulary]`, or for a model that
   /// names no tokens `hidden_states`, `[tokens, hidden]`: for comparisons.
   public func dumpLogits(_ data: TrainingData, maximumLength: Int, to path: String) throws {

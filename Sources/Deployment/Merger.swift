@@ -30,7 +30,8 @@ public struct Merger {
       .merged(format: quantizer.format.name), adapter: directory, baseDirectory: modelDirectory, runFolder: directory,
       program: Program.version)
     return try quantizer.write(
-      sum.withHead(try ModelSource.open(store: store)), to: output, transform: { sum.apply(to: $0) },
+      try sum.withHead(try ModelSource.open(store: store)), to: output, inputs: [directory],
+      transform: { sum.apply(to: $0) },
       check: { folder in
         try card.write(to: folder, unlessForeignIn: output)
         try check(folder)

@@ -55,6 +55,64 @@ public enum ColumnFactors {
     }
   }
 
+  /// The gradient of a norm's weights, `dWeight[j] += sum_t dy[t][j] * x̂[t][j]`, `x̂ = (x - mean) * inverse`; `rowLength` as
+  /// above.
+  ///
+  /// - Parameters:
+  ///   - x: what went into the norm, `[tokens, size]`
+  ///   - mean: `[tokens]`; `nil` where it is not taken off
+  ///   - inverse: one over the root mean square or the deviation, `[tokens]`
+  public static func normWeightGradient(
+    _ dy: Matrix, x: Matrix, mean: Vector?, inverse: Vector, addingTo dWeight: Vector, rowLength: Int = .max,
+    pool: ThreadPool
+  ) {
+    precondition(
+      x.rows == dy.rows && x.columns == dy.columns && dWeight.count == dy.columns && inverse.count >= dy.rows
+        && mean.map { $0.count >= dy.rows } ?? true, "shapes of a norm")
+    let kernels = KernelTables.float
+    forEachTile(dy.columns, pool: pool) { columns in
+      let first = columns.lowerBound
+      QuantizedRows.forEachGroup(rows: dy.rows, rowsPerSequence: rowLength) { rows in
+        let row = rows.lowerBound
+        kernels.pointee.norm_weight_gradient(
+          rows.count, columns.count, dy.base + row * dy.stride + first, dy.stride, x.base + row * x.stride + first,
+          x.stride, inverse.base + row, 1, mean.map { UnsafePointer($0.base + row) }, dWeight.base + first)
+      }
+    }
+  }
+
+  /// The same where every head of every row is normalised by itself, by its root mean square; all heads have one weight.
+  ///
+  /// - Parameters:
+  ///   - x: what went in, `[tokens, heads * head size]`, in floats or halves
+  ///   - inverse: `[tokens, heads]`
+  ///   - dWeight: `[head size]`
+  public static func normWeightGradient(
+    _ dy: HeadMatrix, x: KeptMatrix, inverse: Matrix, addingTo dWeight: Vector, rowLength: Int = .max,
+    pool: ThreadPool
+  ) {
+    precondition(
+      x.rows == dy.rows && x.columns == dy.count * dy.size && dWeight.count == dy.size && inverse.rows >= dy.rows
+        && inverse.columns == dy.count, "shapes of a norm of heads")
+    precondition(x.format != .bf16, "floats or halves")
+    let kernels = KernelTables.float
+    QuantizedRows.forEachGroup(rows: dy.rows, rowsPerSequence: rowLength) { rows in
+      let row = rows.lowerBound
+      for head in 0..<dy.count {
+        let (d, scale) = (dy.address(row: row, head: head), inverse.base + row * inverse.stride + head)
+        if let floats = x.floats {
+          kernels.pointee.norm_weight_gradient(
+            rows.count, dy.size, d, dy.matrix.stride, floats.base + row * floats.stride + head * dy.size, floats.stride,
+            scale, inverse.stride, nil, dWeight.base)
+        } else {
+          kernels.pointee.norm_weight_gradient_half(
+            rows.count, dy.size, d, dy.matrix.stride, x.codes(row) + head * dy.size, x.stride, scale, inverse.stride,
+            nil, dWeight.base)
+        }
+      }
+    }
+  }
+
   private static func forEachTile(_ columns: Int, pool: ThreadPool, _ body: @Sendable (Range<Int>) -> Void) {
     pool.run((columns + tileColumns - 1) / tileColumns) { task, _ in
       body(task * tileColumns..<min((task + 1) * tileColumns, columns))

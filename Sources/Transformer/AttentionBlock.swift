@@ -32,6 +32,7 @@ struct AttentionBlock {
   var linears: [Linear] { inputs + [output] }
   var hasAdapter: Bool {
     linears.contains(where: \.isHooked) || hooks.prefix != nil || residual.isHooked
+      || (headNorms.map { $0.query.isTrained || $0.key.isTrained } ?? false)
   }
 
   /// What `forward` keeps for `backward`.
@@ -265,6 +266,13 @@ struct AttentionBlock {
         to: dKey, positions: context.layout.positions, sampleLengths: context.layout.sampleLengths, pool: engine.pool)
     }
     if let headNorms, let raw = kept.raw {
+      for (norm, dy, x, inverse) in [
+        (headNorms.query, dQuery, raw.query, raw.queryInverse), (headNorms.key, dKey, raw.key, raw.keyInverse),
+      ] {
+        guard let gradient = norm.weightGradient else { continue }
+        ColumnFactors.normWeightGradient(
+          dy, x: x, inverse: inverse, addingTo: gradient, rowLength: pass.rowLength, pool: engine.pool)
+      }
       VectorOperations.rmsNormBackward(
         dQuery, x: raw.query, weight: headNorms.query.weight, inverseRMS: raw.queryInverse, pool: engine.pool)
       VectorOperations.rmsNormBackward(

@@ -73,7 +73,7 @@ struct Embedding {
   }
 
   private func decode(_ batch: [Int32], into x: Matrix, residency: WeightResidency) {
-    residency.enterEmbedding(hooks.prompt == nil ? batch : batch.filter { $0 >= 0 })
+    if hooks.table == nil { residency.enterEmbedding(hooks.prompt == nil ? batch : batch.filter { $0 >= 0 }) }
     for (place, id) in batch.enumerated() {
       let own = hooks.row(id)
       if let own {

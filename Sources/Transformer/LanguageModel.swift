@@ -14,8 +14,8 @@ public final class LanguageModel {
   private(set) var prefixCount = 0
   let layerPages: [LayerPages]
   let embedding: Embedding
-  /// Every norm that has a bias, with its name.
-  private let normsWithBias: [(name: String, norm: Norm)]
+  /// Every norm that has weights, with its path and what its files leave out of the weights.
+  private let norms: [(path: String, norm: Norm, offset: Float)]
   let head: ModelHead
   /// Norm weights and biases, copied from the store because they are few and must be fp32.
   private let parameters: Arena
@@ -32,7 +32,7 @@ public final class LanguageModel {
     layers = try description.layers.map(assembly.layer)
     head = try assembly.head(description.head, embedding: embedding)
     linears = assembly.linears
-    normsWithBias = assembly.normsWithBias
+    norms = assembly.norms
     layerPages = layers.map(LayerPages.init)
     parameters = try assembly.finish()
   }
@@ -59,12 +59,23 @@ public final class LanguageModel {
 
   /// The model's own biases of norms, by the names that its files have for them, in the order of computation.
   public var normBiases: [(name: String, values: Vector)] {
-    normsWithBias.compactMap { name, norm in norm.frozenBias.map { (name, $0) } }
+    norms.compactMap { path, norm, _ in norm.frozenBias.map { ("\(path).bias", $0) } }
   }
 
   /// Puts a bias in place of the model's, by that name.
   public func setNormBias(_ bias: TrainedBias, named name: String) {
-    for (own, norm) in normsWithBias where own == name { norm.hooks.bias = bias }
+    for (path, norm, _) in norms where "\(path).bias" == name { norm.hooks.bias = bias }
+  }
+
+  /// The model's own norms that have weights, in the order of computation: the path that Hugging Face gives them, their
+  /// weights `[size]`, and what the files leave out of those.
+  public var normWeights: [(path: String, values: Vector, offset: Float)] {
+    norms.map { ($0.path, $0.norm.frozenWeight, $0.offset) }
+  }
+
+  /// Puts weights in place of the model's, by that path.
+  public func setNormWeight(_ weight: TrainedNormWeight, at path: String) {
+    for (own, norm, _) in norms where own == path { norm.hooks.weight = weight }
   }
 
   /// The last layers of all feed-forward blocks: those whose inputs an adapter may scale.
@@ -76,14 +87,15 @@ public final class LanguageModel {
   /// Takes away whatever a method has hooked in.
   public func removeHooks() {
     for linear in linears { (linear.adapter, linear.trainedBias) = (nil, nil) }
-    for (_, norm) in normsWithBias { norm.hooks.bias = nil }
+    for (_, norm, _) in norms { (norm.hooks.bias, norm.hooks.weight) = (nil, nil) }
     for layer in layers { layer.attention.hooks.prefix = nil }
     for layer in layers {
       layer.attention.residual.hooks.removeAll()
       layer.feedForward.residual.hooks.removeAll()
     }
     prefixCount = 0
-    (embedding.hooks.prompt, embedding.hooks.tokens) = (nil, nil)
+    (embedding.hooks.prompt, embedding.hooks.tokens, embedding.hooks.table) = (nil, nil, nil)
+    setVocabularyHead(nil)
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by

@@ -9,8 +9,8 @@ final class ModelAssembly {
   private let arena: Arena
   private var pending: [(Vector, [Float])] = []
   private(set) var linears: [Linear] = []
-  /// With the names of their biases.
-  private(set) var normsWithBias: [(name: String, norm: Norm)] = []
+  /// Those that have weights, with the paths that Hugging Face gives them.
+  private(set) var norms: [(path: String, norm: Norm, offset: Float)] = []
 
   init(store: WeightStore) throws {
     self.store = store
@@ -52,9 +52,11 @@ final class ModelAssembly {
       try norm.weight.map { weight in try store.vector(weight).map { $0 + norm.weightOffset } }
       ?? [Float](repeating: 1, count: norm.size)
     let made = Norm(
-      kind: norm.kind, weight: vector(norm.weight?.name ?? "weights of a norm without any", weights),
+      kind: norm.kind, frozenWeight: vector(norm.weight?.name ?? "weights of a norm without any", weights),
       frozenBias: try norm.bias.map { vector($0.name, try store.vector($0)) }, epsilon: norm.epsilon)
-    if let bias = norm.bias { normsWithBias.append((bias.name, made)) }
+    if let weight = norm.weight {
+      norms.append((String(weight.name.dropLast(".weight".count)), made, norm.weightOffset))
+    }
     return made
   }
 

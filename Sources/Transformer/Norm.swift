@@ -15,6 +15,21 @@ struct NormStatistics {
 final class NormHooks {
   /// In place of the model's.
   var bias: TrainedBias?
+  var weight: TrainedNormWeight?
+}
+
+/// The weights of a norm that a method trains in place of the model's.
+public struct TrainedNormWeight {
+  let values: Vector  // [size]: what the norm multiplies with
+  /// Empty unless it is trained.
+  let gradient: Vector
+
+  /// - Parameter values: what the norm multiplies with, which is not what a file holds where that says by how much it differs
+  ///   from 1
+  public init(values: Vector, gradient: Vector) {
+    self.values = values
+    self.gradient = gradient
+  }
 }
 
 /// A norm over each row.
@@ -23,12 +38,14 @@ final class NormHooks {
 /// Layer: `y = (x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias`; Ba et al. 2016, arXiv 1607.06450.
 struct Norm {
   let kind: NormDescription.Kind
-  let weight: Vector  // [size], frozen
+  let frozenWeight: Vector  // [size]
   let frozenBias: Vector?  // [size]
   let epsilon: Float
   /// What a method has hooked in; shared by all copies of the norm.
   let hooks = NormHooks()
 
+  /// `[size]`
+  var weight: Vector { hooks.weight?.values ?? frozenWeight }
   private var bias: Vector? { hooks.bias?.values ?? frozenBias }
 
   func reserve(_ name: String, in room: Room, tokens: Int) -> NormStatistics {
@@ -52,23 +69,39 @@ struct Norm {
     }
   }
 
-  /// Whether a method trains the bias, so that the way back must come here.
-  var isTrained: Bool { hooks.bias.map { $0.gradient.count > 0 } ?? false }
+  /// The gradient of the bias, if a method trains it.
+  private var biasGradient: Vector? { hooks.bias.flatMap { $0.gradient.count > 0 ? $0.gradient : nil } }
+  /// The same of the weights.
+  var weightGradient: Vector? { hooks.weight.flatMap { $0.gradient.count > 0 ? $0.gradient : nil } }
+
+  /// Whether a method trains weights or bias, so that the way back must come here.
+  var isTrained: Bool { biasGradient != nil || weightGradient != nil }
 
   /// `db += Σ dy`, if the bias is trained.
   ///
   /// - Parameter rowLength: rows whose sum is made first, so that it does not depend on how tokens are cut
   func addBiasGradient(_ dy: Matrix, rowLength: Int, pool: ThreadPool) {
-    guard isTrained, let gradient = hooks.bias?.gradient else { return }
-    ColumnFactors.biasGradient(dy, addingTo: gradient, rowLength: rowLength, pool: pool)
+    guard let biasGradient else { return }
+    ColumnFactors.biasGradient(dy, addingTo: biasGradient, rowLength: rowLength, pool: pool)
+  }
+
+  /// `dw += Σ dy x̂`, if the weights are trained; parameters as of `addBiasGradient`.
+  func addWeightGradient(_ dy: Matrix, x: Matrix, statistics: NormStatistics, rowLength: Int, pool: ThreadPool) {
+    guard let weightGradient else { return }
+    ColumnFactors.normWeightGradient(
+      dy, x: x, mean: kind == .layer ? statistics.mean : nil, inverse: statistics.inverse, addingTo: weightGradient,
+      rowLength: rowLength, pool: pool)
   }
 
   /// `dx += inverse * (w·dy - x̂ mean(w·dy·x̂))`, and for a layer norm `- mean(w·dy)` inside, where `x̂` is the normalised input;
-  /// and the gradient of the bias, unless `rowLength` is `nil`.
+  /// and the gradients of weights and bias, unless `rowLength` is `nil`.
   func backward(
     _ dy: Matrix, x: Matrix, statistics: NormStatistics, addingTo dx: Matrix, rowLength: Int?, pool: ThreadPool
   ) {
-    if let rowLength { addBiasGradient(dy, rowLength: rowLength, pool: pool) }
+    if let rowLength {
+      addBiasGradient(dy, rowLength: rowLength, pool: pool)
+      addWeightGradient(dy, x: x, statistics: statistics, rowLength: rowLength, pool: pool)
+    }
     switch kind {
     case .rootMeanSquare:
       VectorOperations.rmsNormBackward(

@@ -19,10 +19,14 @@ public struct PromptRows {
 final class EmbeddingHooks {
   var prompt: PromptRows?
   var tokens: TokenRows?
+  /// In place of the whole table.
+  var table: TrainedTable?
 
   /// What stands for an id in place of the embedding's row, where its gradient goes, and whether it is scaled as that is.
   func row(_ id: Int32) -> (values: Vector, gradient: Vector?, isScaled: Bool)? {
-    guard let row = VirtualToken.row(id) else { return tokens?.row(id).map { ($0.values, $0.gradient, true) } }
+    guard let row = VirtualToken.row(id) else {
+      return (table?.row(id) ?? tokens?.row(id)).map { ($0.values, $0.gradient, true) }
+    }
     guard let prompt else { preconditionFailure("virtual rows for virtual tokens") }
     return (prompt.rows.row(row), prompt.gradient?.row(row), false)
   }
@@ -35,28 +39,36 @@ extension Embedding {
   /// Whether anything in front of the layers is trained.
   var isTrained: Bool { projection?.adapter != nil || trainsRows || norm?.isTrained == true }
 
-  private var trainsRows: Bool { hooks.prompt?.gradient != nil || hooks.tokens?.isTrained == true }
+  private var trainsRows: Bool {
+    hooks.prompt?.gradient != nil || hooks.tokens?.isTrained == true || hooks.table?.gradient != nil
+  }
 
-  /// Adds the gradients of the virtual rows and the tokens' own rows of a micro-batch, sample after sample.
+  /// Adds the gradients of the virtual rows and the tokens' own rows of a micro-batch, sample after sample; and with a norm
+  /// whose weights are trained the gradient of those, for which every row is made again.
   ///
   /// - Parameter dx: gradient of what `lookUp` made, `[tokens, hidden]`
   func addRowGradients(_ dx: Matrix, _ batch: MicroBatch, working: Working, pool: ThreadPool) {
-    guard trainsRows else { return }
+    let trainsNorm = norm?.weightGradient != nil
+    guard trainsRows || trainsNorm else { return }
     for (place, id) in batch.tokens.enumerated() {
-      guard let row = hooks.row(id), let target = row.gradient else { continue }
-      let factor = row.isScaled ? scale : 1
+      let row = hooks.row(id)
       guard let norm, let statistics = working.statistics else {
-        VectorOperations.add(dx.row(place), scaledBy: factor, to: target)
+        guard let row, let target = row.gradient else { continue }
+        VectorOperations.add(dx.row(place), scaledBy: row.isScaled ? scale : 1, to: target)
         continue
       }
+      guard row?.gradient != nil || trainsNorm else { continue }
+      let factor = row?.isScaled ?? true ? scale : 1
       let (x, y, d) = (working.prompt.rows(0..<1), working.prompt.rows(1..<2), working.prompt.rows(2..<3))
-      x.row(0).copy(row.values)
+      if let row { x.row(0).copy(row.values) } else { tokens.decodeRow(Int(id), into: x.row(0)) }
       if factor != 1 { VectorOperations.scale(x.row(0), by: factor) }
       addPosition(place, typeIDs: batch.typeIDs, layout: batch.layout, to: x.row(0), working: working)
       norm.forward(x, into: y, keeping: statistics.rows(0..<1), pool: pool)
+      let (dy, own) = (dx.rows(place..<place + 1), statistics.rows(0..<1))
+      norm.addWeightGradient(dy, x: x, statistics: own, rowLength: 1, pool: pool)
+      guard let target = row?.gradient else { continue }
       VectorOperations.fill(d, with: 0)
-      norm.backward(
-        dx.rows(place..<place + 1), x: x, statistics: statistics.rows(0..<1), addingTo: d, rowLength: nil, pool: pool)
+      norm.backward(dy, x: x, statistics: own, addingTo: d, rowLength: nil, pool: pool)
       VectorOperations.add(d.row(0), scaledBy: factor, to: target)
     }
   }

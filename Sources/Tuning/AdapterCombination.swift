@@ -59,8 +59,8 @@ public struct AdapterCombination: Sendable {
     for source in sources {
       guard let module = source.file.common.modulesToSave.first else { continue }
       throw Failure(
-        description: "\(source.directory): has a \(module) of its own (modules_to_save), which cannot be weighted or summed; "
-          + "merge the adapter instead")
+        description: "\(source.directory): has a \(module) of its own (modules_to_save), which cannot be weighted or "
+          + "summed; merge the adapter instead")
     }
     let kind = sources.count == 1 ? .linear : kind
     let rank = try rank(of: sources, kind: kind)

@@ -54,6 +54,16 @@ enum TrainableFiles {
         throw AdapterError.unexpectedTensor(
           file: path, tensor: name, reason: "has type \(tensor.elementType.rawValue), expected F32, F16 or BF16")
       }
+      guard entry.isTransposed else {
+        // Row by row: a whole embedding is large.
+        for row in 0..<entry.matrix.rows {
+          let target = entry.matrix.row(row)
+          tensor.copyFloats(
+            range: row * target.count..<(row + 1) * target.count,
+            into: UnsafeMutableBufferPointer(start: target.base, count: target.count))
+        }
+        continue
+      }
       var values = [Float](repeating: 0, count: tensor.elementCount)
       values.withUnsafeMutableBufferPointer { tensor.copyFloats(range: 0..<$0.count, into: $0) }
       entry.assign(values)
@@ -69,10 +79,15 @@ extension Trainables {
 }
 
 extension PEFTCommon {
-  /// A module that is trained whole and is not the head of a classifier.
-  var moduleBesideHead: String? {
+  /// Modules that are trained whole, without the head of a classifier.
+  package var modulesBesideHead: [String] {
     let heads = ["SEQ_CLS", "TOKEN_CLS"].contains(taskType) ? Family.headModules : []
-    return modulesToSave.first { !heads.contains($0) }
+    return modulesToSave.filter { !heads.contains($0) }
+  }
+
+  /// Why a method that trains no whole modules refuses these, if there are any.
+  var reasonAgainstModules: String? {
+    modulesBesideHead.first.map { "modules_to_save with \($0) is only supported beside LoRA" }
   }
 }
 
@@ -94,10 +109,12 @@ extension LowRankMethod {
 
   public func save(to directory: String, baseModel: String) throws {
     for adapter in adapters { adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed) }
-    try TrainableFiles.write(stored, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
+    try TrainableFiles.write(stored + repeated, \.matrix, to: "\(directory)/\(TrainableFiles.weightsName)")
     let locations = adapters.filter { $0.rank > 0 }.map(\.location)
+    var common = trainables.common(baseModel: baseModel)
+    common.modulesToSave += configuration.wholeModules.filter { !common.modulesToSave.contains($0) }
     var file = configuration.peft(
-      common: trainables.common(baseModel: baseModel), wrapped: locations, usesConv1D: usesConv1D)
+      common: common, wrapped: locations, usesConv1D: usesConv1D)
     // PEFT would find the short names in the head as well.
     if !trainables.headNames.isDisjoint(with: TargetModules.shortNames(locations)) {
       file.targetModules = .names(locations.map(\.name))
@@ -132,6 +149,8 @@ extension LowRankConfiguration {
     useDoRA = lora.useDoRA
     biases = TrainedBiases(rawValue: lora.bias) ?? .none
     trainedTokens = lora.trainableTokens
+    wholeModules = lora.common.modulesBesideHead
+    ensuresWeightTying = lora.ensuresWeightTying
     rankPattern = lora.rankPattern
     alphaPattern = lora.alphaPattern
     selection = TargetSelection(
@@ -143,9 +162,6 @@ extension LowRankConfiguration {
   /// The one list of what an adapter may state and the program cannot honour; a line goes when it can.
   private static func whatIsNotSupported(in lora: PEFTLoRA) -> String? {
     if lora.loraBias { return "lora_bias is not supported" }
-    if let module = lora.common.moduleBesideHead {
-      return "modules_to_save with \(module) is not supported; rows of tokens can be trained (trainable_token_indices)"
-    }
     // A frozen store cannot lose what the adapter starts with.
     if lora.initialisation.changesBase, case .named(let start) = lora.initialisation {
       return "init_lora_weights \(start) changes the base model; convert the adapter to plain LoRA with PEFT first"
@@ -175,6 +191,7 @@ extension LowRankConfiguration {
     lora.useDoRA = useDoRA
     lora.bias = biases.rawValue
     lora.trainableTokens = trainedTokens
+    lora.ensuresWeightTying = ensuresWeightTying
     lora.rankPattern = rankPattern.map { .init(pattern: $0.pattern, value: times * $0.value) }
     lora.alphaPattern = alphaPattern.map { .init(pattern: $0.pattern, value: alphaTimes * $0.value) }
     lora.excludeModules = selection.excluded?.modules(wrapped: wrapped)

@@ -41,6 +41,12 @@ public enum AdapterFolder {
     return false
   }
 
+  /// Names of the files that an adapter of some method consists of.
+  public static let fileNames = [
+    PEFTConfiguration.fileName, TrainableFiles.weightsName, HeadTrainables.fileName, AdapterHubHead.fileName,
+    BottleneckMethod.weightsName, BottleneckMethod.secondWeightsName, BottleneckMethod.headName,
+  ]
+
   /// The configuration of one of PEFT's methods.
   private static func peft(_ json: JSONValue, file: String) throws -> any TuningConfiguration {
     switch try PEFTConfiguration(json: json, file: file) {

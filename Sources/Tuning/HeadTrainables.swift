@@ -135,14 +135,16 @@ extension AdapterFolder {
   ///
   /// - Parameter base: the model's own description
   public static func labelling(of directory: String, base: ModelDescription) throws -> Labelling? {
+    let path = "\(directory)/\(PEFTConfiguration.fileName)"
+    let adapter = FileManager.default.fileExists(atPath: path) ? try JSONValue.parse(contentsOf: path) : nil
+    // Whatever else lies beside it.
+    if adapter?["task_type"]?.stringValue == "CAUSAL_LM" { return nil }
     let file = "\(directory)/\(HeadTrainables.fileName)"
     if FileManager.default.fileExists(atPath: file) {
       let json = try JSONValue.parse(contentsOf: file)
       if let found = try ModelDescription(json: json, file: file).labelling { return found }
     }
-    let path = "\(directory)/\(PEFTConfiguration.fileName)"
-    guard FileManager.default.fileExists(atPath: path) else { return nil }
-    let json = try JSONValue.parse(contentsOf: path)
+    guard let json = adapter else { return nil }
     if AdapterHubConfiguration.isOne(json) { return try labellingOfHub(directory, base: base) }
     let type = json["task_type"]?.stringValue
     guard let task = [ModelTask.sequenceClassification, .tokenClassification].first(where: { $0.adapterName == type })

@@ -34,6 +34,10 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   public var biases = TrainedBiases.none
   /// Rows of the embedding that are trained along, whole.
   public var trainedTokens: [PEFTLoRA.TokenRows] = []
+  /// Names of modules that are trained along, whole: ends of their paths.
+  public var wholeModules: [String] = []
+  /// Whether a head that is tied to the embedding stays so where one of them is trained whole.
+  public var ensuresWeightTying = false
   /// How many times the learning rate of `A` that of `B` is: LoRA+.
   public var loraPlusRatio = 1.0
 
@@ -112,6 +116,17 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     }.joined(separator: "; ")
   }
 
+  /// The modules that are trained whole.
+  func modules(in model: LanguageModel, isTrained trains: Bool) throws -> TrainedModules.Choice {
+    let choice = try TrainedModules.Choice(
+      isTrained ? wholeModules : [], ensuresTying: ensuresWeightTying, in: model, refusesOthers: trains)
+    if choice.embedding, !trainedTokens.isEmpty {
+      throw AdapterError.unsuitableModel(
+        "trainable_token_indices and modules_to_save both mean the embedding; give one of them")
+    }
+    return choice
+  }
+
   /// Whether biases of norms are trained too.
   var trainsNormBiases: Bool { biases == .all && isTrained }
 
@@ -120,7 +135,9 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
-    try places(in: model).reduce(0) { sum, place in
+    let choice = try modules(in: model, isTrained: false)
+    let head = choice.trainsHead ? model.vocabularyHeadShape.map { Double($0.rows * $0.columns) } ?? 0 : 0
+    return try places(in: model).reduce(head) { sum, place in
       let shape = place.location.shape
       let factors = (place.rank + place.fixedRank) * (shape.in + shape.out)
       return sum + Double(factors + (useDoRA ? 4 * shape.out : 0))
@@ -133,6 +150,11 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
       var changed = self
       changed.rank = rank / 2
       changes.append(("--rank \(rank / 2)", changed))
+    }
+    if !wholeModules.isEmpty {
+      var changed = self
+      changed.wholeModules = []
+      changes.append(("no --modules-to-save", changed))
     }
     let names = model.description.family.defaultTargets
     if targetModules != .familyDefault, targetModules != .names(names) {
@@ -152,6 +174,8 @@ public struct LowRankConfiguration: TuningConfiguration, Equatable {
     if freezesA { entries.append(("lora_fa", "true")) }
     if biases != .none { entries.append(("bias", biases.rawValue)) }
     if !trainedTokens.isEmpty { entries.append(("trainable_token_indices", tokenNames)) }
+    if !wholeModules.isEmpty { entries.append(("modules_to_save", wholeModules.joined(separator: ","))) }
+    if ensuresWeightTying { entries.append(("ensure_weight_tying", "true")) }
     if let frozen { entries.append(("frozen_adapters", frozen.identity)) }
     return entries
   }

@@ -50,6 +50,11 @@ package struct LowRankFile: Sendable {
         "\(path): the adapter has rows of the embedding of its own (trainable_token_indices) and cannot be put together "
           + "with others; merge it instead")
     }
+    if let module = lora.common.modulesBesideHead.first {
+      throw AdapterError.unsuitableModel(
+        "\(path): the adapter has modules of its own (modules_to_save with \(module)) and cannot be put together with "
+          + "others; merge it instead")
+    }
     _ = try LowRankConfiguration(lora, file: path)
     file = lora
     weights = try SafetensorsFile(path: "\(directory)/\(TrainableFiles.weightsName)")

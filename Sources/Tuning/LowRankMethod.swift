@@ -35,11 +35,13 @@ final class LowRankBuffers {
 public final class LowRankMethod: MergeableMethod {
   public let configuration: LowRankConfiguration
   public let adapters: [LowRankAdapter]
-  /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA; then biases and rows of tokens.
+  /// For each adapter `A` unless it is frozen, then `Bᵀ`, then the magnitudes of DoRA; then biases, rows of tokens and
+  /// whole modules.
   public let trainables: Trainables
   private let biases: [(location: LinearLocation, trainable: Trainable)]
   private let normBiases: [(name: String, trainable: Trainable)]
   private let tokens: TrainedTokens?
+  private let modules: TrainedModules?
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
   private var corrections: [FrozenFactorCorrection] = []
@@ -55,7 +57,11 @@ public final class LowRankMethod: MergeableMethod {
     // Who only applies an adapter reads `A` from where it was written.
     let freezesA = configuration.freezesA && room.isTrained
     let biasPlaces = try configuration.biasPlaces(in: model)
-    let normBiases = configuration.trainsNormBiases ? model.normBiases : []
+    let choice = try configuration.modules(in: model, isTrained: room.isTrained)
+    let wholeNorms = choice.normPaths
+    let normBiases =
+      configuration.trainsNormBiases
+      ? model.normBiases.filter { !wholeNorms.contains(String($0.name.dropLast(".bias".count))) } : []
     let biasWishes =
       biasPlaces.map { place in
         Trainables.Wish(
@@ -66,6 +72,7 @@ public final class LowRankMethod: MergeableMethod {
         Trainables.Wish("base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true)
       }
     let tokens = try TrainedTokens.tokens(configuration.trainedTokens, in: model)
+    let tokenWishes = tokens.isEmpty ? [] : [TrainedTokens.wish(tokens, in: model)]
     let trainables = try Trainables(
       places.filter { $0.rank > 0 }.flatMap { place -> [Trainables.Wish] in
         let location = place.location
@@ -80,7 +87,7 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      } + biasWishes + (tokens.isEmpty ? [] : [TrainedTokens.wish(tokens, in: model)]), of: model, in: room)
+      } + biasWishes + tokenWishes + TrainedModules.wishes(choice, in: model), of: model, in: room)
     let arena = room.arena
     let buffers = LowRankBuffers(
       tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
@@ -119,6 +126,7 @@ public final class LowRankMethod: MergeableMethod {
     self.normBiases = zip(normBiases, rest).map { ($0.name, $1) }
     rest = rest.dropFirst(normBiases.count)
     self.tokens = tokens.isEmpty ? nil : TrainedTokens(tokens, rows: rest.removeFirst(), model: model, in: room)
+    modules = choice.isEmpty ? nil : TrainedModules(choice, rest, model: model, in: room)
     self.trainables = trainables
     keptColumns = Dictionary(uniqueKeysWithValues: adapters.map { ($0.location, $0.keptColumns) })
   }
@@ -132,10 +140,13 @@ public final class LowRankMethod: MergeableMethod {
       model.setNormBias(TrainedBias(values: bias.matrix.row(0), gradient: bias.gradient.elements), named: name)
     }
     tokens?.hook(into: model)
+    modules?.hook(into: model)
     trainables.attachHead()
   }
 
   public func keptColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
+
+  public var trainsHead: Bool { modules?.choice.trainsHead ?? false }
 
   /// PEFT's start: `A` uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`) or normal, `B` zero, magnitudes those of the
   /// weight; reproducible from `seed`.
@@ -164,6 +175,7 @@ public final class LowRankMethod: MergeableMethod {
     let own = Dictionary(uniqueKeysWithValues: model.normBiases.map { ($0.name, $0.values) })
     for (name, bias) in normBiases { if let values = own[name] { bias.assign(values.values) } }
     tokens?.initialize()
+    modules?.initialize()
     trainables.initializeHead(seed: seed)
   }
 
@@ -189,13 +201,23 @@ public final class LowRankMethod: MergeableMethod {
       adapter.fixed?.refresh(a: adapter.a, bTransposed: adapter.bTransposed)
     }
     tokens?.begin()
+    modules?.parametersChanged()
   }
 
-  public func completeGradients(pool: ThreadPool) { tokens?.completeGradients(pool: pool) }
+  public func completeGradients(pool: ThreadPool) {
+    tokens?.completeGradients(pool: pool)
+    modules?.completeGradients(pool: pool)
+  }
 
   public var rowMerges: [RowMerge] {
-    normBiases.map { RowMerge(tensor: $0.name, rows: [0: $0.trainable.values]) } + (tokens.map { [$0.merge] } ?? [])
+    let biases = normBiases.map { name, trainable in
+      let row = trainable.matrix.row(0)
+      return RowMerge(tensor: name) { _ in row }
+    }
+    return biases + (tokens.map { [$0.merge] } ?? []) + (modules?.merges ?? [])
   }
+
+  public var unties: Bool { modules?.unties ?? false }
 
   /// Starts that the weights decide: those of the model, or what quantising has taken from those of its original.
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) throws {
@@ -252,6 +274,9 @@ public final class LowRankMethod: MergeableMethod {
     for (adapter, correction) in zip(adapters, corrections) { correction.apply(to: adapter.bTransposedGradient) }
   }
 
+  /// What a file holds again under another name.
+  var repeated: [Trainable] { modules?.repeated ?? [] }
+
   /// What a file holds: the factors with the start that is taken off, if there is one.
   var stored: [Trainable] {
     guard configuration.freezesA || configuration.initialisation.subtractsStart else { return trainables.entries }
@@ -274,13 +299,15 @@ public final class LowRankMethod: MergeableMethod {
   /// Reads what files hold of it, and the adapters that stay as they are.
   public func load(from directory: String) throws {
     if !stored.isEmpty {
+      let repeated = Set(repeated.map(\.name))
       // With biases PEFT also writes those of the head as its wrapper calls them.
       try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") {
-        $0.contains(".modules_to_save.") || $0.contains(".original_module.")
+        $0.contains(".modules_to_save.") || $0.contains(".original_module.") || repeated.contains($0)
       }
     }
     try readFrozen()
     tokens?.readFrozen()
+    modules?.parametersChanged()
   }
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] {

@@ -29,7 +29,7 @@ public struct PrefixConfiguration: TuningConfiguration, Equatable {
   /// - Parameter file: where errors point to
   init(_ prefix: PEFTPrefixTuning, file: String) throws {
     func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: file, reason: reason) }
-    if let module = prefix.common.moduleBesideHead { throw refuse("modules_to_save with \(module) is not supported") }
+    if let reason = prefix.common.reasonAgainstModules { throw refuse(reason) }
     guard prefix.shape.submoduleCount ?? 1 == 1 else {
       throw refuse("num_transformer_submodules is not 1: the adapter is for a model with encoder and decoder")
     }

@@ -58,7 +58,7 @@ public struct PromptConfiguration: TuningConfiguration, Equatable {
   /// - Parameter file: where errors point to
   private init(_ shape: PEFTPromptShape, _ common: PEFTCommon, isPTuning: Bool, file: String) throws {
     func refuse(_ reason: String) -> UnsupportedAdapter { .init(file: file, reason: reason) }
-    if let module = common.moduleBesideHead { throw refuse("modules_to_save with \(module) is not supported") }
+    if let reason = common.reasonAgainstModules { throw refuse(reason) }
     guard shape.submoduleCount ?? 1 == 1 else {
       throw refuse("num_transformer_submodules is not 1: the adapter is for a model with encoder and decoder")
     }

@@ -24,8 +24,8 @@ public struct ScalingConfiguration: TuningConfiguration, Equatable {
     guard let targets = ia3.targetModules else {
       throw UnsupportedAdapter(file: file, reason: "target_modules is missing")
     }
-    if let module = ia3.common.moduleBesideHead {
-      throw UnsupportedAdapter(file: file, reason: "modules_to_save with \(module) is not supported")
+    if let reason = ia3.common.reasonAgainstModules {
+      throw UnsupportedAdapter(file: file, reason: reason)
     }
     self.init(
       targetModules: TargetModules(targets),

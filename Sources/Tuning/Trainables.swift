@@ -16,8 +16,10 @@ public struct Trainable {
   /// Of the learning rate.
   public let learningRateFactor: Double
 
-  /// Whether weight decay takes part: as transformers' `Trainer` has it, not in biases.
-  public var decays: Bool { !(name.split(separator: ".").last?.hasPrefix("bias") ?? false) }
+  /// Whether weight decay takes part: as transformers' `Trainer` has it, not in biases, and not in weights of norms.
+  public var decays: Bool { mayDecay && !(name.split(separator: ".").last?.hasPrefix("bias") ?? false) }
+  /// Whether it is what decays unless its name says otherwise.
+  private(set) var mayDecay = true
 
   /// Shape in a file.
   public var shape: [Int] {
@@ -31,7 +33,7 @@ public struct Trainable {
   func named(_ name: String) -> Trainable {
     Trainable(
       name: name, matrix: matrix, gradient: gradient, isTransposed: isTransposed, isVector: isVector,
-      learningRateFactor: learningRateFactor)
+      learningRateFactor: learningRateFactor, mayDecay: mayDecay)
   }
 
   /// The elements in the order of a file.
@@ -84,15 +86,18 @@ public struct Trainables {
     let isTransposed: Bool
     let isVector: Bool
     let learningRateFactor: Double
+    let decays: Bool
 
     /// - Parameters:
     ///   - name: as the method's files call it
     ///   - isTransposed: whether a file holds the transpose
     ///   - isVector: whether a file holds one dimension
+    ///   - decays: whether weight decay takes part; in biases it never does
     public init(
       _ name: String, rows: Int, columns: Int, isTransposed: Bool = false, isVector: Bool = false,
-      learningRateFactor: Double = 1
+      learningRateFactor: Double = 1, decays: Bool = true
     ) {
+      self.decays = decays
       self.name = name
       self.rows = rows
       self.columns = columns
@@ -116,7 +121,8 @@ public struct Trainables {
         gradient: trains
           ? gradients.matrix(at: offset, rows: wish.rows, columns: wish.columns)
           : Matrix(gradients.base, rows: 0, columns: wish.columns),
-        isTransposed: wish.isTransposed, isVector: wish.isVector, learningRateFactor: wish.learningRateFactor)
+        isTransposed: wish.isTransposed, isVector: wish.isVector, learningRateFactor: wish.learningRateFactor,
+        mayDecay: wish.decays)
     }
     self.parameters = parameters
     self.gradients = gradients

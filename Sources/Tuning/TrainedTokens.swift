@@ -109,8 +109,8 @@ struct TrainedTokens {
 
   /// The tensor of the model that has the rows, and what becomes of them.
   var merge: RowMerge {
-    RowMerge(
-      tensor: model.description.embedding.tokens.name,
-      rows: Dictionary(uniqueKeysWithValues: tokens.enumerated().map { ($1, rows.matrix.row($0).values) }))
+    let places = Dictionary(uniqueKeysWithValues: tokens.enumerated().map { ($1, $0) })
+    let matrix = rows.matrix
+    return RowMerge(tensor: model.description.embedding.tokens.name) { places[$0].map { matrix.row($0) } }
   }
 }

@@ -19,6 +19,9 @@ public protocol TuningMethod: AnyObject {
   /// Rows that it puts in front of every embedded text.
   var promptCount: Int { get }
 
+  /// Whether it trains the vocabulary head whole.
+  var trainsHead: Bool { get }
+
   /// What the method's adapters at a block, which its last linear layer stands for, need room for.
   func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands
 
@@ -61,6 +64,7 @@ extension TuningMethod {
 
   public var prefixCount: Int { 0 }
   public var promptCount: Int { 0 }
+  public var trainsHead: Bool { false }
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
     initialize(seed: seed)
   }
@@ -77,18 +81,22 @@ public protocol MergeableMethod: TuningMethod {
 
   /// Rows of other tensors that become others.
   var rowMerges: [RowMerge] { get }
+
+  /// Whether embedding and vocabulary head, which the model has as one matrix, become two.
+  var unties: Bool { get }
 }
 
 extension MergeableMethod {
   public var rowMerges: [RowMerge] { [] }
+  public var unties: Bool { false }
 }
 
 /// Rows of a tensor that are others when an adapter is merged. A vector is one row.
 public struct RowMerge: Sendable {
   /// As the model's files call it.
   public let tensor: String
-  /// By their number in the tensor.
-  public let rows: [Int: [Float]]
+  /// What a row becomes, by its number in the tensor; `nil` for one that stays. Valid as long as the method.
+  public let row: @Sendable (Int) -> Vector?
 }
 
 /// What becomes of a linear layer when an adapter is merged into it. Holds copies of the parameters.

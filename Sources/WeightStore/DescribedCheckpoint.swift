@@ -36,7 +36,8 @@ struct DescribedCheckpoint {
     warnings = []
   }
 
-  private static func untied(_ json: JSONValue) -> JSONValue {
+  /// A configuration whose embedding and head are two matrices.
+  static func untied(_ json: JSONValue) -> JSONValue {
     guard var object = json.objectValue else { return json }
     object["tie_word_embeddings"] = .bool(false)
     if let text = object["text_config"], text.objectValue != nil { object["text_config"] = untied(text) }

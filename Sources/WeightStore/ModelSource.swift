@@ -15,7 +15,7 @@ public struct SourceTensor: Sendable {
   /// What the elements are in the source, or what its configuration calls them where they are quantised: F16, BF16 or
   /// F32. It decides how embeddings are kept, and what bitsandbytes decodes to.
   public let elementType: ElementType
-  private let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
+  fileprivate let read: @Sendable (_ rows: Range<Int>, _ target: UnsafeMutableBufferPointer<Float>) -> Void
   /// Lets go of what reading brought into memory.
   public let release: @Sendable () -> Void
 
@@ -79,6 +79,25 @@ public struct ModelSource: Sendable {
           for index in 0..<rows.count * columns { target[index] = values[rows.lowerBound * columns + index] }
         }
       })
+  }
+
+  /// The model with a weight of the vocabulary head beside the embedding that it was tied to.
+  public func untied() throws -> ModelSource {
+    guard description.head.isTied else { return self }
+    let json = DescribedCheckpoint.untied(configurationJSON)
+    let own = try ModelDescription(json: json, file: "\(path)/config.json")
+    let (head, embedding) = (own.head.weight, description.embedding.tokens)
+    var source = ModelSource(
+      path: path, configurationJSON: json, description: own, companions: companions, warnings: warnings
+    ) { wanted in
+      guard wanted.name == head?.name else { return try lookUp(wanted) }
+      let tensor = try lookUp(embedding)
+      return SourceTensor(
+        name: wanted.name, shape: tensor.shape, elementType: tensor.elementType, read: tensor.read,
+        release: tensor.release)
+    }
+    source.carried = carried
+    return source
   }
 
   /// What cannot be quantised.

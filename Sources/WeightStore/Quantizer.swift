@@ -23,18 +23,20 @@ public struct Quantizer {
   ///
   /// - Parameters:
   ///   - output: the folder; it appears complete or not at all
+  ///   - inputs: what else is read, and therefore not replaced
   ///   - transform: what becomes of each tensor before it is stored; a merge adds its adapter here
   ///   - check: looks at the finished folder before it gets its name, and may throw
   ///   - progress: weights done and in all; what it throws ends the run, and nothing is left of it
   public func write(
-    _ source: ModelSource, to output: String, transform: (SourceTensor) throws -> SourceTensor = { $0 },
+    _ source: ModelSource, to output: String, inputs: [String] = [],
+    transform: (SourceTensor) throws -> SourceTensor = { $0 },
     check: (_ temporaryDirectory: String) throws -> Void = { _ in },
     progress: @escaping (_ done: Int, _ all: Int) throws -> Void
   ) throws -> QuantizationReport {
     let tensors = source.description.tensors + source.carried
     try checkShapes(tensors, path: source.path)
-    let target = try AtomicOutput(path: output, force: force)
-    try checkReplaceable(target.path, source: source)
+    let target = try AtomicOutput(path: output, force: force, inputs: [source.path] + inputs)
+    try target.requireResult("config.json", kind: "model")
     try target.createDirectory()
     // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
     let isBrain = try format == .bf16 || source.tensor(tensors[0]).elementType == .bf16
@@ -77,25 +79,6 @@ public struct Quantizer {
     try FolderChecksums.write(into: target.temporaryPath) { _ in try progress(all, all) }
     try target.commit()
     return writer.report
-  }
-
-  /// Refuses to replace a folder that is no store, or holds the source or more than a store: `--force` is meant for an
-  /// older result, and what it names is removed.
-  private func checkReplaceable(_ output: String, source: ModelSource) throws {
-    let manager = FileManager.default
-    guard manager.fileExists(atPath: output) else { return }
-    guard let names = try? manager.contentsOfDirectory(atPath: output) else {
-      throw FileError.notReplaceable(file: output, reason: "it is no folder that can be read")
-    }
-    func real(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
-    guard !"\(real(source.path))/".hasPrefix("\(real(output))/") else {
-      throw FileError.notReplaceable(file: output, reason: "the source is in it")
-    }
-    let folder = names.first { (try? PathKind("\(output)/\($0)")) == .directory }
-    if let folder { throw FileError.notReplaceable(file: output, reason: "it holds the folder \(folder)") }
-    guard names.isEmpty || names.contains("config.json") else {
-      throw FileError.notReplaceable(file: output, reason: "it is no model folder")
-    }
   }
 
   private func checkShapes(_ tensors: [TensorDescription], path: String) throws {

@@ -53,10 +53,17 @@ struct Arguments {
       let name = String(body[..<(equals ?? body.endIndex)].map { $0 == "_" ? "-" : $0 })
       guard let option = command.options.first(where: { $0.isCalled(name) })
       else {
-        throw UsageError(description: "unknown option \(word)" + Self.suggestion(name, command.options))
+        throw UsageError(
+          description: "unknown option \(word)"
+            + (ForeignOptions.advice(name) ?? Self.suggestion(name, command.options)))
       }
       guard option.placeholder != nil else {
-        switch equals.map({ body[body.index(after: $0)...] }) {
+        var value = equals.map { String(body[body.index(after: $0)...]) }
+        if value == nil, let next = rest.first, ["true", "false"].contains(next.lowercased()) {
+          value = next.lowercased()
+          rest.removeFirst()
+        }
+        switch value {
         case nil, "true":
           values[option.name] = []
           turnedOff.remove(option.name)
@@ -71,8 +78,13 @@ struct Arguments {
         values[option.name, default: []].append(String(body[body.index(after: equals)...]))
         continue
       }
-      guard let value = rest.popFirst(), value == "-" || !value.hasPrefix("--") else {
+      guard var value = rest.popFirst(), value == "-" || !value.hasPrefix("--") else {
         throw UsageError(description: "\(word) needs a value (\(option.placeholder ?? ""))")
+      }
+      // PEFT's scripts take names one after the other.
+      while option.placeholder == "NAMES", command.positional.isEmpty, let next = rest.first, !next.hasPrefix("-") {
+        value += ",\(next)"
+        rest.removeFirst()
       }
       values[option.name, default: []].append(value)
       while option.isList, let next = rest.first, next == "-" || !next.hasPrefix("-") {

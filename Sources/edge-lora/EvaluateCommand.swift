@@ -32,7 +32,7 @@ let evaluateCommand = Command(
     skipBadLines: arguments.flag("skip-bad-lines"))
   let evaluator = Evaluator(loaded)
   if let path = arguments.text("dump-logits") {
-    let output = try AtomicOutput(path: path, force: true)
+    let output = try logitsOutput(path)
     try evaluator.dumpLogits(data, maximumLength: length, to: output.temporaryPath)
     try output.commit()
   }
@@ -84,7 +84,7 @@ private func evaluateLabels(
   if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
   let evaluator = Evaluator(loaded)
   if let path = arguments.text("dump-logits") {
-    let output = try AtomicOutput(path: path, force: true)
+    let output = try logitsOutput(path)
     try evaluator.dumpLabelLogits(data, labelling: labelling, to: output.temporaryPath)
     try output.commit()
   }
@@ -105,4 +105,12 @@ private func evaluateLabels(
     Console.print("  \(name)  \(cells.joined(separator: "  "))  of \(score["support"]?.intValue ?? 0)")
   }
   return ExitCode.success
+}
+
+/// - Throws: `FileError` where something else than logits would be replaced
+private func logitsOutput(_ path: String) throws -> AtomicOutput {
+  guard Evaluator.areLogits(path) || !FileManager.default.fileExists(atPath: path) else {
+    throw FileError.notReplaceable(file: path, reason: "it holds no logits")
+  }
+  return try AtomicOutput(path: path, force: true)
 }

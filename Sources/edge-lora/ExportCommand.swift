@@ -34,7 +34,8 @@ let exportCommand = Command(
   if arguments.text("base") != nil { throw UsageError(description: "--base goes with --adapter alone") }
   let exporter = ModelExporter(pool: ThreadPool(threadCount: try arguments.threads()))
   let report = try exporter.export(
-    modelDirectory: model, adapter: arguments.text("adapter"), to: output, format: format, force: force,
+    modelDirectory: try ModelFinder.checked(model), adapter: arguments.text("adapter"), to: output, format: format,
+    force: force,
     progress: StoreOptions.progress)
   for remark in report.remarks { Console.error("note: \(remark)") }
   Console.print("wrote \(output): \(report.tensorCount) tensors, \(ByteCount.text(report.byteCount))")

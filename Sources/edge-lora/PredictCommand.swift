@@ -8,7 +8,9 @@ import Training
 let predictCommand = Command(
   name: "predict", summary: "say labels, numbers or entities of texts, as JSON lines", positional: [],
   options: ModelOptions.declarations + [
-    .init("data", "FILE...", isList: true, "texts: JSON lines, CSV, TSV or CoNLL files, - for standard input"),
+    .init(
+      "data", "FILE...", isList: true,
+      "texts: JSON lines, CSV, TSV, CoNLL or .txt files, - for lines from standard input, of JSON or text"),
     .init("text", "TEXT", "one text"),
     .init("output", "FILE", aliases: ["o"], "file for the answers (default: standard output; also -o)"),
     .init("max-length", "N", default: "512", "tokens of a text; what is longer is cut"),
@@ -23,7 +25,9 @@ let predictCommand = Command(
   let predictor = try Predictor(
     try ModelOptions.load(arguments), maximumLength: try arguments.number("max-length", in: 8...131_072))
   let size = try arguments.number("batch-size", in: 1...65_536)
-  let output = try arguments.text("output").map { try AtomicOutput(path: $0, force: arguments.flag("force")) }
+  let output = try arguments.text("output").map {
+    try AtomicOutput(path: $0, force: arguments.flag("force"), inputs: files)
+  }
   let file = try output.map { output in
     guard let file = fopen(output.temporaryPath, "w") else {
       throw FileError.cannotWrite(file: output.temporaryPath, reason: String(cString: strerror(errno)))
@@ -44,9 +48,11 @@ let predictCommand = Command(
   }
   if let text { try answer([LabelledRow(.text(text, pair: nil), file: "--text", line: 1)]) }
   let columns = TaskOptions.columns(arguments.values)
+  // A file of words and tags may be a .txt too.
+  let isOfTexts = predictor.labelling.task == .sequenceClassification
   var skipped = 0
   for name in files {
-    let reader = try LabelledRows(name, columns: columns)
+    let reader = try LabelledRows(name, columns: columns, takesText: name == "-" || isOfTexts)
     var rows: [LabelledRow] = []
     while true {
       do {

@@ -111,6 +111,19 @@ struct LabelledDataTests {
     }
   }
 
+  @Test func linesToJudgeAreTextsOrObjects() throws {
+    let path = try write("a b\r\n\n{\"text\": \"c\"}\n [d]", "a.txt")
+    let rows = try LabelledRows(path, columns: LabelledColumns(), takesText: true)
+    for expected in ["a b", "c", "[d]"] {
+      guard case .text(let text, nil)? = try rows.nextRow()?.content else {
+        Issue.record("no text")
+        return
+      }
+      #expect(text == expected)
+    }
+    #expect(try rows.nextRow() == nil)
+  }
+
   @Test func whatIsWrongIsSaidWithItsPlace() throws {
     let text = message { _ = try rows("text,label\na\n", "a.csv") }
     #expect(text.contains("a.csv:2: 1 fields"))

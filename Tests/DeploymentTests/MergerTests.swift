@@ -2,7 +2,10 @@ import Deployment
 import Formats
 import Foundation
 import Kernels
+import Memory
 import Testing
+import Transformer
+import Tuning
 import WeightStore
 
 struct MergerTests {
@@ -52,6 +55,49 @@ struct MergerTests {
         }
       }
       #expect(merged == adapter.tensorNames.count / 2 && merged > 0)
+    }
+  }
+
+  /// Where the model ties head and embedding and they now differ, the folder has both.
+  @Test(arguments: ["gpt2", "gemma3"], [["wte", "embed_tokens"], ["lm_head"], ["ln_f", "norm"]])
+  func wholeModulesAreMerged(variant: String, candidates: [String]) throws {
+    try withTemporaryFolder { folder in
+      let base = golden(variant)
+      let model = try LanguageModel(store: try WeightStore.open(base))
+      var configuration = LowRankConfiguration(rank: 2)
+      configuration.wholeModules = [
+        candidates.count == 1 ? candidates[0] : variant == "gpt2" ? candidates[0] : candidates[1]
+      ]
+      let (arena, method) = try Arena.filled {
+        try LowRankMethod(configuration: configuration, model: model, in: TuningRoom(arena: $0, trainingTokens: 0))
+      }
+      try withExtendedLifetime(arena) {
+        method.initialize(seed: 3)
+        for entry in method.trainables.entries where !entry.name.contains("lora_") {
+          entry.assign(entry.values.map { 1.5 * $0 })
+        }
+        try method.save(to: folder, baseModel: base)
+      }
+      _ = try merger().merge(modelDirectory: base, adapter: folder, to: "\(folder)/merged") { _, _ in }
+      let merged = "\(folder)/merged"
+      let (before, after) = try (
+        SafetensorsFile(path: "\(base)/model.safetensors"), SafetensorsFile(path: "\(merged)/model.safetensors")
+      )
+      let embedding = model.description.embedding.tokens.name
+      let unties = configuration.wholeModules[0] != "ln_f" && configuration.wholeModules[0] != "norm"
+      #expect((after.tensor("lm_head.weight") != nil) == unties)
+      let store = try WeightStore.open(merged)
+      #expect(store.description.head.isTied != unties)
+      let own = try #require(before.tensor(embedding)).floats()
+      // Tables are rounded to 8 bits at the least.
+      func isNear(_ values: [Float]?, _ factor: Float) -> Bool {
+        values.map { zip($0, own).allSatisfy { abs($0 - factor * $1) <= 0x1p-8 * abs(factor * $1) + 1e-6 } } ?? false
+      }
+      #expect(
+        isNear(
+          after.tensor(embedding)?.floats(),
+          configuration.wholeModules[0] == embedding.split(separator: ".").dropLast().last.map(String.init) ? 1.5 : 1))
+      if unties { #expect(isNear(after.tensor("lm_head.weight")?.floats(), candidates == ["lm_head"] ? 1.5 : 1)) }
     }
   }
 

@@ -63,6 +63,28 @@ import Testing
     }
   }
 
+  @Test func whatIsReadIsNotReplacedNorWhatIsNoResult() throws {
+    try withTemporaryFolder { folder in
+      let source = "\(folder)/out/source"
+      for name in ["out", "out/more"] {
+        try FileManager.default.createDirectory(atPath: "\(folder)/\(name)", withIntermediateDirectories: true)
+      }
+      try "x".write(toFile: source, atomically: true, encoding: .utf8)
+      for path in ["\(folder)/out", source, "\(folder)/out/more/../source"] {
+        #expect(throws: FileError.self) { try AtomicOutput(path: path, force: true, inputs: [source]) }
+      }
+      _ = try AtomicOutput(path: "\(folder)/out/other", force: true, inputs: [source, "\(folder)/nothing"])
+      let file = try AtomicOutput(path: source, force: true)
+      #expect(throws: FileError.self) { try file.requireFile([1], kind: "some") }
+      try file.requireFile(Array("x".utf8), kind: "some")
+      let output = try AtomicOutput(path: "\(folder)/out", force: true)
+      #expect(throws: FileError.self) { try output.requireResult("source", kind: "some") }
+      try FileManager.default.removeItem(atPath: "\(folder)/out/more")
+      #expect(throws: FileError.self) { try output.requireResult("mark", kind: "some") }
+      try output.requireResult("source", kind: "some")
+    }
+  }
+
   @Test func anOldFolderThatAKillKeptFromComingBackComesBack() throws {
     try withTemporaryFolder { folder in
       try make("\(folder)/.out.partial-\(Self.dead).old", holding: "old")

@@ -31,6 +31,43 @@ import Testing
   }
 }
 
+/// With a mean and without, of floats and of halves, whose statistics lie one after the other or further apart.
+@Test(arguments: [(1, 1), (5, 16), (130, 37), (3, 15)], [1, 3]) func gradientsOfNormWeightsMatchFP64(
+  shape: (rows: Int, columns: Int), step: Int
+) {
+  let (m, n) = shape
+  var generator = Generator()
+  let dy = (0..<m * (n + 2)).map { _ in generator.next() }
+  let x = (0..<m * (n + 1)).map { _ in generator.next() }
+  let inverse = (0..<m * step).map { _ in 1 + generator.next() / 2 }
+  let mean = (0..<m).map { _ in generator.next() }
+  for table in floatTables() {
+    var halves = [UInt16](repeating: 0, count: x.count)
+    var rounded = [Float](repeating: 0, count: x.count)
+    table.pointee.to_half(x.count, x, &halves)
+    table.pointee.from_half(x.count, halves, &rounded)
+    var (plain, centred, short) = (
+      [Float](repeating: 2, count: n + 1), [Float](repeating: 2, count: n + 1), [Float](repeating: 2, count: n + 1)
+    )
+    table.pointee.norm_weight_gradient(m, n, dy, n + 2, x, n + 1, inverse, step, nil, &plain)
+    table.pointee.norm_weight_gradient(m, n, dy, n + 2, x, n + 1, inverse, step, mean, &centred)
+    table.pointee.norm_weight_gradient_half(m, n, dy, n + 2, halves, n + 1, inverse, step, nil, &short)
+    #expect(plain[n] == 2 && centred[n] == 2 && short[n] == 2, "what lies behind the row stays")
+    for j in 0..<n {
+      var sums = [2.0, 2.0, 2.0]
+      for i in 0..<m {
+        let factor = Double(dy[i * (n + 2) + j]) * Double(inverse[i * step])
+        let value = Double(x[i * (n + 1) + j])
+        sums[0] += factor * value
+        sums[1] += factor * (value - Double(mean[i]))
+        sums[2] += factor * Double(rounded[i * (n + 1) + j])
+      }
+      // sums of up to 130 products below 3, rounded at each step
+      for (found, sum) in zip([plain[j], centred[j], short[j]], sums) { #expect(abs(Double(found) - sum) < 1e-4) }
+    }
+  }
+}
+
 /// A batch in parts gives the bits of the whole, at any thread count.
 @Test func gradientsOfFactorsDoNotDependOnHowRowsComeTogether() {
   let (rows, columns, rowLength) = (600, 300, 200)
@@ -41,11 +78,12 @@ import Testing
     for i in 0..<rows * columns { x.base[i] = generator.next() }
     return (x, memory)
   }
-  let (dy, x) = (matrix(rows), matrix(rows))
+  let (dy, x, statistics) = (matrix(rows), matrix(rows), matrix(2))
   var results: [[Float]] = []
   for (threads, part) in [(1, rows), (2, rows), (3, rowLength), (7, 2 * rowLength)] {
     let pool = ThreadPool(threadCount: threads)
-    let (factor, bias, scaled) = (matrix(1), matrix(1), matrix(rows))
+    let (factor, bias, scaled, weight) = (matrix(1), matrix(1), matrix(rows), matrix(1))
+    VectorOperations.fill(weight.0, with: 1)
     VectorOperations.fill(factor.0, with: 1)
     VectorOperations.fill(bias.0, with: 1)
     for first in stride(from: 0, to: rows, by: part) {
@@ -54,9 +92,12 @@ import Testing
         dy.0.rows(range), by: dy.0.row(0), into: scaled.0.rows(range), x: x.0.rows(range),
         addingTo: factor.0.elements, rowLength: rowLength, pool: pool)
       ColumnFactors.biasGradient(dy.0.rows(range), addingTo: bias.0.elements, rowLength: rowLength, pool: pool)
+      ColumnFactors.normWeightGradient(
+        dy.0.rows(range), x: x.0.rows(range), mean: nil, inverse: statistics.0.elements.part(range),
+        addingTo: weight.0.elements, rowLength: rowLength, pool: pool)
     }
-    results.append(factor.0.elements.values + bias.0.elements.values)
-    withExtendedLifetime((factor, bias, scaled)) {}
+    results.append(factor.0.elements.values + bias.0.elements.values + weight.0.elements.values)
+    withExtendedLifetime((factor, bias, scaled, weight)) {}
   }
   #expect(results.allSatisfy { $0 == results[0] })
   let expected = (0..<rows).reduce(1.0) { $0 + Double(dy.0.row($1)[5]) * Double(x.0.row($1)[5]) }

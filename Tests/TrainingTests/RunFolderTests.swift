@@ -32,6 +32,20 @@ struct RunFolderTests {
     }
   }
 
+  /// Files of another method or task would be read as part of the new adapter; a model is not written into.
+  @Test func whatAnEarlierAdapterHadIsNoPartOfTheNewOne() throws {
+    try withFolder { folder in
+      for name in ["config.json", "adapter.safetensors", "head_config.json", "notes.txt"] {
+        try "x".write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
+      }
+      try train(folder, Self.short.merging(["force": []]) { $1 })
+      #expect(Set(["config.json", "adapter.safetensors", "head_config.json"]).isDisjoint(with: try names(folder)))
+      #expect(try names(folder).contains("notes.txt"))
+      try "x".write(toFile: "\(folder)/model.safetensors", atomically: true, encoding: .utf8)
+      #expect(throws: OutputInUse.self) { try prepare(folder, Self.short.merging(["force": []]) { $1 }).run() }
+    }
+  }
+
   /// As a kill leaves it between the moment when a new run has its name and the moment when the older checkpoints go.
   @Test func aCheckpointOfAnotherRunIsNeverTakenUp() throws {
     try withFolder { folder in

@@ -3,6 +3,7 @@ import Kernels
 import Testing
 import Transformer
 import Tuning
+import WeightStore
 
 /// What must not change a single bit.
 struct ExactnessTests {
@@ -76,14 +77,45 @@ struct ExactnessTests {
     return configuration
   }
 
-  @Test(arguments: variants, [false, true]) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(
-    _ variant: String, trainsAll: Bool
+  /// What is trained beside LoRA's factors.
+  enum Beside: CaseIterable, Sendable {
+    case nothing
+    /// Biases and rows of tokens.
+    case parts
+    /// Norms, embedding and head; tied ones become two matrices.
+    case modules
+    /// The same, where tied ones stay one.
+    case tiedModules
+  }
+
+  /// LoRA with whole modules beside it: all that the model has.
+  static func withModules(_ configuration: LowRankConfiguration, of variant: String) throws -> LowRankConfiguration {
+    let model = try LanguageModel(store: try WeightStore.open("\(golden)/\(variant)"))
+    var configuration = configuration
+    configuration.wholeModules = model.normWeights.map(\.path)
+    let embedding = model.description.embedding.tokens.name.dropLast(".weight".count)
+    if model.embedsPlainly { configuration.wholeModules.append(String(embedding)) }
+    if model.vocabularyHeadShape != nil { configuration.wholeModules.append("lm_head") }
+    return configuration
+  }
+
+  @Test(arguments: variants, Beside.allCases) func frugalStepsOfEveryFamilyGiveTheGradientOfRichOnes(
+    _ variant: String, beside: Beside
   ) throws {
     // More tokens than outlier columns are shared by, where positions are no table of 24.
     let length = variant.hasPrefix("gpt2") || variant.hasPrefix("opt") ? 24 : 150
     let rows = PackedRows.made(rows: 3, length: length, vocabulary: 64, seed: 5)
     let plain = LowRankConfiguration(rank: 4, dropout: 0.1, targetModules: .allLinear)
-    let configuration = trainsAll ? Self.withAll(plain, embedsPlainly: variant != "opt-350m") : plain
+    var configuration = plain
+    switch beside {
+    case .nothing: break
+    case .parts: configuration = Self.withAll(plain, embedsPlainly: variant != "opt-350m")
+    case .modules: configuration = try Self.withModules(plain, of: variant)
+    case .tiedModules:
+      guard variant != "opt-350m" else { return }
+      configuration = try Self.withModules(plain, of: variant)
+      configuration.ensuresWeightTying = true
+    }
     func run(_ strategy: TrainingStrategy) throws -> (loss: Double, gradients: [String: [Float]]) {
       let bench = try Bench(
         "\(golden)/\(variant)", configuration: configuration, precision: .int8, tokens: rows.tokens.count,
@@ -132,6 +164,44 @@ struct ExactnessTests {
       #expect(abs(change / (Double(step) * square) - 1) < 0.02, "\(entry.name): \(change) of \(Double(step) * square)")
     }
     #expect(all.contains { $0.name.contains("trainable_tokens") && $0.gradientValues.contains { $0 != 0 } })
+  }
+
+  /// The same of whole modules: norms of rows and of heads, whose files hold all of a weight or what it differs from 1 by; an
+  /// embedding that is scaled or normalised, and a head, tied or not.
+  @Test(arguments: ["gpt2", "gemma3", "llama", "bert", "qwen3", "neox", "opt-350m"], [false, true])
+  func wholeModulesFollowTheirGradients(_ variant: String, ensuresTying: Bool) throws {
+    if ensuresTying, variant == "opt-350m" { return }
+    let rows =
+      variant == "bert"
+      ? try PackedRows.goldenLabels(labelsTokens: false, isEncoder: true)
+      : PackedRows.made(rows: 2, length: 24, vocabulary: 64, seed: 5)
+    var configuration = try Self.withModules(LowRankConfiguration(rank: 2), of: variant)
+    configuration.ensuresWeightTying = ensuresTying
+    let bench = try Bench(
+      "\(golden)/\(variant)", configuration: configuration, tokens: rows.tokens.count, rowLength: rows.tokens.count / 2)
+    let before = try Bench(
+      "\(golden)/\(variant)", configuration: LowRankConfiguration(rank: 2), tokens: rows.tokens.count,
+      rowLength: rows.tokens.count / 2)
+    let (loss, plain) = try (bench.lossAndGradient(rows), before.lossAndGradient(rows))
+    // OpenBLAS sums in another order than the products with what is trained.
+    #expect(abs(loss - plain) < 1e-5, "they start as the model's")
+    let modules = bench.method.trainables.entries.filter { entry in
+      configuration.wholeModules.contains { entry.name.hasPrefix("base_model.model.\($0).") }
+    }
+    #expect(modules.count >= configuration.wholeModules.count - (ensuresTying ? 1 : 0))
+    for entry in modules {
+      let (values, gradient) = (entry.values, entry.gradientValues)
+      let square = gradient.reduce(0.0) { $0 + Double($1) * Double($1) }
+      #expect(square > 1e-9, "\(entry.name)")
+      let step = 0.01 / Float(square)
+      func loss(_ step: Float) throws -> Double {
+        entry.assign(zip(values, gradient).map { $0 + step * $1 })
+        return try bench.lossAndGradient(rows)
+      }
+      let change = try loss(step / 2) - loss(-step / 2)
+      entry.assign(values)
+      #expect(abs(change / (Double(step) * square) - 1) < 0.02, "\(entry.name): \(change) of \(Double(step) * square)")
+    }
   }
 
   @Test(arguments: variants) func threadCountsGiveTheSameBitsForEveryFamily(_ variant: String) throws {

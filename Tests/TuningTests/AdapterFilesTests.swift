@@ -8,7 +8,7 @@ import Tuning
 import WeightStore
 
 @Test(arguments: [
-  #""modules_to_save": ["lm_head"]"#, #""init_lora_weights": "pissa_niter_4""#, #""bias": "some""#,
+  #""init_lora_weights": "pissa_niter_4""#, #""bias": "some""#,
   #""lora_bias": true"#, #""layer_replication": [[0, 4], [2, 5]]"#,
   #""r": 0"#,
   #""peft_type": "IA3""#, #""target_modules": null"#, #""lora_alpha": "x""#,

@@ -144,6 +144,65 @@ struct MethodsTests {
     #expect(throws: AdapterError.self) { try expectRoundTrip(configuration, for: golden("gpt2")) }
   }
 
+  /// Modules start as the model's and have PEFT's names; a name means all that end with it.
+  @Test(arguments: [
+    ("gpt2", ["wte", "ln_f"], ["transformer.wte.weight", "transformer.ln_f.weight", "transformer.ln_f.bias"]),
+    ("gemma3", ["model.norm", "lm_head"], ["model.norm.weight", "lm_head.weight"]),
+    ("llama", ["embed_tokens", "lm_head"], ["model.embed_tokens.weight", "lm_head.weight"]),
+    ("neox", ["embed_in", "lm_head"], ["gpt_neox.embed_in.weight", "lm_head.weight"]),
+    ("qwen3", ["q_norm"], nil), ("bert", ["LayerNorm", "word_embeddings", "classifier"], nil),
+  ]) func wholeModulesAreTrainedAlong(name: String, modules: [String], tensors: [String]?) throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.wholeModules = modules
+    configuration.biases = .all
+    try expectRoundTrip(configuration, for: golden(name))
+    let model = try LanguageModel(store: try WeightStore.open(golden(name)))
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(arena) {
+      method.initialize(seed: 1)
+      let entries = method.trainables.entries
+      #expect(Set(entries.map(\.name)).count == entries.count)
+      let names = Set(entries.map { String($0.name.dropFirst("base_model.model.".count)) })
+      if let tensors { #expect(names.isSuperset(of: tensors)) }
+      for (path, values, offset) in model.normWeights {
+        let entry = entries.first { $0.name == "base_model.model.\(path).weight" }
+        #expect((entry != nil) == modules.contains { path.hasSuffix($0) })
+        if let entry { #expect(entry.values == values.values.map { $0 - offset } && !entry.decays) }
+      }
+    }
+  }
+
+  /// The folder says what stays tied, and holds the matrix by both names, as PEFT wants it.
+  @Test func aTiedHeadCanStayTied() throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.wholeModules = ["lm_head"]
+    configuration.ensuresWeightTying = true
+    try expectRoundTrip(configuration, for: golden("gpt2"))
+    let model = try LanguageModel(store: try WeightStore.open(golden("gpt2")))
+    let (arena, method) = try reserve(configuration, for: model)
+    try withExtendedLifetime(arena) {
+      method.initialize(seed: 1)
+      try withTemporaryFolder { folder in
+        try method.save(to: folder, baseModel: "tiny")
+        let found = try LowRankConfiguration.load(from: folder)
+        #expect(found.ensuresWeightTying && found.wholeModules == ["lm_head"])
+        let file = try SafetensorsFile(path: "\(folder)/adapter_model.safetensors")
+        let embedding = file.tensor("base_model.model.transformer.wte.weight")?.floats()
+        #expect(embedding != nil && embedding == file.tensor("base_model.model.lm_head.weight")?.floats())
+      }
+    }
+  }
+
+  @Test(arguments: [["c_fc"], ["mlp"], ["wpe"], ["nothing"], ["ln_1", "embed_tokens"], ["transformer"]])
+  func modulesThatAreNotTrainedWholeAreRefused(modules: [String]) throws {
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.wholeModules = modules
+    #expect(throws: AdapterError.self) { try expectRoundTrip(configuration, for: golden("gpt2")) }
+    configuration.wholeModules = ["wte"]
+    configuration.trainedTokens = [.init(tokens: [1])]
+    #expect(throws: AdapterError.self) { try expectRoundTrip(configuration, for: golden("gpt2")) }
+  }
+
   @Test func patternsDecideRanksAndLayers() throws {
     let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
     let (arena, method) = try reserve(Self.configurations[1], for: model)

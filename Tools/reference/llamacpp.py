@@ -19,7 +19,7 @@ def tree(work):
         return pathlib.Path(given)
     work = pathlib.Path(work)
     if not (found := list(work.glob("llama_cpp_python-*/vendor/llama.cpp"))):
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation", "--no-binary",
+        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
                         "llama-cpp-python", "--dest", work, "llama-cpp-python"], check=True)
         with tarfile.open(next(work.glob("llama_cpp_python-*.tar.gz"))) as archive:
             archive.extractall(work, [member for member in archive if "/vendor/llama.cpp/conversion/" in member.name

@@ -51,6 +51,12 @@ typedef struct {
   // dx += inverse * (w dy - mean(w dy) - x^ mean(w dy x^)).
   void (*layer_norm_backward)(size_t n, const float *dy, const float *x, const float *weight, float mean, float inverse,
                               float *dx);
+  // sum[j] += sum_i dy[i][j] x^[i][j], x^ = (x - mean[i]) * inverse[i * step], for m rows and n columns: the rows' sum first.
+  // Without mean as if it were 0; mean has a step of 1.
+  void (*norm_weight_gradient)(size_t m, size_t n, const float *dy, size_t ldd, const float *x, size_t ldx,
+                               const float *inverse, size_t step, const float *mean, float *sum);
+  void (*norm_weight_gradient_half)(size_t m, size_t n, const float *dy, size_t ldd, const uint16_t *x, size_t ldx,
+                                    const float *inverse, size_t step, const float *mean, float *sum);
   // x / (1 + exp(-x)); x times the normal distribution, and with a tanh in its place; max(x, 0); the hyperbolic tangent.
   const el_activation *silu, *gelu, *gelu_tanh, *relu, *tanh;
   // bfloat16, rounded to nearest even, and back.

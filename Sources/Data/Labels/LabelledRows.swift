@@ -15,6 +15,7 @@ public final class LabelledRows {
 
   private let file: String
   private let columns: LabelledColumns
+  private let takesText: Bool
   private let source: Source
   private var line = 0
   private var elements: JSONArrayElements?
@@ -40,24 +41,27 @@ public final class LabelledRows {
     return columns.find(nil, LabelledColumns.labels, in: header) != nil || !DataReader.takesTable(header)
   }
 
-  /// - Parameter file: a path, or `-`
-  public convenience init(_ file: String, columns: LabelledColumns) throws {
-    try self.init(file, at: file, columns: columns)
+  /// - Parameters:
+  ///   - file: a path, or `-`
+  ///   - takesText: whether a line of standard input or of a `.txt` file that is no object is a text without a label
+  public convenience init(_ file: String, columns: LabelledColumns, takesText: Bool = false) throws {
+    try self.init(file, at: file, columns: columns, takesText: takesText)
   }
 
   /// - Parameters:
   ///   - given: the name that the user gave, which says of what kind the file is
   ///   - file: where its bytes are
-  init(_ given: String, at file: String, columns: LabelledColumns) throws {
+  init(_ given: String, at file: String, columns: LabelledColumns, takesText: Bool = false) throws {
     self.file = given == "-" ? "standard input" : given
     self.columns = columns
     let name = given.lowercased()
+    self.takesText = takesText && (given == "-" || name.hasSuffix(".txt"))
     if Self.isTable(given) {
       var format: DelimitedFormat = name.hasSuffix(".csv") ? .csv : .tsv
       format.hasHeader = columns.names == nil
       let reader = try DelimitedReader(path: file, format: format)
       source = .table(reader, columns: columns.names ?? reader.header ?? [])
-    } else if Self.isCoNLL(given) || name.hasSuffix(".txt") {
+    } else if Self.isCoNLL(given) || name.hasSuffix(".txt") && !takesText {
       source = .sentences(try CoNLLReader(path: file))
     } else if name.hasSuffix(".json"), let array = try Self.array(file) {
       source = .array(array)
@@ -123,6 +127,10 @@ public final class LabelledRows {
       var bytes = UnsafeRawBufferPointer(start: text, count: count)
       if line == 1, bytes.starts(with: [0xEF, 0xBB, 0xBF]) { bytes = UnsafeRawBufferPointer(rebasing: bytes[3...]) }
       if bytes.allSatisfy({ $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }) { continue }
+      if takesText, bytes.first(where: { $0 > 0x20 }) != UInt8(ascii: "{") {
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw failure("not UTF-8 text") }
+        return LabelledRow(.text(text.trimmed, pair: nil), file: file, line: line)
+      }
       do {
         return try Self.row(try JSONValue.parse(bytes, file: file), columns, file: file, line: line)
       } catch let error as JSONError {

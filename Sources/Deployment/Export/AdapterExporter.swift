@@ -55,7 +55,8 @@ public enum AdapterExporter {
         parts[2 * index + 1].values = parts[2 * index + 1].values.map { Float(Double($0) * scale) }
       }
     }
-    let target = try AtomicOutput(path: output, force: force)
+    let target = try AtomicOutput(path: output, force: force, inputs: [adapter])
+    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
     let writer = try GGUFWriter(
       path: target.temporaryPath,
       metadata: [
@@ -97,6 +98,7 @@ public enum AdapterExporter {
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
     if !lora.trainableTokens.isEmpty { throw refuse("trainable_token_indices") }
+    if let module = lora.common.modulesBesideHead.first { throw refuse("modules_to_save with \(module)") }
     let file = try LowRankFile(directory: adapter)
     if let other = file.otherTensor { throw refuse(other) }
     return file

@@ -47,8 +47,9 @@ public struct ModelExporter {
     }
     let model = try LanguageModel(store: store)
     let sum = try adapter.map { try AdapterSum(adapter: $0, of: model) }
-    let source = try ModelSource.open(store: store)
-    let description = store.description
+    let opened = try ModelSource.open(store: store)
+    let source = try sum?.withHead(opened) ?? opened
+    let description = source.description
     let header = try GGUFHeader(of: description, json: source.configurationJSON, file: "\(directory)/config.json")
     let plan = try plan(description, header: header, format: format)
     let tokenizer = try TokenizerToGGUF.read(directory: directory, vocabularySize: description.vocabularySize)
@@ -58,7 +59,8 @@ public struct ModelExporter {
       ("general.name", .string(name)), ("general.size_label", .string(Self.sizeLabel(description))),
       ("general.file_type", .uint32(format.fileType)), ("general.quantization_version", .uint32(2)),
     ]
-    let target = try AtomicOutput(path: output, force: force)
+    let target = try AtomicOutput(path: output, force: force, inputs: [directory] + (adapter.map { [$0] } ?? []))
+    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
     let writer = try GGUFWriter(
       path: target.temporaryPath, metadata: general + header.metadata + tokenizer.metadata,
       tensors: plan.map(\.declaration))

@@ -18,9 +18,15 @@ public final class AtomicOutput {
   private let canExchange: Bool
   private var ownsTemporary = true
 
-  /// - Throws: `FileError.alreadyExists` unless `force`
-  public convenience init(path: String, force: Bool) throws {
+  /// - Parameter inputs: files and folders that are read: neither they nor what holds one of them is replaced
+  /// - Throws: `FileError.alreadyExists` unless `force`, `FileError.notReplaceable`
+  public convenience init(path: String, force: Bool, inputs: [String] = []) throws {
     try self.init(path: path, force: force, canExchange: true)
+    guard let target = System.realPath(self.path) else { return }
+    if inputs.contains(where: { System.realPath($0).map { $0 == target || $0.hasPrefix("\(target)/") } ?? false }) {
+      let isFolder = System.kind(target) == .directory
+      throw FileError.notReplaceable(file: path, reason: isFolder ? "the source is in it" : "it is the source")
+    }
   }
 
   /// - Parameter canExchange: `false` takes the way of a file system that cannot exchange names
@@ -87,6 +93,37 @@ public final class AtomicOutput {
     ownsTemporary = false
     try System.synchronize(PathText.folder(path))
     System.remove(temporaryPath)
+  }
+
+  /// Refuses to replace a folder that is no older result, or holds more than one: `--force` names what is removed.
+  ///
+  /// - Parameters:
+  ///   - mark: the file by which a result is known
+  ///   - kind: what people call the folder
+  public func requireResult(_ mark: String, kind: String) throws {
+    guard System.kind(path) != .nothing else { return }
+    guard let names = System.names(in: path) else {
+      throw FileError.notReplaceable(file: path, reason: "it is no folder that can be read")
+    }
+    if let folder = names.first(where: { (try? PathKind("\(path)/\($0)")) == .directory }) {
+      throw FileError.notReplaceable(file: path, reason: "it holds the folder \(folder)")
+    }
+    guard names.isEmpty || names.contains(mark) else {
+      throw FileError.notReplaceable(file: path, reason: "it is no \(kind) folder")
+    }
+  }
+
+  /// Refuses to replace a file of another kind.
+  ///
+  /// - Parameters:
+  ///   - mark: what such a file begins with
+  ///   - kind: what people call it
+  public func requireFile(_ mark: [UInt8], kind: String) throws {
+    guard System.kind(path) != .nothing, try PathKind(path) != .directory else { return }
+    let file = try MappedFile(path: path)
+    guard withExtendedLifetime(file, { file.bytes.isEmpty || file.bytes.starts(with: mark) }) else {
+      throw FileError.notReplaceable(file: path, reason: "it is no \(kind) file")
+    }
   }
 
   private func refusal() -> FileError { FileError.cannotWrite(file: path, reason: System.reason) }

@@ -33,6 +33,13 @@ enum System {
     }
   }
 
+  /// Without links; `nil` for what is not there.
+  static func realPath(_ path: String) -> String? {
+    guard let found = realpath(path, nil) else { return nil }
+    defer { free(found) }
+    return String(cString: found)
+  }
+
   static func isThere(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   /// Names in a folder, sorted; `nil` when it cannot be read.

@@ -48,6 +48,8 @@ public struct PEFTLoRA: Sendable, Equatable {
   public var fanInFanOut = false
   public var initialisation = Initialisation.standard(true)
   public var trainableTokens: [TokenRows] = []
+  /// Whether embedding and head stay one matrix where they are tied and one of them is trained.
+  public var ensuresWeightTying = false
   /// What else the file states with an effect: `layer_replication`, `target_parameters`, `eva_config`, ...
   public var others = JSONObject()
 
@@ -100,10 +102,10 @@ public struct PEFTLoRA: Sendable, Equatable {
       case let value?: throw fields.refuse("init_lora_weights is \(value.serialized().prefix(60)), expected a name")
       }
     trainableTokens = try Self.tokens(&fields)
+    ensuresWeightTying = try fields.flag("ensure_weight_tying")
     others = fields.others(
       without: [
         "auto_mapping", "peft_type", "peft_version", "runtime_config", "megatron_core", "qalora_group_size",
-        "ensure_weight_tying",
       ])
   }
 
@@ -132,7 +134,9 @@ public struct PEFTLoRA: Sendable, Equatable {
       case .standard(let flag): .bool(flag)
       case .named(let name): .string(name)
       }
-    return common.entries + others.entries + [
+    let tying: [(key: String, value: JSONValue)] =
+      ensuresWeightTying ? [("ensure_weight_tying", .bool(true))] : []
+    return common.entries + others.entries + tying + [
       ("alpha_pattern", .object(JSONObject(alphaPattern.map { ($0.pattern, .short($0.value)) }))),
       ("bias", .string(bias)), ("exclude_modules", excludeModules?.json ?? .null),
       ("fan_in_fan_out", .bool(fanInFanOut)), ("init_lora_weights", start),

@@ -14,14 +14,16 @@ public struct DataOptions: Sendable {
 
   static let declarations: [OptionDeclaration] = [
     .init(
-      "data", "FILE...", isList: true,
+      "data", "FILE...", aliases: ["train-file", "dataset-name", "dataset"], isList: true,
       ".txt, .jsonl, .json, .csv or .tsv files, - for standard input (default: train.jsonl or train.txt)"),
-    .init("max-length", "N", default: "512", aliases: ["max-seq-length"], identifies: true, "tokens of a row"),
+    .init(
+      "max-length", "N", default: "512", aliases: ["max-seq-length", "max-seq-len", "cutoff-len", "block-size"],
+      identifies: true, "tokens of a row"),
     .init("no-shuffle", nil, identifies: true, "keep the order of the data"),
     .init("train-on-prompt", nil, identifies: true, "learn the prompts too, not only the answers"),
     .init("skip-bad-lines", nil, "count lines that cannot be used and go on"),
     .init("data-share", "X", default: "1", "share of the samples that is learnt, drawn by --seed"),
-    .init("eval-data", "FILE...", isList: true, "data to evaluate on"),
+    .init("eval-data", "FILE...", aliases: ["validation-file", "eval-dataset"], isList: true, "data to evaluate on"),
     .init("eval-split", "X", default: "0", identifies: true, "share of the data that is kept for evaluation"),
   ]
 

@@ -47,7 +47,7 @@ public struct MethodOptions: Sendable {
       "method", "NAME", default: "lora", aliases: ["peft-type"], identifies: true,
       Method.allCases.map(\.rawValue).joined(separator: ", ") + ", or a bottleneck and another one, as in "
         + "bottleneck+prefix_tuning"),
-    .init("rank", "N", default: "8", aliases: ["lora-r"], identifies: true, "rank of the adapters"),
+    .init("rank", "N", default: "8", aliases: ["lora-r", "lora-rank"], identifies: true, "rank of the adapters"),
     .init(
       "alpha", "X", default: "16", aliases: ["lora-alpha"], identifies: true,
       "the adapters' share is scaled by alpha / rank"),
@@ -63,12 +63,19 @@ public struct MethodOptions: Sendable {
     .init("alpha-pattern", "NAME=X,...", identifies: true, "the same for alpha"),
     .init("use-rslora", nil, identifies: true, "scale by alpha / sqrt(rank)"),
     .init(
-      "bias", "KIND", default: "none", identifies: true,
+      "bias", "KIND", default: "none", aliases: ["lora-bias"], identifies: true,
       "biases that are trained along: none, lora_only (of the targets) or all (also of norms)"),
     .init(
       "trainable-token-indices", "N,...", identifies: true,
       "ids of tokens whose rows of the embedding (and of a head tied to it) are trained along, such as new special tokens"
     ),
+    .init(
+      "modules-to-save", "NAMES", aliases: ["lora-modules-to-save"], identifies: true,
+      "modules that are trained along whole, by the ends of their paths: the embedding and the head (embed_tokens,lm_head) "
+        + "for a new language or many new words, norms (norm)"),
+    .init(
+      "ensure-weight-tying", nil, identifies: true,
+      "modules-to-save: embedding and head stay one matrix in models that tie them"),
     .init("use-dora", nil, identifies: true, "also train the length of every row of the weights (DoRA)"),
     .init(
       "init-lora-weights", "KIND", default: "true", identifies: true,
@@ -133,6 +140,13 @@ public struct MethodOptions: Sendable {
     if let tokens = try Self.numbers(values, "trainable-token-indices", of: "tokens"), !tokens.isEmpty {
       lowRank.trainedTokens = [.init(tokens: tokens)]
     }
+    if let names = values.text("modules-to-save") {
+      lowRank.wholeModules = names.split(separator: ",").map(String.init)
+      guard !lowRank.wholeModules.isEmpty else {
+        throw OptionError("--modules-to-save \(names): expected ends of modules' paths, such as embed_tokens,lm_head")
+      }
+    }
+    lowRank.ensuresWeightTying = values.flag("ensure-weight-tying")
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
     lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
     lowRank.initialisation = try Self.start(values, useDoRA: lowRank.useDoRA)
@@ -222,7 +236,8 @@ public struct MethodOptions: Sendable {
         [.lora, .dora],
         [
           "rank", "alpha", "dropout", "rank-pattern", "alpha-pattern", "use-rslora", "use-dora", "init-lora-weights",
-          "loraplus-lr-ratio", "original-model", "lora-fa", "bias", "trainable-token-indices",
+          "loraplus-lr-ratio", "original-model", "lora-fa", "bias", "trainable-token-indices", "modules-to-save",
+          "ensure-weight-tying",
         ]
       ),
       ([.lora, .dora, .ia3], ["target-modules", "exclude-modules", "layers-to-transform", "layers-pattern"]),

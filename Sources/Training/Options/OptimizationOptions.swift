@@ -38,7 +38,7 @@ public struct OptimizationOptions: Sendable {
       "gradient-top-k", "SHARE", default: "1",
       "change only this share of the parameters in a step, those with the largest gradients"),
     .init("epochs", "N", default: "3", aliases: ["num-train-epochs"], "passes over the data"),
-    .init("max-steps", "N", "optimiser steps; overrides --epochs"),
+    .init("max-steps", "N", aliases: ["steps", "iters"], "optimiser steps; overrides --epochs"),
     .init(
       "micro-batch-size", "N", default: "4", aliases: ["per-device-train-batch-size", "batch-size"], identifies: true,
       "rows that are computed together"),

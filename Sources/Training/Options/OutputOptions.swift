@@ -35,8 +35,12 @@ public struct OutputOptions: Sendable {
       "on-disk-full", "KIND", default: "wait", "wait until there is room again, or stop with a checkpoint"),
     .init("report-to", "KIND", default: "none", "tensorboard: also write event files, into --output; none"),
     .init("max-temp", "C", "pause while the processor is hotter than this, in degrees Celsius"),
-    .init("resume", nil, "go on from the newest checkpoint in --output, also of a finished run"),
-    .init("force", nil, "replace an output that exists; checkpoints of an earlier run are set aside"),
+    .init(
+      "resume", nil, aliases: ["resume-from-checkpoint"],
+      "go on from the newest checkpoint in --output, also of a finished run"),
+    .init(
+      "force", nil, aliases: ["overwrite-output-dir"],
+      "replace an output that exists; checkpoints of an earlier run are set aside"),
     .init("dump-gradients", "FILE", "write the gradient of the first step to FILE and stop"),
     .init("json", nil, "print the summary as JSON"),
   ]
@@ -72,11 +76,11 @@ public struct OutputOptions: Sendable {
     if try FileManager.default.fileExists(atPath: folder) && PathKind(folder) != .directory {
       throw FileError.cannotWrite(file: folder, reason: "is a file; --output names a folder")
     }
-    // An adapter's files beside a model's would become part of it for whoever loads the folder, and replace its config.json.
-    for name in ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"] where !resume {
-      if FileManager.default.fileExists(atPath: "\(folder)/\(name)") {
-        throw FileError.cannotWrite(file: folder, reason: "holds a model (\(name)); name another folder with --output")
-      }
+    // An adapter's files have names that those of a model have too.
+    if let weights = OutputFolder.names(in: folder).first(where: {
+      ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"].contains($0)
+    }) {
+      throw OutputInUse(path: folder, reason: "holds a model (\(weights)); name another folder with --output")
     }
     try RunFolder.requireFree(folder)
     if force || resume { return }

@@ -35,7 +35,9 @@ public struct TaskOptions: Sendable {
     ] + columnDeclarations + [
       .init(
         "class-weights", "LIST", identifies: true, "balanced, or a weight for each label, separated by commas"),
-      .init("label-smoothing", "X", default: "0", identifies: true, "share of a label that is spread over all"),
+      .init(
+        "label-smoothing", "X", default: "0", aliases: ["label-smoothing-factor"], identifies: true,
+        "share of a label that is spread over all"),
     ]
 
   /// Which columns of the data are what.

@@ -240,15 +240,20 @@ final class RunFolder {
         .adapter, adapter: staging.temporaryPath, baseDirectory: baseModel, runFolder: path, program: Program.version)
       try card.write(to: staging.temporaryPath)
     }
-    // The weights are named last: where they are, the rest is.
+    // The weights are named last: where they are, the rest is. What the adapter of an earlier run had and this one has not
+    // would be read as part of it.
     let names = try FileManager.default.contentsOfDirectory(atPath: staging.temporaryPath).sorted()
     let weights = names.filter(Self.weightsNames.contains)
-    for name in names.filter({ !weights.contains($0) }) + weights {
-      guard rename("\(staging.temporaryPath)/\(name)", "\(path)/\(name)") == 0 else {
-        throw FileError.cannotWrite(file: "\(path)/\(name)", reason: String(cString: strerror(errno)))
-      }
-    }
+    for name in names.filter({ !weights.contains($0) }) { try take(name, from: staging.temporaryPath) }
+    for name in AdapterFolder.fileNames where !names.contains(name) { unlink("\(path)/\(name)") }
+    for name in weights { try take(name, from: staging.temporaryPath) }
     try OutputFolder.synchronize(path)
+  }
+
+  private func take(_ name: String, from folder: String) throws {
+    guard rename("\(folder)/\(name)", "\(path)/\(name)") == 0 else {
+      throw FileError.cannotWrite(file: "\(path)/\(name)", reason: String(cString: strerror(errno)))
+    }
   }
 
   /// Writes `summary.json`.

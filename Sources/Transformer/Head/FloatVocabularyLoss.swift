@@ -1,6 +1,7 @@
 import Kernels
 
-/// With products in floats: a chunk's logits of a slice are a matrix, which turns into their gradient where it stands.
+/// With products in floats, as of a head that is trained whole: a chunk's logits of a slice are a matrix, which turns into
+/// their gradient where it stands.
 struct FloatVocabularyLoss: VocabularyLoss {
   let head: LanguageModelHead
   let context: LanguageModelHead.Context
@@ -35,6 +36,14 @@ struct FloatVocabularyLoss: VocabularyLoss {
     let exact = CrossEntropy.gradient(
       logits, columns: slice, labels: chunk.labels, logSumExp: buffers.logSumExp.part(chunk.waveRows), scale: scale,
       pool: context.pool)
+    if let table = head.hooks.table {
+      // Floats have bits enough for all elements.
+      for element in exact { logits.row(element.row).base[element.column - slice.lowerBound] = element.value }
+      table.backward(
+        logits, slice: slice, x: head.loaded(chunk.rows.count, context),
+        into: buffers.normedGradient.rows(chunk.waveRows), pool: context.pool)
+      return []
+    }
     context.engine.inputGradient(
       logits, head.weight, rows: slice, into: buffers.normedGradient.rows(chunk.waveRows),
       accumulate: slice.lowerBound > 0)

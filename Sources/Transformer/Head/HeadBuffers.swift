@@ -25,12 +25,13 @@ extension LanguageModelHead {
     ///   - rows: of a chunk
     ///   - waveRows: of all chunks that are computed with a slice before the next one
     ///   - keepsLogits: whether they are kept, for those who read them or for products in floats
+    ///   - trainsWeight: whether a method trains the weight whole
     ///   - streamingThreads: for products in 8 bits, the number of threads; 0 where no loss is computed with those
     ///   - keptColumns: floats per token that the projection's adapter keeps
     ///   - shared: two matrices, `[any, hidden]`, that nobody needs while the head computes; `nil` without gradients
     init(
-      rows: Int, waveRows: Int, columns: Int, head: LanguageModelHead, keepsLogits: Bool, streamingThreads: Int,
-      keptColumns: Int, shared: (Matrix, Matrix)?, arena: Arena
+      rows: Int, waveRows: Int, columns: Int, head: LanguageModelHead, keepsLogits: Bool, trainsWeight: Bool,
+      streamingThreads: Int, keptColumns: Int, shared: (Matrix, Matrix)?, arena: Arena
     ) {
       let weight = head.weight
       let hiddenSize = head.projection?.location.shape.in ?? weight.columns
@@ -44,7 +45,12 @@ extension LanguageModelHead {
         "adapter of the head's projection", kind: .head, rows: projectedRows, columns: keptColumns)
       projectionGradient = arena.matrix(
         "gradient of the head's projection", kind: .head, rows: shared == nil ? 0 : projectedRows, columns: hiddenSize)
-      logits = arena.matrix("logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns)
+      // Where a weight's gradient is made of columns of them, rows of a round length would fall into the same few places of
+      // the caches.
+      logits =
+        trainsWeight
+        ? arena.matrix("logits of a chunk", kind: .head, rows: rows, columns: columns + 16).columns(0..<columns)
+        : arena.matrix("logits of a chunk", kind: .head, rows: keepsLogits ? rows : 0, columns: columns)
       logSumExp = arena.vector("sums of the softmax", kind: .head, count: waveRows)
       labelLogits = arena.vector("logits of the labels", kind: .head, count: waveRows)
       softmax = StreamedCrossEntropy.Sums(

@@ -17,6 +17,8 @@ public struct LanguageModelHead {
   let weight: StoredMatrix  // [vocabulary, columns]; the embedding itself where the two are tied
   /// Hooks of the embedding that it is tied to.
   let tied: EmbeddingHooks?
+  /// What a method has hooked in.
+  let hooks = HeadHooks()
 
   /// Tokens that share outlier columns. Chunks are multiples of it, so their size changes nothing.
   public static let groupRows = 16
@@ -55,7 +57,9 @@ public struct LanguageModelHead {
   }
 
   private func vocabularyLoss(_ context: Context) -> any VocabularyLoss {
-    guard let streamed = context.buffers.streamed else { return FloatVocabularyLoss(head: self, context: context) }
+    guard hooks.table == nil, let streamed = context.buffers.streamed else {
+      return FloatVocabularyLoss(head: self, context: context)
+    }
     return StreamedVocabularyLoss(weight: weight, replaced: tied?.tokens, streamed: streamed, context: context)
   }
 
@@ -99,7 +103,7 @@ public struct LanguageModelHead {
       if takesTurns { load(chunk, context) }
       let dNormed = buffers.normedGradient.rows(chunk.waveRows)
       let share = buffers.exactShare.rows(chunk.waveRows)
-      tied?.tokens?.headBackward(
+      tiedRows?.headBackward(
         loaded(chunk.rows.count, context), labels: chunk.labels, scale: scale,
         logSumExp: chunk.waveRows.map(loss.logSumExp), addingTo: share, pool: context.pool)
       VectorOperations.add(share, to: dNormed, pool: context.pool)
@@ -108,10 +112,17 @@ public struct LanguageModelHead {
     }
   }
 
+  /// Rows of tokens that the head shares with the embedding, where nothing stands in place of the whole.
+  private var tiedRows: TokenRows? { hooks.table == nil ? tied?.tokens : nil }
+
   /// Computes the logits of `slice` from the input of a chunk.
   func product(_ x: PreparedRows, slice: Range<Int>, _ context: Context) -> Matrix {
     let logits = context.buffers.logits.rows(0..<x.values.rows)
     let target = logits.columns(holdsAllLogits(context) ? slice : 0..<slice.count)
+    if let table = hooks.table {
+      FloatProduct.forward(x.values, table.values.rows(slice), into: target, pool: context.pool)
+      return target
+    }
     context.engine.product(x, weight, rows: slice, into: target, accumulate: false)
     tied?.tokens?.replaceLogits(target, columns: slice, input: x.values)
     return target
