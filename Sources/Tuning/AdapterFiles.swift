@@ -27,7 +27,7 @@ enum TrainableFiles {
   private static func unexpected(_ name: String) -> String {
     let ends = ["lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "word_embeddings"]
     if name.contains("lora_embedding_") || ends.contains(where: { name.contains(".\($0).") }) {
-      return "adapters at the embedding or the head of the vocabulary are not supported"
+      return "LoRA at the embedding or the head of the vocabulary is not supported; modules_to_save trains them whole"
     }
     return "this model has no such layer; name the model of the adapter with --model"
   }
