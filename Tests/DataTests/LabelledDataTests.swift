@@ -83,13 +83,15 @@ struct LabelledDataTests {
     let file = try write("text,label\na,x\nb,\nc,y\n", "a.csv")
     let skipping = try LabelledFiles([file], columns: LabelledColumns(), skipBadLines: true).survey()
     #expect(try LabellingFinder().labelling(of: skipping).labels == ["x", "y"])
-    let several = LabellingFinder(problem: .multiLabel)
-    #expect(try several.labelling(of: try rows("text,label\na,x|y\nb,\n", "a.csv")).labels == ["x", "y"])
+    let several = try rows("text,label\na,x|y\nb,\n", "a.csv")
+    #expect(try LabellingFinder(problem: .multiLabel).labelling(of: several).labels == ["x", "y"])
   }
 
   @Test func entitiesThatBeginInsideAreNoticed() throws {
-    #expect(LabelSurvey(try rows("EU I-ORG\nsaid O\nIn I-LOC\nBern I-LOC\n\nUno B-LOC\n", "a.conll")).isInside)
-    #expect(!LabelSurvey(try rows("EU B-ORG\nsaid O\nIn B-LOC\nBern I-LOC\n\nUno I-LOC\n", "a.conll")).isInside)
+    let inside = try rows("EU I-ORG\nsaid O\nIn I-LOC\nBern I-LOC\n\nUno B-LOC\n", "a.conll")
+    #expect(LabelSurvey(inside).isInside)
+    let marked = try rows("EU B-ORG\nsaid O\nIn B-LOC\nBern I-LOC\n\nUno I-LOC\n", "a.conll")
+    #expect(!LabelSurvey(marked).isInside)
   }
 
   @Test func packedFilesAndTablesOfOtherKindsAreNoText() throws {
