@@ -35,9 +35,10 @@ struct LabelledRun {
       try AdapterFolder.labelling(of: $0, base: base.description)
     }
     let own = adapter ?? base.description.labelling
-    // An encoder can do nothing else.
-    let isLabelled = options.task.task == nil && base.description.isEncoder
-    guard isLabelled || options.task.isLabelled(files, known: own) else {
+    // An encoder can do nothing else, and what is wrong with the rows is told where they are read.
+    let isText = files.first.map { $0.lowercased().hasSuffix(".txt") } ?? true
+    let mustBe = base.description.isEncoder && options.task.task == nil && !isText
+    guard mustBe || options.task.isLabelled(files, known: own) else {
       if base.description.isEncoder {
         throw WeightStore.Invalid(
           directory: modelDirectory,
