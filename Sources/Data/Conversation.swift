@@ -141,9 +141,10 @@ struct Conversation {
         object["content"] = value
       }
     }
-    // Templates know one name of it, and transformers gives it to them.
-    if object["reasoning_content"] == nil, let thought = object["reasoning"] ?? object["thinking"] {
+    // Templates know one of two names of it, and transformers gives both to them.
+    if let thought = object["reasoning_content"] ?? object["thinking"] ?? object["reasoning"] {
       object["reasoning_content"] = thought
+      if object["thinking"] == nil { object["thinking"] = thought }
     }
     guard object["role"]?.stringValue != nil, object["content"] != nil || object["tool_calls"] != nil else {
       throw LineError(reason: "a message lacks role or content")

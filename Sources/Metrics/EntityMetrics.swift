@@ -8,23 +8,54 @@ public struct Entity: Hashable, Sendable {
     self.words = words
   }
 
-  /// The entities of a sentence in the scheme IOB2, to the letter: `B-x` begins one, each `I-x` behind goes on with it, and
-  /// whatever else an `I-` follows is none.
-  public static func all(in tags: [String]) -> [Entity] {
+  /// The entities of a sentence, to the letter: `B-x` begins one, each `I-x` behind goes on with it, and whatever else an
+  /// `I-` follows is none. Where ends are marked, an entity has one, or is a single word that says so.
+  public static func all(in tags: [String], scheme: TagScheme = .iob2) -> [Entity] {
     var entities: [Entity] = []
     var open: (type: String, start: Int)?
     func close(at end: Int) {
-      if let open { entities.append(Entity(type: open.type, words: open.start..<end)) }
+      if let open, scheme == .iob2 { entities.append(Entity(type: open.type, words: open.start..<end)) }
       open = nil
     }
     for (index, tag) in tags.enumerated() {
       let type = String(tag.dropFirst(2))
       if tag.hasPrefix("I-"), open?.type == type { continue }
+      if let ends = scheme.ends, tag.dropFirst().first == "-" {
+        if tag.first == ends.last, let open, open.type == type {
+          entities.append(Entity(type: type, words: open.start..<index + 1))
+        } else if tag.first == ends.single {
+          entities.append(Entity(type: type, words: index..<index + 1))
+        }
+      }
       close(at: index)
       if tag.hasPrefix("B-") { open = (type, index) }
     }
     close(at: tags.count)
     return entities
+  }
+}
+
+/// How tags tell where an entity ends.
+public enum TagScheme: Sendable {
+  /// `B-` and `I-` alone: with what comes next.
+  case iob2
+  /// `E-` is the last word and `S-` a single one (BIOES).
+  case iobes
+  /// `L-` is the last word and `U-` a single one.
+  case bilou
+
+  /// - Parameter tags: all that there are
+  public init(tags: [String]) {
+    func has(_ kinds: String...) -> Bool { tags.contains { tag in kinds.contains { tag.hasPrefix($0) } } }
+    self = has("E-", "S-") ? .iobes : has("L-", "U-") ? .bilou : .iob2
+  }
+
+  var ends: (last: Character, single: Character)? {
+    switch self {
+    case .iob2: nil
+    case .iobes: ("E", "S")
+    case .bilou: ("L", "U")
+    }
   }
 }
 
@@ -39,13 +70,15 @@ public struct EntityMetrics: Sendable {
   /// - Parameters:
   ///   - truth: tags, sentence by sentence
   ///   - said: likewise
-  public init(truth: [[String]], said: [[String]]) {
+  public init(truth: [[String]], said: [[String]], scheme: TagScheme = .iob2) {
     precondition(truth.count == said.count, "an answer to each sentence")
     var counts: [String: LabelCounts] = [:]
     var (hits, words) = (0, 0)
     for (wanted, given) in zip(truth, said) {
       precondition(wanted.count == given.count, "a tag to each word")
-      let (expected, found) = (Set(Entity.all(in: wanted)), Set(Entity.all(in: given)))
+      let (expected, found) = (
+        Set(Entity.all(in: wanted, scheme: scheme)), Set(Entity.all(in: given, scheme: scheme))
+      )
       for entity in expected { counts[entity.type, default: LabelCounts()].wanted += 1 }
       for entity in found { counts[entity.type, default: LabelCounts()].said += 1 }
       for entity in found.intersection(expected) { counts[entity.type, default: LabelCounts()].hits += 1 }

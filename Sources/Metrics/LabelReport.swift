@@ -59,7 +59,8 @@ public struct LabelReport: Sendable {
   public var json: JSONObject {
     switch labelling.problem {
     case .singleLabel where labelling.task == .tokenClassification && hasEntities:
-      let metrics = EntityMetrics(truth: sentences.map(\.truth), said: sentences.map(\.said))
+      let metrics = EntityMetrics(
+        truth: sentences.map(\.truth), said: sentences.map(\.said), scheme: TagScheme(tags: labelling.labels))
       return Self.figures(metrics.table, main: metrics.table.micro, accuracy: metrics.accuracy)
     case .singleLabel:
       let metrics = ClassificationMetrics(truth: truth, said: said, names: labelling.labels)

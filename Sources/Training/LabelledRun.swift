@@ -35,7 +35,10 @@ struct LabelledRun {
       try AdapterFolder.labelling(of: $0, base: base.description)
     }
     let own = adapter ?? base.description.labelling
-    guard options.task.isLabelled(files, known: own) else {
+    // An encoder can do nothing else, and what is wrong with the rows is told where they are read.
+    let isText = files.first.map { $0.lowercased().hasSuffix(".txt") } ?? true
+    let mustBe = base.description.isEncoder && options.task.task == nil && !isText
+    guard mustBe || options.task.isLabelled(files, known: own) else {
       if base.description.isEncoder {
         throw WeightStore.Invalid(
           directory: modelDirectory,
@@ -55,7 +58,10 @@ struct LabelledRun {
       ("names", task.labels?.joined(separator: "\n") ?? ""), ("fixed", "\(adapter != nil)"),
     ]
     let all = try reading.data(files, purpose: "train", settings: wishes + (own?.settings ?? [])) {
-      try Self.labelling(options, own: own, isFixed: adapter != nil, survey: $0)
+      if $0.isInside {
+        note("warning: most entities begin with I- (IOB1); they are counted in strict BIO, where each begins with B-")
+      }
+      return try Self.labelling(options, own: own, isFixed: adapter != nil, survey: $0)
     }
     guard let labelling = all.labelling else {
       throw WeightStore.Invalid(directory: modelDirectory, reason: "the data that is kept does not say its labels")

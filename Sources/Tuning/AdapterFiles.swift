@@ -23,6 +23,15 @@ enum TrainableFiles {
     try writer.finish()
   }
 
+  /// Why a tensor has no place.
+  private static func unexpected(_ name: String) -> String {
+    let ends = ["lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "word_embeddings"]
+    if name.contains("lora_embedding_") || ends.contains(where: { name.contains(".\($0).") }) {
+      return "LoRA at the embedding or the head of the vocabulary is not supported; modules_to_save trains them whole"
+    }
+    return "this model has no such layer; name the model of the adapter with --model"
+  }
+
   /// Reads matrices.
   ///
   /// - Parameter passingOver: whether a tensor that is none of them does not matter
@@ -33,8 +42,7 @@ enum TrainableFiles {
     let file = try SafetensorsFile(path: path)
     let names = Set(trainables.map(\.name))
     for name in file.tensorNames where !names.contains(name) && !passingOver(name) {
-      throw AdapterError.unexpectedTensor(
-        file: path, tensor: name, reason: "this model has no such layer; name the model of the adapter with --model")
+      throw AdapterError.unexpectedTensor(file: path, tensor: name, reason: unexpected(name))
     }
     for entry in trainables {
       let name = entry.name

@@ -8,6 +8,13 @@ public enum AdapterFolder {
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
+    let pickle = "\(directory)/adapter_model.bin"
+    if !isFile("\(directory)/\(TrainableFiles.weightsName)"), isFile(pickle) {
+      throw UnsupportedAdapter(
+        file: pickle,
+        reason: "expected \(TrainableFiles.weightsName); where Python has them: "
+          + "safetensors.torch.save_file(torch.load(FILE, map_location=\"cpu\"), \"\(TrainableFiles.weightsName)\")")
+    }
     if MixtureConfiguration.isOne(json) {
       return try MixtureConfiguration(json: json, directory: directory, file: file)
     }
@@ -27,6 +34,11 @@ public enum AdapterFolder {
         .init(name: type.stringValue?.lowercased() ?? "adapter", configuration: try peft(json, file: file)))
     }
     return parts.count == 1 ? bottleneck : CombinedConfiguration(parts)
+  }
+
+  private static func isFile(_ path: String) -> Bool {
+    if case .other = try? PathKind(path) { return true }
+    return false
   }
 
   /// Names of the files that an adapter of some method consists of.

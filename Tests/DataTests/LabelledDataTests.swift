@@ -74,6 +74,33 @@ struct LabelledDataTests {
     #expect(LabelledRows.areLabelled(try write("Anna B-PER\n", "a.conll"), columns: LabelledColumns()))
   }
 
+  @Test func labelsThatAreEmptyAreTold() throws {
+    for (text, name) in [("text,label\na,x\nb,\n", "a.csv"), ("a\tO\n\nb\t\n", "a.conll")] {
+      let found = try rows(text, name)
+      let told = message { _ = try LabellingFinder().labelling(of: found) }
+      #expect(told.contains(":3: the label is empty"), "\(told)")
+    }
+    let file = try write("text,label\na,x\nb,\nc,y\n", "a.csv")
+    let skipping = try LabelledFiles([file], columns: LabelledColumns(), skipBadLines: true).survey()
+    #expect(try LabellingFinder().labelling(of: skipping).labels == ["x", "y"])
+    let several = try rows("text,label\na,x|y\nb,\n", "a.csv")
+    #expect(try LabellingFinder(problem: .multiLabel).labelling(of: several).labels == ["x", "y"])
+  }
+
+  @Test func entitiesThatBeginInsideAreNoticed() throws {
+    let inside = try rows("EU I-ORG\nsaid O\nIn I-LOC\nBern I-LOC\n\nUno B-LOC\n", "a.conll")
+    #expect(LabelSurvey(inside).isInside)
+    let marked = try rows("EU B-ORG\nsaid O\nIn B-LOC\nBern I-LOC\n\nUno I-LOC\n", "a.conll")
+    #expect(!LabelSurvey(marked).isInside)
+  }
+
+  @Test func packedFilesAndTablesOfOtherKindsAreNoText() throws {
+    for name in ["a.jsonl.gz", "a.parquet", "a.xlsx"] {
+      let told = message { _ = try rows("PAR1", name) }
+      #expect(told.contains("/\(name): expected a .txt, .jsonl"), "\(told)")
+    }
+  }
+
   @Test func textToGoOnWithIsNotLabelled() throws {
     for (text, name) in [(#"{"text": "a"}"#, "a.jsonl"), ("text\na\n", "a.csv"), ("prompt;completion\na;b\n", "a.csv")]
     {

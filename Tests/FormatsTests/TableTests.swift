@@ -46,6 +46,16 @@ import Testing
     #expect(try read("a,b").header == ["a", "b"])
   }
 
+  @Test func quotesBetweenTabsAreTextUnlessTheyCloseAtTheEndOfAField() throws {
+    let loose = try read("a\tb\n\"no, he said\tneg\n\"so\" it is\tpos\n\"\ty\nx\t\"never closed\nz\tz\n", .tsv)
+    #expect(
+      loose.rows == [
+        ["\"no, he said", "neg"], ["\"so\" it is", "pos"], ["\"", "y"], ["x", "\"never closed"], ["z", "z"],
+      ])
+    let closed = try read("a\tb\n\"two\nlines\"\t\"x \"\"y\"\"\"\n\"tab\there\"\tz", .tsv)
+    #expect(closed.rows == [["two\nlines", "x \"y\""], ["tab\there", "z"]])
+  }
+
   @Test func mistakesAreRefusedWithTheirLine() {
     func utf8(_ text: String) -> [UInt8] { Array(text.utf8) }
     #expect(refusal(utf8("a,b\n1,2\n1,2,3\n")) == "t.csv:3: 3 fields, but the header has 2")
@@ -102,6 +112,12 @@ import Testing
     #expect(found.map(\.rows) == [[["New York", "", "B-LOC"], ["is", "x", "O"]]])
     #expect(try read("# text = a\na\tO\n", skipsComments: true).map(\.line) == [2])
     #expect(try read("\n\n").isEmpty)
+    #expect(try read("a b\tO \n").map(\.rows) == [[["a b", "O"]]])
+  }
+
+  @Test func commentsBeforeASentenceAreNoWords() throws {
+    let found = try read("# id 1 domain=en\nEU _ _ B-x\n# _ _ O\n\n# id 2 domain=en\nit _ _ O\n\n# _ _ O\n")
+    #expect(found.map { $0.rows.map { $0[0] } } == [["EU", "#"], ["it"], ["#"]])
   }
 
   @Test func mistakesAreRefusedWithTheirLine() {

@@ -72,6 +72,19 @@ struct MetricsTests {
     }
   }
 
+  /// seqeval finds the same in strict mode (`Entities(tags, IOBES)`, `Entities(tags, BILOU)`).
+  @Test func entitiesWithMarkedEndsNeedThem() {
+    let tags = ["B-a", "I-a", "E-b", "E-a", "S-a", "B-a", "E-a", "I-a", "E-a", "B-b", "I-b", "E-b", "B-a"]
+    let expected = [
+      Entity(type: "a", words: 4..<5), Entity(type: "a", words: 5..<7), Entity(type: "b", words: 9..<12),
+    ]
+    #expect(TagScheme(tags: ["O"] + tags) != .iob2)
+    #expect(Entity.all(in: tags, scheme: TagScheme(tags: tags)) == expected)
+    let other = tags.map { $0.replacing("E-", with: "L-").replacing("S-", with: "U-") }
+    #expect(Entity.all(in: other, scheme: TagScheme(tags: other)) == expected)
+    #expect(Entity.all(in: tags).count == 4)
+  }
+
   @Test func whatFollowsNoBeginningIsNoEntity() {
     let found = Entity.all(in: ["I-a", "B-a", "I-a", "I-b", "B-b", "B-b", "O", "I-b"])
     #expect(

@@ -50,6 +50,10 @@ private let chatML = """
     "1False"
   ),
   ("{{ [1, 'a\"', none, 1.5] | tojson(separators=(',', ':')) }}", #"[1,"a\"",null,1.5]"#),
+  (
+    "{{ none | selectattr('a') | list }}{{ none | map('upper') | list }}{{ tools | rejectattr('a', 'equalto', 'b') | list | length }}",
+    "[][]0"
+  ),
   ("a\n  {% if true %}\nb\n  {% endif %}\nc", "a\nb\nc"),
 ])
 func theTemplateLanguageWorks(source: String, expected: String) throws {

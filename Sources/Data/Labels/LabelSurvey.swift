@@ -7,6 +7,10 @@ public struct LabelSurvey: Sendable {
   private(set) var first: LabelledRow?
   /// The first row that has no label.
   private(set) var unlabelled: LabelledRow?
+  /// The first row with a label or a tag that is an empty text.
+  private(set) var blank: LabelledRow?
+  /// Entities that begin with `B-`, and those that begin with `I-`, as in IOB1.
+  private(set) var beginnings = (marked: 0, unmarked: 0)
   /// Whether any label is a list, or a number that is not whole.
   private(set) var hasLists = false
   private(set) var hasFractions = false
@@ -17,9 +21,12 @@ public struct LabelSurvey: Sendable {
   /// How many labels all lists of zeros and ones speak of until now; `nil` once a label is no such list.
   private var width: Int?
 
-  public init() {}
+  /// Whether rows without a label, or with an empty one, are to be passed over.
+  private var skipsUnlabelled = false
 
-  init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
+  public init(skipsUnlabelled: Bool = false) { self.skipsUnlabelled = skipsUnlabelled }
+
+  package init(_ rows: some Sequence<LabelledRow>) { for row in rows { add(row) } }
 
   /// How many labels lists of zeros and ones speak of, if all labels are such lists of equal length.
   var indicatorWidth: Int? { width }
@@ -28,9 +35,14 @@ public struct LabelSurvey: Sendable {
     rowCount += 1
     if first == nil { first = row }
     guard let label = row.label else {
-      if unlabelled == nil { unlabelled = row }
+      if unlabelled == nil, !skipsUnlabelled { unlabelled = row }
       return
     }
+    if label.parts.contains(.word("")) {
+      if skipsUnlabelled { return }
+      if blank == nil { blank = row }
+    }
+    if case .words = row.content { countBeginnings(label.parts) }
     let isFirst = whole.isEmpty
     if case .list = label { hasLists = true }
     if case .number(let value) = label, value != value.rounded() { hasFractions = true }
@@ -41,6 +53,27 @@ public struct LabelSurvey: Sendable {
       width = Self.indicators(label)
     } else if width != nil, Self.indicators(label) != width {
       width = nil
+    }
+  }
+
+  /// Whether entities mostly begin with `I-`: strict BIO, in which they are counted, does not see those.
+  public var isInside: Bool { beginnings.unmarked > beginnings.marked }
+
+  private mutating func countBeginnings(_ tags: [RowLabel]) {
+    var open: Substring?
+    for tag in tags {
+      guard case .word(let text) = tag, let kind = text.first, kind == "B" || kind == "I", text.dropFirst().first == "-"
+      else {
+        open = nil
+        continue
+      }
+      let type = text.dropFirst(2)
+      if kind == "B" {
+        beginnings.marked += 1
+      } else if type != open {
+        beginnings.unmarked += 1
+      }
+      open = type
     }
   }
 

@@ -83,7 +83,7 @@ public final class LabelledFiles {
   /// What the labels of all rows are.
   /// - Throws: `DataError` where there is no row
   public func survey() throws -> LabelSurvey {
-    var survey = LabelSurvey()
+    var survey = LabelSurvey(skipsUnlabelled: skipsBadRows)
     let skipped = try forEachRow { survey.add($0) }
     guard survey.rowCount > 0 else { throw DataError.empty(files: names, skippedLines: skipped) }
     return survey

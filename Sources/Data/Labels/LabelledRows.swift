@@ -67,6 +67,9 @@ public final class LabelledRows {
       source = .array(array)
       elements = JSONArrayElements(array.bytes, file: given)
     } else {
+      if [".gz", ".zip", ".parquet", ".arrow", ".xlsx"].contains(where: name.hasSuffix) {
+        throw DataError.unknownKind(file: given)
+      }
       if file != "-", case .directory = try PathKind(file) { throw FileError.isDirectory(file: file) }
       guard let stream = file == "-" ? fdopen(dup(0), "r") : fopen(file, "r") else {
         throw FileError.cannotOpen(file: file, reason: String(cString: strerror(errno)))

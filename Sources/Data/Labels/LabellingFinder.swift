@@ -22,7 +22,9 @@ public struct LabellingFinder: Sendable {
     let areWords = if case .words = first.content { true } else { false }
     let task = task ?? (areWords ? .tokenClassification : .sequenceClassification)
     if let row = survey.unlabelled { throw row.failure("no label") }
+    func checkBlanks() throws { if let row = survey.blank { throw row.failure("the label is empty") } }
     if task == .tokenClassification {
+      try checkBlanks()
       return Labelling(task: task, labels: try names ?? Self.names(survey.parts, first: first, isTagging: true))
     }
     let problem = problem ?? (survey.hasLists ? .multiLabel : survey.hasFractions ? .regression : .singleLabel)
@@ -34,6 +36,7 @@ public struct LabellingFinder: Sendable {
       }
       return Labelling(task: task, problem: problem, labels: names)
     }
+    if problem == .singleLabel { try checkBlanks() }
     var found = problem == .multiLabel ? survey.chosen : survey.whole
     // Lists of zeros and ones say of each label whether it holds.
     if problem == .multiLabel, let width = survey.indicatorWidth {

@@ -111,6 +111,12 @@ struct ByteStream {
     }
   }
 
+  /// So many of the bytes that follow, without taking them, or all that there are; perhaps more.
+  mutating func ahead(_ count: Int) throws -> ArraySlice<UInt8> {
+    while buffer.count - position < count, !isAtEnd { try fill() }
+    return buffer[position...]
+  }
+
   /// Takes the byte that `peek` showed.
   @inline(__always)
   mutating func take() { position += 1 }

@@ -21,8 +21,8 @@ public final class CoNLLReader {
   private static let longestSentence = 1 << 22
   private static let mostWords = 1 << 16
 
-  /// - Parameter skipsComments: passes over lines that begin with `# `, as CoNLL-U has them; in other files that may be
-  ///   a word
+  /// - Parameter skipsComments: passes over all lines that begin with `# `, as CoNLL-U has them; in other files that may be
+  ///   a word, unless it stands before a sentence and says `key = value`
   public convenience init(path: String, skipsComments: Bool = false) throws {
     self.init(stream: try ByteStream(path: path), skipsComments: skipsComments)
   }
@@ -53,7 +53,7 @@ public final class CoNLLReader {
     var start = 0
     var byteCount = 0
     while let text = try nextLine() {
-      if skipsComments, text.starts(with: "# ".utf8) { continue }
+      if text.starts(with: "# ".utf8), skipsComments || (rows.isEmpty && text.contains(UInt8(ascii: "="))) { continue }
       let columns = text.starts(with: "-DOCSTART-".utf8) ? [] : try columns(of: text)
       if columns.isEmpty {
         if rows.isEmpty { continue }
@@ -85,8 +85,13 @@ public final class CoNLLReader {
       tabs
       ? text.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false)
       : text.split(whereSeparator: isBlank)
-    return try parts.map {
-      guard let string = String(validating: $0, as: UTF8.self) else { throw failure("the text is not UTF-8") }
+    return try parts.enumerated().map { index, part in
+      var part = part
+      // The tag.
+      if index == parts.count - 1, index > 0 {
+        while let last = part.last, isBlank(last) { part.removeLast() }
+      }
+      guard let string = String(validating: part, as: UTF8.self) else { throw failure("the text is not UTF-8") }
       return string
     }
   }

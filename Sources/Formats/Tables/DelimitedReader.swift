@@ -15,7 +15,7 @@ public struct DelimitedFormat: Sendable, Equatable {
   /// Comma-separated values, RFC 4180; with semicolons where the header has those and no commas, as spreadsheets write them
   /// in countries where the comma is decimal.
   public static let csv = DelimitedFormat(separator: UInt8(ascii: ","))
-  /// Tab-separated values; quotes as programs that export tables write them.
+  /// Tab-separated values; quotes as programs that export tables write them, where they close at the end of a field.
   public static let tsv = DelimitedFormat(separator: UInt8(ascii: "\t"))
 }
 
@@ -122,6 +122,34 @@ public final class DelimitedReader {
     line += 1
   }
 
+  /// Whether the quote that comes next opens a quoted field.
+  ///
+  /// Between commas it does. Many files with tabs know no quotes (GLUE's, and the format as IANA has it), so there one that
+  /// is not closed before the end of a field is text, and so is one whose field would hold both tabs and line ends.
+  private func isQuoted() throws -> Bool {
+    let (quote, tab) = (UInt8(ascii: "\""), UInt8(ascii: "\t"))
+    guard format.separator == tab else { return true }
+    let ahead = try stream.ahead(1 << 16)
+    var (hasTab, hasLineEnd) = (false, false)
+    var place = ahead.startIndex + 1
+    while place < ahead.endIndex, !(hasTab && hasLineEnd) {
+      let byte = ahead[place]
+      place += 1
+      if byte == quote {
+        guard place < ahead.endIndex else { return true }
+        guard ahead[place] == quote else {
+          return [tab, UInt8(ascii: "\n"), UInt8(ascii: "\r")].contains(ahead[place])
+        }
+        place += 1
+      } else if byte == tab {
+        hasTab = true
+      } else if byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") {
+        hasLineEnd = true
+      }
+    }
+    return false
+  }
+
   /// A field up to, and without, what ends it.
   private func nextField(used: inout Int, rowStart: Int) throws -> String {
     var text: [UInt8] = []
@@ -136,7 +164,7 @@ public final class DelimitedReader {
     func isEnd(_ byte: UInt8) -> Bool {
       byte == format.separator || byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r")
     }
-    if format.allowsQuotes, try stream.peek() == UInt8(ascii: "\"") {
+    if format.allowsQuotes, try stream.peek() == UInt8(ascii: "\""), try isQuoted() {
       let start = line
       stream.take()
       while true {

@@ -146,6 +146,12 @@ final class TemplateEvaluator {
     }
   }
 
+  /// What a filter goes through that asks first, as Jinja's `map` and `select` do, whether there is anything: none has no
+  /// elements then.
+  func elementsOrNone(of value: TemplateValue) throws -> [TemplateValue] {
+    value.isTrue ? try elements(of: value) : []
+  }
+
   private func bind(_ names: [String], to value: TemplateValue) throws {
     if names.count == 1 {
       scopes[scopes.count - 1][names[0]] = value

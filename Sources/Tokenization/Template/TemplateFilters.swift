@@ -117,13 +117,13 @@ extension TemplateEvaluator {
     case "map":
       if let attribute = keywords["attribute"]?.text {
         let path = attribute.split(separator: ".").map(String.init)
-        return .list(try elements(of: value).map { path.reduce($0) { $0.member($1) } })
+        return .list(try elementsOrNone(of: value).map { path.reduce($0) { $0.member($1) } })
       }
       guard let filterName = arguments.first?.text else { throw failure("filter map needs an attribute or a filter") }
-      return .list(try elements(of: value).map { try filter($0, filterName, Array(arguments.dropFirst()), [:]) })
+      return .list(try elementsOrNone(of: value).map { try filter($0, filterName, Array(arguments.dropFirst()), [:]) })
     case "select", "reject":
       return .list(
-        try elements(of: value).filter { element in
+        try elementsOrNone(of: value).filter { element in
           let passes =
             arguments.isEmpty ? element.isTrue : try test(element, arguments[0].text, Array(arguments.dropFirst()))
           return passes == (name == "select")
@@ -131,7 +131,7 @@ extension TemplateEvaluator {
     case "selectattr", "rejectattr":
       guard let attribute = arguments.first?.text else { throw failure("filter \(name) needs an attribute") }
       return .list(
-        try elements(of: value).filter { element in
+        try elementsOrNone(of: value).filter { element in
           let member = element.member(attribute)
           let passes =
             arguments.count > 1 ? try test(member, arguments[1].text, Array(arguments.dropFirst(2))) : member.isTrue

@@ -56,6 +56,12 @@ public struct AdapterCombination: Sendable {
     }
     let sources = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     guard let first = sources.first else { throw Failure(description: "no adapter to combine") }
+    for source in sources {
+      guard let module = source.file.common.modulesToSave.first else { continue }
+      throw Failure(
+        description: "\(source.directory): has a \(module) of its own (modules_to_save), which cannot be weighted or "
+          + "summed; merge the adapter instead")
+    }
     let kind = sources.count == 1 ? .linear : kind
     let rank = try rank(of: sources, kind: kind)
     var names: [String] = []
@@ -67,6 +73,9 @@ public struct AdapterCombination: Sendable {
       a = a.padded(rows: rank)
       b = b.padded(rows: rank).transposed
       for (part, factor) in [("A", a), ("B", b)] {
+        guard factor.values.allSatisfy({ Float($0).isFinite }) else {
+          throw Failure(description: "\(name): the sum is not finite; give smaller weights")
+        }
         tensors.append(
           ("\(name).lora_\(part).weight", [factor.rows, factor.columns], factor.values.map(Float.init)))
       }
