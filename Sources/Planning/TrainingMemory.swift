@@ -40,7 +40,7 @@ public final class TrainingMemory {
         gradients: true), arena: arena)
     workspace = Workspace(
       model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
-      prefixCount: method.prefixCount, trainsHead: method.trainsHead,
+      prefixCount: method.prefixCount, replaced: method.replaced,
       tokenCapacity: tokens,
       groupTokens: strategy.groupRows * rowLength, positionCount: rowLength,
       headRows: strategy.headRows, purpose: .training(strategy, spillDirectory: spillDirectory),

@@ -15,13 +15,28 @@ struct LayerPages {
   }
 }
 
+/// Matrices of the store that a method has others for.
+public struct ReplacedTables: Sendable {
+  public let embedding: Bool
+  public let head: Bool
+
+  public static let none = ReplacedTables(embedding: false, head: false)
+
+  public init(embedding: Bool, head: Bool) {
+    self.embedding = embedding
+    self.head = head
+  }
+}
+
 /// Which frozen weights stay in memory between passes. The others are read ahead before their turn and dropped behind it:
 /// they come from the page cache, or from storage, once in each direction of a step.
 public final class WeightResidency: Sendable {
   private let layers: [LayerPages]
   /// The embedding where the model names no tokens.
   private let head: StoredMatrix
-  private let hasVocabulary: Bool
+  /// Whether logits are computed with the store's head, and rows looked up in the store's embedding.
+  private let usesHead: Bool
+  private let usesEmbedding: Bool
   private let embedding: StoredMatrix
   private let headIsEmbedding: Bool
   private let residentLayers: Int
@@ -50,15 +65,18 @@ public final class WeightResidency: Sendable {
   /// What one touched row brings in: the kernel maps 16 pages around a fault.
   private static let faultBytes = 64 << 10
 
-  /// - Parameter strategy: what stays, and the logits of a slice; everything stays if `nil`
-  public init(model: LanguageModel, strategy: TrainingStrategy? = nil) {
+  /// - Parameters:
+  ///   - strategy: what stays, and the logits of a slice; everything stays if `nil`
+  ///   - replaced: what a method has matrices of its own for
+  public init(model: LanguageModel, strategy: TrainingStrategy? = nil, replaced: ReplacedTables = .none) {
     layers = model.layerPages
     embedding = model.embedding.tokens
     if case .vocabulary(let vocabulary) = model.head {
-      (head, hasVocabulary, headIsEmbedding) = (vocabulary.weight, true, model.description.head.isTied)
+      (head, usesHead, headIsEmbedding) = (vocabulary.weight, !replaced.head, model.description.head.isTied)
     } else {
-      (head, hasVocabulary, headIsEmbedding) = (embedding, false, true)
+      (head, usesHead, headIsEmbedding) = (embedding, false, true)
     }
+    usesEmbedding = !replaced.embedding
     residentLayers = min(strategy?.residentLayers ?? .max, layers.count)
     isHeadResident = strategy?.isHeadResident ?? true
     sliceRows = Self.sliceRows(of: head, most: strategy?.headColumns ?? .max, isResident: isHeadResident)
@@ -92,11 +110,11 @@ public final class WeightResidency: Sendable {
   public var residentByteCount: Int {
     let kept = layers.prefix(residentLayers).reduce(0) { $0 + $1.all.byteCount }
     let passing = layers.dropFirst(residentLayers).map(\.all.byteCount).max() ?? 0
-    let lookedUp = MappedPages(embedding.memory()).byteCount
-    let vocabulary = MappedPages(head.memory()).byteCount
-    if isHeadResident { return kept + passing + vocabulary + (headIsEmbedding ? 0 : lookedUp) }
-    let slice = hasVocabulary ? pages(head, 0..<sliceRows).byteCount : 0
-    let scales = MappedPages(Array(head.memory().dropFirst())).byteCount
+    let lookedUp = usesEmbedding ? MappedPages(embedding.memory()).byteCount : 0
+    let vocabulary = usesHead ? MappedPages(head.memory()).byteCount : 0
+    if isHeadResident { return kept + passing + (headIsEmbedding ? max(vocabulary, lookedUp) : vocabulary + lookedUp) }
+    let slice = usesHead ? pages(head, 0..<sliceRows).byteCount : 0
+    let scales = usesHead || headIsEmbedding ? MappedPages(Array(head.memory().dropFirst())).byteCount : 0
     // A row may begin in one folio and end in the next.
     let lookup = min(lookedUp, 2 * Self.folioBytes)
     return kept + scales + max(passing, slice + Self.faultBytes, lookup)
@@ -105,7 +123,7 @@ public final class WeightResidency: Sendable {
   /// Bytes that are read ahead at the worst moment: in the page cache, not yet in this process.
   public var readAheadByteCount: Int {
     let layer = layers.dropFirst(residentLayers).map { min($0.all.byteCount, Self.readAheadBytes) }.max() ?? 0
-    return max(layer, isHeadResident || !hasVocabulary ? 0 : pages(head, 0..<sliceRows).byteCount)
+    return max(layer, isHeadResident || !usesHead ? 0 : pages(head, 0..<sliceRows).byteCount)
   }
 
   /// Bytes that one pass over all layers maps again.
@@ -113,7 +131,7 @@ public final class WeightResidency: Sendable {
 
   /// Bytes that one pass over the vocabulary head maps again.
   public var streamedHeadByteCount: Int {
-    isHeadResident || !hasVocabulary ? 0 : MappedPages(head.memory()).byteCount
+    isHeadResident || !usesHead ? 0 : MappedPages(head.memory()).byteCount
   }
 
   /// Bytes of weights that were mapped again so far, here and not by a model that shares them.
@@ -168,7 +186,7 @@ public final class WeightResidency: Sendable {
 
   /// The use of some rows of the vocabulary head begins; that of those behind them follows.
   func enterHead(_ rows: Range<Int>, for stage: WeightPlace.Stage) {
-    guard !headStays, arrive(stage, rows.lowerBound) else { return }
+    guard !headStays, arrive(stage, rows.lowerBound), usesHead else { return }
     streamed.wrappingAdd(pages(head, rows).byteCount, ordering: .relaxed)
     let next = rows.upperBound..<min(rows.upperBound + rows.count, head.rows)
     read([rows, next].filter { !$0.isEmpty }.map { pages(head, $0) })

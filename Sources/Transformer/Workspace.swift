@@ -35,7 +35,7 @@ public final class Workspace {
   ///   - keptColumns: floats per token that the adapter at a linear layer keeps; 0 without one
   ///   - blockAdapters: of the adapters at a block, which its last linear layer stands for
   ///   - prefixCount: keys and values in front of every layer's attention
-  ///   - trainsHead: whether a method trains the vocabulary head whole
+  ///   - replaced: embedding or vocabulary head that a method trains whole
   ///   - tokenCapacity: tokens of the largest micro-batch
   ///   - groupTokens: tokens of all micro-batches that go through a layer before the next one; `tokenCapacity` if `nil`
   ///   - positionCount: positions of the longest sample
@@ -45,7 +45,7 @@ public final class Workspace {
   public init(
     model: LanguageModel, keptColumns: @escaping (LinearLocation) -> Int,
     blockAdapters: @escaping (LinearLocation) -> BlockAdapterDemands = { _ in BlockAdapterDemands() },
-    prefixCount: Int = 0, trainsHead: Bool = false, tokenCapacity: Int,
+    prefixCount: Int = 0, replaced: ReplacedTables = .none, tokenCapacity: Int,
     groupTokens: Int? = nil, positionCount: Int, headRows: Int, purpose: Purpose, precision: Precision,
     threadCount: Int, residency: WeightResidency? = nil, arena: Arena
   ) {
@@ -62,7 +62,7 @@ public final class Workspace {
     }
     let feedForwardTokens = min(strategy?.feedForwardTokens ?? tokenCapacity, tokenCapacity)
     self.feedForwardTokens = feedForwardTokens
-    self.residency = residency ?? WeightResidency(model: model, strategy: strategy)
+    self.residency = residency ?? WeightResidency(model: model, strategy: strategy, replaced: replaced)
     residual = arena.matrix("residual stream", kind: .activations, rows: group, columns: hidden)
     inputs = strategy.map {
       LayerInputs(
@@ -105,8 +105,8 @@ public final class Workspace {
         LanguageModelHead.Buffers(
           rows: headRows, waveRows: strategy?.isHeadResident ?? true ? headRows : max(headRows, group),
           columns: min(strategy?.headColumns ?? .max, model.description.vocabularySize), head: head,
-          keepsLogits: strategy == nil || precision == .f32, trainsWeight: strategy != nil && trainsHead,
-          streamingThreads: isGeneration || precision == .f32 || strategy != nil && trainsHead ? 0 : threadCount,
+          keepsLogits: strategy == nil || precision == .f32, trainsWeight: strategy != nil && replaced.head,
+          streamingThreads: isGeneration || precision == .f32 || strategy != nil && replaced.head ? 0 : threadCount,
           keptColumns: projectionColumns,
           shared: strategy == nil ? nil : rooms.shared, arena: arena))
     case .labels(let head):

@@ -19,8 +19,8 @@ public protocol TuningMethod: AnyObject {
   /// Rows that it puts in front of every embedded text.
   var promptCount: Int { get }
 
-  /// Whether it trains the vocabulary head whole.
-  var trainsHead: Bool { get }
+  /// Embedding or vocabulary head that it trains whole.
+  var replaced: ReplacedTables { get }
 
   /// What the method's adapters at a block, which its last linear layer stands for, need room for.
   func blockAdapters(at location: LinearLocation) -> BlockAdapterDemands
@@ -64,7 +64,7 @@ extension TuningMethod {
 
   public var prefixCount: Int { 0 }
   public var promptCount: Int { 0 }
-  public var trainsHead: Bool { false }
+  public var replaced: ReplacedTables { .none }
   public func initialize(seed: UInt64, for model: LanguageModel, workspace: Workspace, pass: Pass) {
     initialize(seed: seed)
   }

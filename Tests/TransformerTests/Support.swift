@@ -158,7 +158,7 @@ final class Bench {
         arena: arena)
       let workspace = Workspace(
         model: model, keptColumns: { method.keptColumns(at: $0) }, blockAdapters: { method.blockAdapters(at: $0) },
-        prefixCount: method.prefixCount, trainsHead: method.trainsHead,
+        prefixCount: method.prefixCount, replaced: method.replaced,
         tokenCapacity: capacity, groupTokens: tokens, positionCount: positions,
         headRows: cacheCapacity == nil ? strategy.headRows : 1,
         purpose: cacheCapacity.map { .generation(capacity: $0) }

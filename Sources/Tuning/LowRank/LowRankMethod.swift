@@ -146,7 +146,9 @@ public final class LowRankMethod: MergeableMethod {
 
   public func keptColumns(at location: LinearLocation) -> Int { keptColumns[location] ?? 0 }
 
-  public var trainsHead: Bool { modules?.choice.trainsHead ?? false }
+  public var replaced: ReplacedTables {
+    modules.map { ReplacedTables(embedding: $0.choice.embedding, head: $0.choice.trainsHead) } ?? .none
+  }
 
   /// PEFT's start: `A` uniform in `±1/sqrt(in)` (Kaiming with `a = sqrt(5)`) or normal, `B` zero, magnitudes those of the
   /// weight; reproducible from `seed`.

@@ -119,7 +119,10 @@ public final class CombinedMethod: TuningMethod {
 
   public var prefixCount: Int { methods.reduce(0) { $0 + $1.prefixCount } }
   public var promptCount: Int { methods.reduce(0) { $0 + $1.promptCount } }
-  public var trainsHead: Bool { methods.contains(where: \.trainsHead) }
+  public var replaced: ReplacedTables {
+    ReplacedTables(
+      embedding: methods.contains(where: \.replaced.embedding), head: methods.contains(where: \.replaced.head))
+  }
 
   public func hook(into model: LanguageModel) { for method in methods { method.hook(into: model) } }
 
