@@ -187,7 +187,7 @@ private func parse(_ bytes: UnsafeRawBufferPointer) throws {
   case "labels":
     for name in ["x.jsonl", "x.json", "x.tsv"] {
       let path = place(bytes, as: name)
-      _ = LabelledRows.task(of: path, columns: LabelledColumns())
+      _ = LabelledRows.areLabelled(path, columns: LabelledColumns())
       guard let files = try? LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true) else { continue }
       if let survey = try? files.survey() { _ = try? LabellingFinder().labelling(of: survey) }
     }
