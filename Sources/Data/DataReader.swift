@@ -46,8 +46,8 @@ public struct DataReader {
         continue
       }
       let name = file.lowercased()
-      if name.hasSuffix(".csv") || name.hasSuffix(".tsv") {
-        try addTable(file, to: &data)
+      if let format = DelimitedFormat.of(file) {
+        try addTable(file, format, to: &data)
         continue
       }
       guard name.hasSuffix(".txt") || name.hasSuffix(".jsonl") || name.hasSuffix(".json") else {
@@ -167,8 +167,9 @@ public struct DataReader {
   }
 
   /// Each row is an object of the header's keys. What is empty is not there, but for an answer.
-  private func addTable(_ file: String, to data: inout TrainingData) throws {
-    let reader = try DelimitedReader(path: file, format: file.lowercased().hasSuffix(".csv") ? .csv : .tsv)
+  private func addTable(_ file: String, _ format: DelimitedFormat, to data: inout TrainingData) throws {
+    let reader = try DelimitedReader(path: file, format: format)
+    let byteCount = try FilePieces.byteCount(of: file)
     let header = reader.header ?? []
     let answers = Set(Self.questions.map { $0[1] })
     var left = 0
@@ -179,7 +180,7 @@ public struct DataReader {
       }
       if reader.byteCount - left >= Self.step {
         left = reader.byteCount
-        progress?(left, max(left, (try? FilePieces.byteCount(of: file)) ?? left))
+        progress?(left, max(left, byteCount))
       }
     }
   }

@@ -75,8 +75,8 @@ import Testing
       }
       _ = try AtomicOutput(path: "\(folder)/out/other", force: true, inputs: [source, "\(folder)/nothing"])
       let file = try AtomicOutput(path: source, force: true)
-      #expect(throws: FileError.self) { try file.requireFile([1], kind: "some") }
-      try file.requireFile(Array("x".utf8), kind: "some")
+      #expect(throws: FileError.self) { try file.requireFile(kind: "some") { $0 != source } }
+      try file.requireFile(kind: "some") { $0 == source }
       let output = try AtomicOutput(path: "\(folder)/out", force: true)
       #expect(throws: FileError.self) { try output.requireResult("source", kind: "some") }
       try FileManager.default.removeItem(atPath: "\(folder)/out/more")

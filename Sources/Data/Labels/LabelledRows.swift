@@ -24,19 +24,15 @@ public final class LabelledRows {
   private var text: UnsafeMutablePointer<CChar>?
   private var capacity = 0
 
-  private static func isTable(_ file: String) -> Bool {
-    [".csv", ".tsv"].contains { file.lowercased().hasSuffix($0) }
-  }
-
   private static func isCoNLL(_ file: String) -> Bool {
     [".conll", ".bio", ".iob"].contains { file.lowercased().hasSuffix($0) }
   }
 
   /// Whether a file is of a kind that only labelled data has: words with tags, or a table that has no prompts and answers.
   static func hasLabels(_ file: String, columns: LabelledColumns) -> Bool {
-    guard isTable(file) else { return isCoNLL(file) }
+    guard let format = DelimitedFormat.of(file) else { return isCoNLL(file) }
     guard columns.names == nil, columns.text == nil, columns.label == nil,
-      let header = try? DelimitedReader(path: file, format: file.lowercased().hasSuffix(".csv") ? .csv : .tsv).header
+      let header = try? DelimitedReader(path: file, format: format).header
     else { return true }
     return columns.find(nil, LabelledColumns.labels, in: header) != nil || !DataReader.takesTable(header)
   }
@@ -56,8 +52,7 @@ public final class LabelledRows {
     self.columns = columns
     let name = given.lowercased()
     self.takesText = takesText && (given == "-" || name.hasSuffix(".txt"))
-    if Self.isTable(given) {
-      var format: DelimitedFormat = name.hasSuffix(".csv") ? .csv : .tsv
+    if var format = DelimitedFormat.of(given) {
       format.hasHeader = columns.names == nil
       let reader = try DelimitedReader(path: file, format: format)
       source = .table(reader, columns: columns.names ?? reader.header ?? [])

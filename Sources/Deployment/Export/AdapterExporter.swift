@@ -56,7 +56,7 @@ public enum AdapterExporter {
       }
     }
     let target = try AtomicOutput(path: output, force: force, inputs: [adapter])
-    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
+    try target.requireFile(kind: "GGUF", GGUFFile.isGGUF)
     let writer = try GGUFWriter(
       path: target.temporaryPath,
       metadata: [

@@ -60,7 +60,7 @@ public struct ModelExporter {
       ("general.file_type", .uint32(format.fileType)), ("general.quantization_version", .uint32(2)),
     ]
     let target = try AtomicOutput(path: output, force: force, inputs: [directory] + (adapter.map { [$0] } ?? []))
-    try target.requireFile(GGUFWriter.mark, kind: "GGUF")
+    try target.requireFile(kind: "GGUF", GGUFFile.isGGUF)
     let writer = try GGUFWriter(
       path: target.temporaryPath, metadata: general + header.metadata + tokenizer.metadata,
       tensors: plan.map(\.declaration))

@@ -116,12 +116,11 @@ public final class AtomicOutput {
   /// Refuses to replace a file of another kind.
   ///
   /// - Parameters:
-  ///   - mark: what such a file begins with
-  ///   - kind: what people call it
-  public func requireFile(_ mark: [UInt8], kind: String) throws {
+  ///   - kind: what people call such a file
+  ///   - isOne: whether the file at a path is one; an empty one may go too
+  public func requireFile(kind: String, _ isOne: (_ path: String) -> Bool) throws {
     guard System.kind(path) != .nothing, try PathKind(path) != .directory else { return }
-    let file = try MappedFile(path: path)
-    guard withExtendedLifetime(file, { file.bytes.isEmpty || file.bytes.starts(with: mark) }) else {
+    guard try MappedFile(path: path).byteCount == 0 || isOne(path) else {
       throw FileError.notReplaceable(file: path, reason: "it is no \(kind) file")
     }
   }

@@ -17,9 +17,6 @@ public final class GGUFWriter {
     }
   }
 
-  /// What a file begins with.
-  public static let mark = Array("GGUF".utf8)
-
   private let file: OutputFile
   private let tensors: [Declaration]
   private let alignment: Int
@@ -58,7 +55,7 @@ public final class GGUFWriter {
     file = try OutputFile(path: path)
     var metadata = metadata
     if alignment != 32 { metadata.append(("general.alignment", .uint32(UInt32(alignment)))) }
-    try file.append(Self.mark)
+    try file.append(Array("GGUF".utf8))
     try file.append(number: 3 as UInt32)
     try file.append(number: UInt64(tensors.count))
     try file.append(number: UInt64(metadata.count))

@@ -17,6 +17,12 @@ public struct DelimitedFormat: Sendable, Equatable {
   public static let csv = DelimitedFormat(separator: UInt8(ascii: ","))
   /// Tab-separated values; quotes as programs that export tables write them, where they close at the end of a field.
   public static let tsv = DelimitedFormat(separator: UInt8(ascii: "\t"))
+
+  /// The format that a file's name says it has; `nil` for what is no table.
+  public static func of(_ file: String) -> DelimitedFormat? {
+    let name = file.lowercased()
+    return name.hasSuffix(".csv") ? .csv : name.hasSuffix(".tsv") ? .tsv : nil
+  }
 }
 
 /// Reads a table row by row; holds one row at a time, of 16 MB and 65,536 fields at most.
