@@ -96,7 +96,7 @@ public struct Advice: Sendable {
 
   private static func cells(_ place: Int, _ method: MethodAdvice) -> [String] {
     let time = Decimals.duration(method.seconds)
-    let part = method.epochs.map { "\($0) x" } ?? "\(method.steps) steps"
+    let part = method.epochs.map { "\(Decimals.plain($0)) x" } ?? "\(method.steps) steps"
     return [
       "\(place)", method.candidate.name, Decimals.grouped(method.plan.trainableParameters),
       ByteCount.text(method.plan.predictedPeakBytes), "\(time) (\(part))", "\(Int(method.tokensPerSecond))",

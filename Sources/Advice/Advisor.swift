@@ -189,14 +189,15 @@ public final class Advisor {
     let figure = MeasuredFigure.of(candidate.name, on: kind)
     let perStep = forecast.secondsPerStep * excess
     let wantedEpochs = training.optimization.epochs
-    var epochs: Int? = wantedEpochs
+    var epochs: Double? = wantedEpochs
     var steps = forecast.steps
     let fixed = startSeconds + Self.endSeconds
     if let limit = options.seconds {
       let room = max(0, limit - fixed) / max(perStep, 1e-9)
-      let whole = Int(min(room / Double(max(forecast.stepsPerEpoch, 1)), 1e9))
-      epochs = whole > 0 ? min(wantedEpochs, whole) : nil
-      steps = epochs.map { $0 * forecast.stepsPerEpoch } ?? max(1, Int(room))
+      let most = min(room / Double(max(forecast.stepsPerEpoch, 1)), 1e9)
+      epochs = wantedEpochs <= most ? wantedEpochs : most >= 1 ? most.rounded(.down) : nil
+      steps =
+        epochs.map { OptimizationOptions.steps(epochs: $0, perEpoch: forecast.stepsPerEpoch) } ?? max(1, Int(room))
     }
     let rate = figure?.learningRate ?? candidate.usualLearningRate
     return MethodAdvice(
@@ -229,7 +230,7 @@ public final class Advisor {
     }.map(\.element)
   }
 
-  private func arguments(_ candidate: Candidate, rate: Double, epochs: Int?, steps: Int) -> [String] {
+  private func arguments(_ candidate: Candidate, rate: Double, epochs: Double?, steps: Int) -> [String] {
     var words = ["--model", modelDirectory, "--data"] + files
     for declaration in AdviceOptions.declarations {
       guard let given = options.shared[declaration.name], !["model", "data", "epochs"].contains(declaration.name) else {
@@ -239,7 +240,7 @@ public final class Advisor {
     }
     for option in candidate.options { words += ["--\(option.name)", option.value] }
     words += ["--learning-rate", "\(rate)", "--lr-scheduler", "cosine", "--warmup-ratio", "0.05"]
-    words += epochs.map { ["--epochs", "\($0)"] } ?? ["--max-steps", "\(steps)"]
+    words += epochs.map { ["--epochs", Decimals.plain($0)] } ?? ["--max-steps", "\(steps)"]
     return words + ["--output", "adapter"]
   }
 

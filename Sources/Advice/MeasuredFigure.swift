@@ -81,6 +81,9 @@ package enum Decimals {
     return "\(sign)\(scaled / factor)." + String(repeating: "0", count: places - rest.count) + rest
   }
 
+  /// Without a point where the number is whole.
+  package static func plain(_ value: Double) -> String { Int(exactly: value).map { "\($0)" } ?? "\(value)" }
+
   /// Whole numbers with a comma between thousands.
   package static func grouped(_ value: Int) -> String {
     let digits = Array(String(value))

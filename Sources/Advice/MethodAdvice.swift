@@ -24,7 +24,7 @@ public struct MethodAdvice: Sendable {
   public let candidate: Candidate
   public let plan: TrainingPlan
   /// Passes over the data; `nil` where the time is not enough for one.
-  public var epochs: Int?
+  public var epochs: Double?
   /// Optimiser steps that fit into the time.
   public var steps: Int
   /// Of the whole run, with reading and planning.
@@ -84,7 +84,7 @@ public struct MethodAdvice: Sendable {
       ("predicted_peak_bytes", .integer(plan.predictedPeakBytes)), ("predicted_seconds", .number(seconds)),
       ("predicted_seconds_per_step", .number(secondsPerStep)),
       ("predicted_tokens_per_second", .number(tokensPerSecond)), ("tried", .bool(isTried)),
-      ("epochs", epochs.map { .integer($0) } ?? .null), ("steps", .integer(steps)), ("fits", .bool(fits)),
+      ("epochs", epochs.map { .number($0) } ?? .null), ("steps", .integer(steps)), ("fits", .bool(fits)),
       ("file_bytes", .integer(fileBytes)), ("learning_rate", .number(learningRate)),
       (
         "inference",

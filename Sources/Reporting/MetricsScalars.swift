@@ -15,7 +15,7 @@ public enum MetricsScalars {
 
   private static func figures(_ value: JSONValue, _ tag: String) -> [(tag: String, value: Double)] {
     switch value {
-    case .integer, .number: value.doubleValue.map { [(tag, $0)] } ?? []
+    case .integer, .longInteger, .number: value.doubleValue.map { [(tag, $0)] } ?? []
     case .bool(let value): [(tag, value ? 1 : 0)]
     case .object(let object): object.entries.flatMap { figures($0.value, "\(tag)/\($0.key)") }
     case .null, .string, .array: []

@@ -45,7 +45,7 @@ public enum MetricsTable {
     case .bool(let value): [(name, value ? "1" : "0")]
     case .integer(let value): [(name, String(value))]
     case .number(let value): [(name, "\(value)")]
-    case .string(let value): [(name, value)]
+    case .string(let value), .longInteger(let value): [(name, value)]
     case .object(let object): object.entries.flatMap { cells($0.value, "\(name).\($0.key)") }
     }
   }

@@ -212,7 +212,7 @@ struct AdapterFacts {
     case .bool(true): "true"
     case .integer(let number): String(number)
     case .number(let number): number == number.rounded() && abs(number) < 1e9 ? String(Int(number)) : "\(number)"
-    case .string(let text): text
+    case .string(let text), .longInteger(let text): text
     case .array(let values): values.isEmpty ? nil : values.compactMap { text($0) }.joined(separator: ", ")
     }
   }

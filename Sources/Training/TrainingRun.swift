@@ -98,7 +98,8 @@ public final class TrainingRun {
   /// Optimiser steps of the whole run.
   public var stepCount: Int {
     options.optimization.maximumSteps
-      ?? options.optimization.epochs * prepared.data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep)
+      ?? OptimizationOptions.steps(
+        epochs: options.optimization.epochs, perEpoch: prepared.data.stepsPerEpoch(rowsPerStep: plan.rowsPerStep))
   }
 
   /// Plans for budgets from the least that works to all that would be used, by ascending memory.

@@ -21,6 +21,10 @@ import Testing
     let number = try #require(Int(text))
     #expect(value == .integer(number) && value.serialized() == text)
   }
+  for text in ["9223372036854775808", "-123456789012345678901234567890"] {
+    let value = try JSONValue.parse(text, file: "test")
+    #expect(value == .longInteger(text) && value.serialized() == text && value.doubleValue == Double(text))
+  }
 }
 
 @Test func onlyHexadecimalDigitsMakeACharacter() {

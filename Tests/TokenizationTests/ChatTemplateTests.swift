@@ -1,3 +1,4 @@
+import Formats
 import Testing
 import Tokenization
 
@@ -60,6 +61,15 @@ func theTemplateLanguageWorks(source: String, expected: String) throws {
   let template = try ChatTemplate(source: source)
   #expect(
     try template.render(messages: [ChatMessage(role: "user", content: " Hi ")], addGenerationPrompt: false) == expected)
+}
+
+/// Python's whole numbers have no bound.
+@Test func numbersOfARowKeepAllTheirDigits() throws {
+  let template = try ChatTemplate(source: "{{ x.id }} {{ x | tojson }} {{ x.id is integer }} {{ x.id > 5 }}")
+  let row = try JSONValue.parse(#"{"id": 123456789012345678901}"#, file: "test")
+  #expect(
+    try template.render(messages: [], addGenerationPrompt: false, variables: ["x": row])
+      == #"123456789012345678901 {"id": 123456789012345678901} True True"#)
 }
 
 @Test(arguments: [

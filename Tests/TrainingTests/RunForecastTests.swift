@@ -22,6 +22,15 @@ struct RunForecastTests {
     #expect(forecast.tokensPerStep > 0 && forecast.tokensPerStep <= 256 && forecast.secondsPerStep > 0)
   }
 
+  /// ceil(epochs x steps of one), as transformers' Trainer reckons `max_steps`.
+  @Test func aPartOfAnEpochIsThatPartOfItsSteps() throws {
+    for (epochs, perEpoch, steps) in [(0.5, 10, 5), (2.5, 3, 8), (0.1, 10, 1), (0.01, 10, 1), (3, 7, 21)] {
+      #expect(OptimizationOptions.steps(epochs: epochs, perEpoch: perEpoch) == steps)
+    }
+    let run = try run(["epochs": ["0.5"], "micro-batch-size": ["2"]])
+    #expect(run.stepCount == (run.forecast().stepsPerEpoch + 1) / 2)
+  }
+
   @Test func samplesThatDoNotSeeEachOtherCostLessThanARow() throws {
     let run = try run([:])
     let perToken = run.forecast().secondsPerStep / Double(run.plan.rowsPerStep * run.plan.rowLength)

@@ -208,7 +208,7 @@ private struct JSONParser {
     if isWhole, let value = Int(text) { return .integer(value) }
     // Infinity could not be written again, and no computation wants it.
     guard let value = Double(text), value.isFinite else { throw failure("a number beyond all bounds") }
-    return .number(value)
+    return isWhole ? .longInteger(text) : .number(value)
   }
 
   mutating func string() throws -> String {

@@ -3,6 +3,8 @@ public enum JSONValue: Sendable, Equatable {
   case null
   case bool(Bool)
   case integer(Int)
+  /// A whole number that no `Int` holds, by its digits.
+  case longInteger(String)
   case number(Double)
   case string(String)
   case array([JSONValue])
@@ -28,6 +30,7 @@ public enum JSONValue: Sendable, Equatable {
   public var doubleValue: Double? {
     switch self {
     case .integer(let value): Double(value)
+    case .longInteger(let digits): Double(digits)
     case .number(let value): value
     default: nil
     }
@@ -48,6 +51,7 @@ public enum JSONValue: Sendable, Equatable {
     case .null: text += "null"
     case .bool(let value): text += value ? "true" : "false"
     case .integer(let value): text += String(value)
+    case .longInteger(let digits): text += digits
     case .number(let value): text += value.isFinite ? "\(value)" : "null"
     case .string(let value): Self.quote(value, to: &text)
     case .array(let values):

@@ -144,7 +144,7 @@ struct ReportTables {
     case .null, .array, .object: return nil
     case .bool(let flag): return flag ? "yes" : "no"
     case .string(let text): return text
-    case .integer, .number:
+    case .integer, .longInteger, .number:
       let number = value.doubleValue ?? 0
       if key.contains("bytes"), abs(number) < 9e15 { return ByteCount.text(Int(number)) }
       return number == number.rounded() ? HTMLText.decimal(number, 0) : HTMLText.short(number)

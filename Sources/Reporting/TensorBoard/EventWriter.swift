@@ -7,10 +7,10 @@ import Glibc
 /// A run that goes on from a checkpoint begins a new file with what the old one says of the steps that count, and removes
 /// the old one: no step is there twice, and a TensorBoard that is looking on begins this run anew.
 public final class EventWriter {
+  private let file: GrowingFile
+
   /// The file that is written.
-  public let path: String
-  private let descriptor: Int32
-  private var byteCount = 0
+  public var path: String { file.path }
 
   private static let prefix = "events.out.tfevents."
 
@@ -30,28 +30,24 @@ public final class EventWriter {
     // A name later than those before it: readers go through files in this order.
     let started = max(Int(min(max(time, 0), 9e9)), newest + 1)
     let digits = String(started)
-    path = "\(folder)/\(Self.prefix)\(String(repeating: "0", count: max(0, 10 - digits.count)))\(digits)\(suffix)"
+    let path = "\(folder)/\(Self.prefix)\(String(repeating: "0", count: max(0, 10 - digits.count)))\(digits)\(suffix)"
     let output = try AtomicOutput(path: path, force: true)
-    let file = try OutputFile(path: output.temporaryPath)
+    let kept = try OutputFile(path: output.temporaryPath)
     for content in [Event.Content.version("brain.Event:2"), .start] {
-      try file.append(EventRecord.framed(Event(time: time, step: 0, content: content).encoded))
+      try kept.append(EventRecord.framed(Event(time: time, step: 0, content: content).encoded))
     }
     if keepingSteps > 0, let last = earlier.last {
       let mapped = try MappedFile(path: last.path)
       for content in withExtendedLifetime(mapped, { EventRecord.contents(of: mapped.bytes) }) {
         guard let step = Event.stepOfScalars(content), step <= keepingSteps else { continue }
-        try file.append(EventRecord.framed(content))
+        try kept.append(EventRecord.framed(content))
       }
     }
-    try file.finish()
-    byteCount = file.byteCount
+    try kept.finish()
     try output.commit()
     for file in earlier { unlink(file.path) }
-    descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno))) }
+    file = try GrowingFile(path: path)
   }
-
-  deinit { close(descriptor) }
 
   /// Our files in a folder, by ascending time; those of other programs stay as they are.
   private static func files(in folder: String, suffix: String) -> [(path: String, time: Int)] {
@@ -73,19 +69,7 @@ public final class EventWriter {
   public func append(step: Int, scalars: [(tag: String, value: Double)], time: Double = EventWriter.now()) throws {
     guard !scalars.isEmpty else { return }
     let content = Event.Content.scalars(scalars.map { .init(tag: $0.tag, value: Float($0.value)) })
-    let record = EventRecord.framed(Event(time: time, step: step, content: content).encoded)
-    var done = 0
-    while done < record.count {
-      let count = record.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + done }, record.count - done) }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else {
-        let reason = String(cString: strerror(errno))
-        ftruncate(descriptor, off_t(byteCount))
-        throw FileError.writingFailed(file: path, reason: reason)
-      }
-      done += count
-    }
-    byteCount += record.count
+    try file.append(EventRecord.framed(Event(time: time, step: step, content: content).encoded))
   }
 
   /// Writes a line of `metrics.jsonl`, under the tags of `MetricsScalars`.
@@ -95,11 +79,7 @@ public final class EventWriter {
   }
 
   /// Waits until all that was written is on the disk.
-  public func synchronize() throws {
-    guard fsync(descriptor) == 0 || errno == EINVAL else {
-      throw FileError.writingFailed(file: path, reason: "cannot be synced: " + String(cString: strerror(errno)))
-    }
-  }
+  public func synchronize() throws { try file.synchronize() }
 
   /// Seconds since 1970.
   public static func now() -> Double {

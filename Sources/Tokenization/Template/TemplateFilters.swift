@@ -9,10 +9,14 @@ extension TemplateEvaluator {
     case "boolean": if case .bool = value { return true } else { return false }
     case "true": if case .bool(true) = value { return true } else { return false }
     case "false": if case .bool(false) = value { return true } else { return false }
-    case "integer": if case .integer = value { return true } else { return false }
+    case "integer":
+      switch value {
+      case .integer, .longInteger: return true
+      default: return false
+      }
     case "number":
       switch value {
-      case .integer, .number: return true
+      case .integer, .longInteger, .number: return true
       default: return false
       }
     case "mapping": if case .map = value { return true } else { return false }

@@ -14,6 +14,8 @@ indirect enum TemplateValue: Sendable {
   case none
   case bool(Bool)
   case integer(Int)
+  /// A whole number of a row that no `Int` holds, by its digits.
+  case longInteger(String)
   case number(Double)
   case string(String)
   case list([TemplateValue])
@@ -31,6 +33,7 @@ indirect enum TemplateValue: Sendable {
     case .null: self = .none
     case .bool(let value): self = .bool(value)
     case .integer(let value): self = .integer(value)
+    case .longInteger(let digits): self = .longInteger(digits)
     case .number(let value): self = .number(value)
     case .string(let value): self = .string(value)
     case .array(let values): self = .list(values.map { TemplateValue($0) })
@@ -43,6 +46,7 @@ indirect enum TemplateValue: Sendable {
     case .undefined, .none, .namespace, .macro, .caller, .cycler, .function: .null
     case .bool(let value): .bool(value)
     case .integer(let value): .integer(value)
+    case .longInteger(let digits): .longInteger(digits)
     case .number(let value): .number(value)
     case .string(let value): .string(value)
     case .list(let values): .array(values.map(\.json))
@@ -55,6 +59,7 @@ indirect enum TemplateValue: Sendable {
     case .undefined, .none: false
     case .bool(let value): value
     case .integer(let value): value != 0
+    case .longInteger: true
     case .number(let value): value != 0
     case .string(let value): !value.isEmpty
     case .list(let values): !values.isEmpty
@@ -70,6 +75,7 @@ indirect enum TemplateValue: Sendable {
     case .none: "None"
     case .bool(let value): value ? "True" : "False"
     case .integer(let value): String(value)
+    case .longInteger(let digits): digits
     case .number(let value): "\(value)"
     case .string(let value): value
     case .list(let values): "[" + values.map(\.quoted).joined(separator: ", ") + "]"
@@ -87,7 +93,7 @@ indirect enum TemplateValue: Sendable {
   /// About the bytes that the value takes as text; `limit` or more where it takes that much.
   func weight(upTo limit: Int) -> Int {
     switch self {
-    case .string(let text): return text.utf8.count + 2
+    case .string(let text), .longInteger(let text): return text.utf8.count + 2
     case .list(let values):
       var sum = 2
       for value in values where sum < limit { sum += value.weight(upTo: limit - sum) + 2 }
@@ -105,6 +111,7 @@ indirect enum TemplateValue: Sendable {
   var double: Double? {
     switch self {
     case .integer(let value): Double(value)
+    case .longInteger(let digits): Double(digits)
     case .number(let value): value
     case .bool(let value): value ? 1 : 0
     default: nil

@@ -13,7 +13,8 @@ public struct OptimizationOptions: Sendable {
   public var maximumGradientNorm: Double
   /// Share of the parameters, those with the largest gradients, that a step changes.
   public var gradientShare: Double
-  public var epochs: Int
+  /// Passes over the data; a part of one counts as that part of its steps, rounded up.
+  public var epochs: Double
   public var maximumSteps: Int?
   public var microBatchSize: Int
   public var accumulationSteps: Int
@@ -37,7 +38,7 @@ public struct OptimizationOptions: Sendable {
     .init(
       "gradient-top-k", "SHARE", default: "1",
       "change only this share of the parameters in a step, those with the largest gradients"),
-    .init("epochs", "N", default: "3", aliases: ["num-train-epochs"], "passes over the data"),
+    .init("epochs", "X", default: "3", aliases: ["num-train-epochs"], "passes over the data, such as 3 or 0.5"),
     .init("max-steps", "N", aliases: ["steps", "iters"], "optimiser steps; overrides --epochs"),
     .init(
       "micro-batch-size", "N", default: "4", aliases: ["per-device-train-batch-size", "batch-size"], identifies: true,
@@ -59,7 +60,7 @@ public struct OptimizationOptions: Sendable {
     weightDecay = try values.number("weight-decay", in: 0...10)
     maximumGradientNorm = try values.number("max-grad-norm", in: 0...1e9)
     gradientShare = try values.number("gradient-top-k", in: 1e-6...1)
-    epochs = try values.number("epochs", in: 1...1_000_000)
+    epochs = try values.number("epochs", in: 0.000_001...1_000_000)
     maximumSteps = try values.optionalNumber("max-steps", in: 1...1_000_000_000)
     microBatchSize = try values.number("micro-batch-size", in: 1...1024)
     accumulationSteps = try values.number("gradient-accumulation-steps", in: 1...65_536)
@@ -68,6 +69,11 @@ public struct OptimizationOptions: Sendable {
 
   /// Rows of an optimiser step.
   var rowsPerStep: Int { microBatchSize * accumulationSteps }
+
+  /// Optimiser steps of so many passes, as transformers' Trainer counts them: what is begun of a step is a step.
+  public static func steps(epochs: Double, perEpoch: Int) -> Int {
+    max(1, Int((epochs * Double(perEpoch)).rounded(.up)))
+  }
 
   /// The learning rate over a run of so many steps.
   public func learningRates(steps: Int) -> LearningRateSchedule {

@@ -22,7 +22,7 @@ public struct TaskOptions: Sendable {
   public var classWeights: ClassWeights
   public var smoothing: Float
 
-  static let declarations: [OptionDeclaration] =
+  package static let declarations: [OptionDeclaration] =
     [
       .init(
         "task", "KIND", identifies: true,

@@ -6,11 +6,9 @@ import Reporting
 
 /// `metrics.jsonl`: a line per optimiser step, each written whole or not at all.
 final class MetricsWriter {
-  private let path: String
-  private let descriptor: Int32
+  private let file: GrowingFile
   /// Gets each line once it is written, `--report-to tensorboard`.
   var events: EventWriter?
-  private var byteCount = 0
   /// Of the first step of the whole run; `nil` where its line is lost.
   private(set) var firstLoss: Double?
   /// Of the last step that was done.
@@ -25,7 +23,6 @@ final class MetricsWriter {
 
   /// - Parameter keepingSteps: lines of later steps are dropped, because a resumed run writes them again; 0 starts anew
   init(path: String, keepingSteps: Int) throws {
-    self.path = path
     let output = try AtomicOutput(path: path, force: true)
     let kept = try OutputFile(path: output.temporaryPath)
     var first: Double?
@@ -55,18 +52,14 @@ final class MetricsWriter {
       }
     }
     try kept.finish()
-    byteCount = kept.byteCount
     try output.commit()
     firstLoss = first
     lastLoss = last?.loss
     lastSampledStep = sampled
     self.evaluations = evaluations
     lostSteps = keepingSteps - steps
-    descriptor = open(path, O_WRONLY | O_APPEND | O_CLOEXEC)
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno))) }
+    file = try GrowingFile(path: path)
   }
-
-  deinit { close(descriptor) }
 
   private static func forEachLine(of path: String, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
     guard let input = fopen(path, "re") else { return }
@@ -122,28 +115,14 @@ final class MetricsWriter {
   }
 
   private func append(_ entries: [(String, JSONValue)]) throws {
-    let line = Array((JSONValue.object(JSONObject(entries.map { ($0.0, $0.1) })).serialized() + "\n").utf8)
-    var done = 0
-    while done < line.count {
-      let count = line.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + done }, line.count - done) }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else {
-        let reason = String(cString: strerror(errno))
-        // Without the part that was written, the line can be written again.
-        ftruncate(descriptor, off_t(byteCount))
-        throw FileError.writingFailed(file: path, reason: reason)
-      }
-      done += count
-    }
-    byteCount += line.count
-    try events?.append(line: JSONObject(entries.map { ($0.0, $0.1) }))
+    let line = JSONObject(entries.map { ($0.0, $0.1) })
+    try file.append(Array((JSONValue.object(line).serialized() + "\n").utf8))
+    try events?.append(line: line)
   }
 
   /// Waits until every line is on the disk.
   func synchronize() throws {
     try events?.synchronize()
-    guard fsync(descriptor) == 0 || errno == EINVAL else {
-      throw FileError.writingFailed(file: path, reason: "cannot be synced: " + String(cString: strerror(errno)))
-    }
+    try file.synchronize()
   }
 }

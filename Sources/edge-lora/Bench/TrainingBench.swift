@@ -18,7 +18,7 @@ enum TrainingBench {
       .init("steps", "N", default: "8", "steps to measure, after one that is not"),
       .init("random", "CONFIG", "config.json of a shape to fill with made-up weights, instead of --model"),
     ] + StoreOptions.declarations(format: "nf4").filter { $0.name != "threads" }
-    + TrainingOptions.declarations.filter { !notOffered.contains($0.name) }
+    + TrainingOptions.declarations.filter { !notOffered.contains($0.name) && !ofLabels.contains($0.name) }
 
   private static let notOffered: Set<String> = [
     "data", "output", "max-steps", "epochs", "eval-data", "eval-split", "eval-steps", "eval-strategy",
@@ -27,6 +27,9 @@ enum TrainingBench {
     "resume", "force", "dump-gradients", "init-adapter", "no-shuffle", "train-on-prompt", "skip-bad-lines",
     "log-every",
   ]
+
+  /// The tokens are made up, and a language model learns them.
+  private static let ofLabels = Set(TaskOptions.declarations.map(\.name))
 
   static func run(_ arguments: Arguments) throws -> Int32 {
     let scratch = FileManager.default.temporaryDirectory.path + "/edge-lora-bench-\(getpid())"

@@ -57,7 +57,7 @@ enum TrainingSetup {
     case .bool(let isOn): return option.placeholder == nil ? .some(isOn ? [] : nil) : nil
     case _ where option.placeholder == nil: return nil
     case .string(let text): return [text]
-    case .integer, .number: return [value.intValue.map { String($0) } ?? value.serialized()]
+    case .integer, .longInteger, .number: return [value.intValue.map { String($0) } ?? value.serialized()]
     case .array(let list):
       let texts = list.compactMap(\.stringValue)
       guard texts.count == list.count, !texts.isEmpty else { return nil }
