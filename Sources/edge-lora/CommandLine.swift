@@ -7,21 +7,41 @@ struct Command: Sendable {
   /// What stands behind the name: `SOURCE`, ...
   let positional: [String]
   let options: [OptionDeclaration]
+  /// Commands of which this one is made, such as `bench train`, each with options of its own.
+  var parts: [Command] = []
   let run: @Sendable (Arguments) throws -> Int32
+
+  /// The command, or the part of it, that the words behind its name mean, and what that is given.
+  func meant(by words: [String]) -> (command: Command, words: [String]) {
+    for (index, word) in words.enumerated() {
+      guard let part = parts.first(where: { $0.name == "\(name) \(word)" }) else { continue }
+      return (part, Array(words[..<index] + words[(index + 1)...]))
+    }
+    return (self, words)
+  }
 
   /// The text of `--help`.
   var help: String {
-    var lines = [
-      "usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", summary, "", "options:",
-    ]
+    var lines = ["usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", summary, ""]
+    guard parts.isEmpty else {
+      lines += parts.map { "  " + $0.name.padding(to: 16) + $0.summary }
+      lines += ["", "edge-lora \(parts[0].name) --help lists the options of \(parts[0].name)."]
+      return lines.joined(separator: "\n")
+    }
+    lines.append("options:")
     for option in options + [.init("help", nil, "print this")] {
       let dashes = option.name.count == 1 ? "-" : "--"
       let left = "  \(dashes)\(option.name)\(option.placeholder.map { " " + $0 } ?? "")"
       let fallback = option.fallback.map { " (default: \($0))" } ?? ""
-      lines.append(left + String(repeating: " ", count: max(1, 36 - left.count)) + option.help + fallback)
+      lines.append(left.padding(to: 36) + option.help + fallback)
     }
     return lines.joined(separator: "\n")
   }
+}
+
+extension String {
+  /// The text with spaces up to a column, and one at least.
+  fileprivate func padding(to width: Int) -> String { self + String(repeating: " ", count: max(1, width - count)) }
 }
 
 /// Words that the command line does not allow; exit code 2.

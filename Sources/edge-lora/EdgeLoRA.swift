@@ -29,29 +29,30 @@ struct EdgeLoRA {
       Console.print("edge-lora \(version)")
       return ExitCode.success
     }
-    if name == "help", words.count > 1, !words[1].hasPrefix("-") { return run([words[1], "--help"]) }
+    if name == "help", words.count > 1, !words[1].hasPrefix("-") { return run(words.dropFirst() + ["--help"]) }
     if name == "--help" || name == "-h" || name == "help" {
       Console.print(usage)
       return ExitCode.success
     }
-    guard let command = (commands + [manualCommand, completionsCommand]).first(where: { $0.name == name }) else {
+    guard let named = (commands + [manualCommand, completionsCommand]).first(where: { $0.name == name }) else {
       let suggestion = Arguments.suggestion(name, commands)
       Console.error("error: unknown command \(name)\(suggestion)\n       edge-lora --help lists the commands")
       return ExitCode.usage
     }
+    let (command, given) = named.meant(by: Array(words.dropFirst()))
     if words.contains("--help") || words.contains("-h") {
       Console.print(command.help)
       return ExitCode.success
     }
     do {
       try InstructionSet.checkEnvironment()
-      let arguments = try Arguments(Array(words.dropFirst()), for: command)
+      let arguments = try Arguments(given, for: command)
       try MissingPath.check(arguments, of: command)
       return try command.run(arguments)
     } catch {
       Console.finishLine()
       Console.error("error: \(error)")
-      if error is UsageError { Console.error("       edge-lora \(name) --help lists the options") }
+      if error is UsageError { Console.error("       edge-lora \(command.name) --help lists the options") }
       return ExitCode.of(error)
     }
   }

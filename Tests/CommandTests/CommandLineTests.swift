@@ -9,8 +9,8 @@ private let data = root.appendingPathComponent("Models/home-control/held-out.jso
 
 struct CommandLineTests {
   static let commands = [
-    "quantize", "train", "plan", "search", "advise", "evaluate", "generate", "merge", "inspect", "verify", "fetch",
-    "bench",
+    "quantize", "train", "plan", "search", "advise", "evaluate", "predict", "generate", "chat", "serve", "merge",
+    "combine", "adapters", "export", "inspect", "verify", "report", "fetch", "bench",
   ]
 
   @Test func usageNamesEveryCommand() throws {
@@ -29,6 +29,18 @@ struct CommandLineTests {
     let same = try Program.run(["train", "--help"])
     #expect(help.code == 0 && help.output == same.output)
     #expect(try Program.run(["help", "trian"]).code == 2)
+  }
+
+  @Test func eachBenchHasOptionsOfItsOwn() throws {
+    let help = try Program.run(["help", "bench", "kernels"])
+    #expect(help.code == 0 && help.output.hasPrefix("usage: edge-lora bench kernels [options]"))
+    #expect(help.output.contains("(default: f16,int8,int4,nf4)") && !help.output.contains("--rank"))
+    let foreign = try Program.run(["bench", "kernels", "--rank", "4"])
+    #expect(foreign.code == 2 && foreign.error.contains("unknown option --rank"))
+    let none = try Program.run(["bench"])
+    #expect(none.code == 2 && none.error.contains("bench: expected train, generate or kernels"))
+    let least = ["--tokens", "1", "--attention", "16", "--repetitions", "1", "--threads", "1", "--json"]
+    #expect(try Program.run(["bench", "kernels"] + least).code == 0)
   }
 
   @Test(arguments: commands) func helpListsTheOptions(command: String) throws {

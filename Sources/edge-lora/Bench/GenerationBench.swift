@@ -7,9 +7,9 @@ import Training
 enum GenerationBench {
   static let options: [OptionDeclaration] =
     [
-      .init("prompt-tokens", "N", default: "512", "bench generate: tokens of the prompt"),
-      .init("max-new-tokens", "N", default: "128", "bench generate: tokens of the answer"),
-    ] + ModelOptions.declarations
+      .init("prompt-tokens", "N", default: "512", "tokens of the prompt"),
+      .init("max-new-tokens", "N", default: "128", "tokens of the answer"),
+    ] + ModelOptions.declarations + [.init("json", nil, "print JSON")]
 
   private static let rounds = 5
 

@@ -16,7 +16,7 @@ enum KernelBench {
     .init("format", "LIST", default: "f16,int8,int4,nf4", "how the weights are stored"),
     .init("attention", "LIST", default: "1024,4096", "lengths of the samples that attention is measured with"),
     .init("repetitions", "N", default: "5", "measurements of each, of which the median counts"),
-    .init("threads", "N", "threads (default: one for each processor)"),
+    .init("threads", "N", "worker threads (default: one per processor)"),
     .init("json", nil, "print JSON"),
   ]
 

@@ -25,7 +25,7 @@ enum TrainingBench {
     "no-eval-on-start", "load-best-model-at-end", "metric-for-best-model", "greater-is-better",
     "early-stopping-patience", "early-stopping-threshold", "save-steps", "save-minutes", "save-total-limit",
     "resume", "force", "dump-gradients", "init-adapter", "no-shuffle", "train-on-prompt", "skip-bad-lines",
-    "log-every",
+    "log-every", "data-share", "sample-prompts", "sample-max-new-tokens", "report-to", "on-disk-full",
   ]
 
   /// The tokens are made up, and a language model learns them.

@@ -21,7 +21,7 @@ enum ManualPage {
           + "the working directory; what the command line says counts more."),
       ".SH COMMANDS",
     ]
-    for command in commands {
+    for command in commands.flatMap({ $0.parts.isEmpty ? [$0] : $0.parts }) {
       lines += [".SS \(roff(command.name)) \(command.positional.map(roff).joined(separator: " "))".trimmedEnd]
       lines.append(roff(sentence(command.summary)))
       for option in command.options + [OptionDeclaration("help", nil, "print the options")] {
