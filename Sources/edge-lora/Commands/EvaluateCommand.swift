@@ -51,7 +51,9 @@ let evaluateCommand = Command(
       done += 1
       Console.progress(done: done, of: data.questions.count, "questions")
       if arguments.flag("show") {
-        Console.error("prompt: \(question.prompt)\nwanted: \(question.answer)\ngiven:  \(answer)\n")
+        let lines = "prompt: \(question.prompt)\nwanted: \(question.answer)\ngiven:  \(answer)\n"
+        // JSON stays alone on standard output.
+        arguments.flag("json") ? Console.error(lines) : Console.print(lines)
       }
     }
     result.questions = data.questions.count

@@ -41,6 +41,9 @@ let exportCommand = Command(
   Console.print("wrote \(output): \(report.tensorCount) tensors, \(ByteCount.text(report.byteCount))")
   if let path = try Modelfile.write(beside: output, stops: report.stops, force: force) {
     Console.print("wrote \(path): ollama create NAME -f \(path)")
+  } else {
+    let name = output.split(separator: "/").last ?? ""
+    Console.error("note: the Modelfile that is there stays as it is; for this file its first line is FROM ./\(name)")
   }
   return ExitCode.success
 }
