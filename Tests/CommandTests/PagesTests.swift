@@ -24,8 +24,8 @@ struct PagesTests {
     names = lines.filter { $0.hasPrefix("  ") }.compactMap { $0.split(separator: " ").first.map(String.init) }
   }
 
-  /// The words of each command on a page that begins with `program`: up to the line's end, or that of the inline code; a
-  /// backslash joins lines. What stands in quotes is one word, and a comment is none.
+  /// The words of each command on a page that begins with `program`: up to the line's end, or that of the inline code or
+  /// the brackets around it; a backslash joins lines. What stands in quotes is one word, and a comment is none.
   private func commands(_ program: String, in page: Page) -> [[String]] {
     let text = page.text.replacingOccurrences(of: "\\\n", with: " ")
     var found: [[String]] = []
@@ -33,8 +33,11 @@ struct PagesTests {
       var words: [String] = []
       var word = ""
       var quote: Character?
+      var depth = 0
       for character in piece.prefix(2000) {
         if quote == nil, character == "\n" || character == "`" { break }
+        if quote == nil { depth += character == "(" ? 1 : character == ")" ? -1 : 0 }
+        if depth < 0 { break }
         if character == quote {
           quote = nil
         } else if quote == nil, character == "\"" || character == "'" {
@@ -65,19 +68,14 @@ struct PagesTests {
     for page in pages {
       for words in commands("edge-lora ", in: page) {
         guard let name = words.first, names.contains(name) else {
-          // A sentence about the program has no options.
-          let isSentence = options(words).allSatisfy { $0 == "--version" || $0 == "--help" }
+          // A sentence about the program has no options; those of `--product edge-lora` are another program's.
+          let isSentence = words.first?.hasPrefix("-") ?? true || options(words).allSatisfy { $0 == "--help" }
           #expect(isSentence, "\(page.path): edge-lora \(words.joined(separator: " "))")
           continue
         }
         let command = name == "bench" ? Array(words.prefix(2)) : [name]
         let key = command.joined(separator: " ")
-        if helps[key] == nil {
-          let help = try Program.run(command + ["--help"])
-          #expect(help.code == 0, "\(key)")
-          let lines = help.output.split(separator: "\n").filter { $0.hasPrefix("  -") }
-          helps[key] = Set(lines.compactMap { $0.split(separator: " ").first.map(String.init) } + ["-o"])
-        }
+        if helps[key] == nil { helps[key] = try helpOptions(command).union(["-o"]) }
         for option in options(words) {
           let isListed = helps[key]?.contains(option) ?? false
           #expect(isListed, "\(page.path): \(key) \(option)")
@@ -88,9 +86,24 @@ struct PagesTests {
     #expect(count > 100)  // the pages have that many: the test has read them
   }
 
-  @Test func everyCommandIsOnAPage() {
-    let all = pages.map(\.text).joined()
-    for name in names { #expect(all.contains("edge-lora \(name)"), "\(name)") }
+  /// The options that a command's help lists.
+  private func helpOptions(_ command: [String]) throws -> Set<String> {
+    let help = try Program.run(command + ["--help"])
+    #expect(help.code == 0, "\(command)")
+    let lines = help.output.split(separator: "\n").filter { $0.hasPrefix("  -") }
+    return Set(lines.compactMap { $0.split(separator: " ").first.map(String.init) })
+  }
+
+  @Test func everyCommandAndOptionIsOnAPage() throws {
+    let all = pages.map(\.text).joined(separator: "\n")
+    let words = Set(all.split { !($0.isLetter || $0.isNumber || $0 == "-") }.map(String.init))
+    for name in names {
+      #expect(all.contains("edge-lora \(name)"), "\(name)")
+      for option in try helpOptions([name]).sorted() { #expect(words.contains(option), "\(name) \(option)") }
+    }
+    for part in ["train", "generate", "kernels"] {
+      for option in try helpOptions(["bench", part]).sorted() { #expect(words.contains(option), "\(part) \(option)") }
+    }
   }
 
   @Test func everyToolOnAPageIsThereAndKnowsItsOptions() throws {
@@ -101,7 +114,8 @@ struct PagesTests {
         #expect(isThere, "\(page.path): Tools/\(words.first ?? "")")
         guard let source = try? String(contentsOfFile: path, encoding: .utf8) else { continue }
         for option in options(words) {
-          #expect(source.contains(option), "\(page.path): Tools/\(words[0]) \(option)")
+          let isKnown = source.contains(option)
+          #expect(isKnown, "\(page.path): Tools/\(words[0]) \(option)")
         }
       }
     }
