@@ -111,7 +111,7 @@ enum TrainingSetup {
 }
 
 let trainCommand = Command(
-  name: "train", summary: "train a LoRA adapter on a frozen store", positional: [],
+  name: "train", summary: "train an adapter on a frozen store, LoRA or another kind", positional: [],
   options: TrainingOptions.declarations + [TrainingSetup.settingsOption]
 ) { arguments in
   let options = try TrainingSetup.options(arguments)
