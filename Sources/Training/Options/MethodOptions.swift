@@ -32,7 +32,7 @@ public struct MethodOptions: Sendable {
   /// Numbers of layers, and the options that name them.
   private let layers: [(option: String, numbers: [Int])]
   /// LoRA adapters that take part as they are.
-  var frozen: [WeightedAdapter]
+  public internal(set) var frozen: [WeightedAdapter]
   /// Those that a mixture consists of.
   var experts: [WeightedAdapter]
   private let topK: Int

@@ -5,6 +5,7 @@ import Memory
 import Options
 import Planning
 import Training
+import Tuning
 
 /// What `train` and `plan` share: options from the settings file, the model and the data.
 enum TrainingSetup {
@@ -96,7 +97,10 @@ enum TrainingSetup {
       Console.print("wrote \(path), \(ByteCount.text(Int(status.st_size)))")
     }
     let command = isLabelled ? "predict --text" : "generate --prompt"
-    Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(folder)")
+    // What was trained belongs on top of those that took part.
+    let below = options.method.frozen.map { $0.weight == 1 ? $0.directory : "\($0.directory):\($0.weight)" }
+    let adapters = (below + [folder]).joined(separator: " ")
+    Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(adapters)")
   }
 
   /// - Parameter keepsData: whether large data is kept beside the output, tokenised
