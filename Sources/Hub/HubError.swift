@@ -23,6 +23,8 @@ public enum HubError: Error, CustomStringConvertible {
         + "       the file was damaged on its way or changed by a proxy; fetch again, it is dropped"
     case .noRoom(let folder, let needed, let free):
       "\(folder): \(megabytes(needed)) are to be fetched, but the disk has \(megabytes(free)) free"
+    case .transfer(let what, let reason) where reason.contains("resolve host"):
+      "\(what): \(reason)\n       is this machine on the network? https_proxy names a proxy, HF_ENDPOINT another hub"
     case .transfer(let what, let reason):
       "\(what): \(reason)\n       what has come is kept: the same command goes on from there"
     case .stopped: "stopped; what has come is kept: the same command goes on from there"
