@@ -247,11 +247,16 @@ public final class ModelServer: @unchecked Sendable {
       throw APIError("this model has no chat template; /v1/completions continues a text")
     }
     let plain = try Self.plain(messages)
+    var variables: [String: JSONValue] = [:]
+    if let more = reader["chat_template_kwargs"] {
+      guard let object = more.objectValue else { throw APIError("chat_template_kwargs is no object") }
+      for (name, value) in object.entries { variables[name] = value }
+    }
+    variables["messages"] = .array(plain)
+    variables["tools"] = reader["tools"] ?? .null
     let text: String
     do {
-      text = try template.render(
-        messages: [], addGenerationPrompt: true,
-        variables: ["messages": .array(plain), "tools": reader["tools"] ?? .null])
+      text = try template.render(messages: [], addGenerationPrompt: true, variables: variables)
     } catch { throw APIError("the chat template refuses this: \(error)") }
     let wantsProbabilities = try reader.flag("logprobs")
     let count = try reader.integer("top_logprobs", in: 0...20)
@@ -286,7 +291,7 @@ public final class ModelServer: @unchecked Sendable {
     _ reader: RequestReader, of request: HTTPRequest, prompt: [Int32], shape: AnswerShape, alternatives: Int?
   ) throws(APIError) -> HTTPResponse {
     guard let engine else { throw APIError(status: 404, "this model says labels: /v1/classify") }
-    guard try reader.integer("n", in: 1...1) ?? 1 == 1 else { throw APIError("n is not 1") }
+    try UnmetWishes.refuse(in: reader)
     let number = serial.withLock {
       $0 += 1
       return $0
