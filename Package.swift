@@ -21,21 +21,21 @@ let package = Package(
     .target(name: "Tokenization", dependencies: ["Formats"]),
     .target(name: "Architectures", dependencies: ["Formats"], swiftSettings: unhurried),
     .target(name: "Memory", dependencies: ["CGlibc"]),
-    .target(name: "Sensing"),
+    .target(name: "Sensing", swiftSettings: unhurried),
     .target(name: "Reporting", dependencies: ["Formats", "Memory", "Options"], swiftSettings: unhurried),
-    .target(name: "Options", dependencies: ["Memory"]),
+    .target(name: "Options", dependencies: ["Memory"], swiftSettings: unhurried),
     .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
     .target(
       name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
     .target(name: "Data", dependencies: ["Tokenization", "Formats", "Architectures", "Randomness", "CZlib"]),
     .target(name: "Planning", dependencies: ["Transformer", "Tuning", "Memory", "Formats", "Options"]),
-    .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"]),
+    .target(name: "Metrics", dependencies: ["Data", "Architectures", "Formats"], swiftSettings: unhurried),
     .target(
       name: "Training",
       dependencies: [
         "Planning", "Data", "Tuning", "WeightStore", "Options", "Metrics", "Reporting", "Sensing", "CZlib", "CGlibc",
-      ]),
+      ], swiftSettings: unhurried),
     .target(
       name: "Search",
       dependencies: [
@@ -46,8 +46,7 @@ let package = Package(
       name: "Advice",
       dependencies: [
         "Training", "Planning", "Data", "Architectures", "Tokenization", "Tuning", "Options", "Formats", "Memory",
-      ]
-    ),
+      ], swiftSettings: unhurried),
     .target(
       name: "Deployment",
       dependencies: [

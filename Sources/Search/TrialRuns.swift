@@ -139,7 +139,7 @@ extension SearchRun {
     var seconds: Double { trial.seconds + (turn?.busySeconds ?? start.duration(to: .now) / .seconds(1)) }
     let all = trial.run.stepCount
     let share = scheduler.share(of: trial.job.rung)
-    let pause = share < 1 ? min(all, max(1, Int((Double(all) * share).rounded(.up)))) : nil
+    let pause = share < 1 ? min(all, max(1, Int((Double(all) * share).rounded()))) : nil
     do {
       // Among those that are told apart by a part of the steps a part of the evaluation does.
       let outcome = try trial.run.run(
