@@ -87,6 +87,15 @@ struct LabelledDataTests {
     #expect(found.map(\.label) == [.word("nan"), .word("inf"), .word("0x10"), .word("1e999"), .number(-150)])
   }
 
+  /// What `tokenizers` 0.23 keeps of pairs with `longest_first`.
+  @Test(arguments: [
+    (4, 3, 1, [1, 0]), (3, 2, 3, [2, 1]), (2, 3, 3, [1, 2]), (3, 3, 3, [1, 2]), (9, 2, 6, [4, 2]), (2, 9, 6, [2, 4]),
+    (9, 0, 5, [5, 0]), (0, 9, 5, [0, 5]), (8, 7, 10, [5, 5]),
+  ])
+  func ofAPairTheLongerTextIsCut(first: Int, second: Int, room: Int, kept: [Int]) {
+    #expect(LabelledSamples.kept(of: (first, second), in: room) == kept)
+  }
+
   @Test func severalColumnsAreLabelsOfTheirNames() throws {
     let columns = LabelledColumns(label: "toxic,threat")
     let table = try rows("text,toxic,other,threat\na,0,5,1\nb,True,5,false\n", "a.csv", columns)

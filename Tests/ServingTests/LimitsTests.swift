@@ -30,6 +30,20 @@ struct LimitsTests {
     if answer.status == 400 { #expect(answer.message?.contains(name) == true, "\(answer.body)") }
   }
 
+  /// The template of the tiny model knows none.
+  @Test func toolsThatTheTemplateLeavesOutAreRefused() throws {
+    let server = try TestServer()
+    func ask(_ tools: String) throws -> (status: Int, message: String?) {
+      let messages = #"[{"role": "user", "content": "a"}]"#
+      let answer = try server.ask(
+        "POST", "/v1/chat/completions", #"{"messages": \#(messages), "max_tokens": 2, "tools": \#(tools)}"#)
+      return (answer.status, answer.message)
+    }
+    #expect(try ask("[]").status == 200)
+    let refused = try ask(#"[{"type": "function", "function": {"name": "f"}}]"#)
+    #expect(refused.status == 400 && refused.message?.contains("tools") == true)
+  }
+
   /// Clients send defaults along, and fields that change nothing.
   @Test func wishesThatAreMetAnywayAreNoReasonToRefuse() throws {
     let fields = #""n": 1, "best_of": 1, "echo": false, "suffix": null, "logit_bias": {}, "presence_penalty": 0.0"#
@@ -42,6 +56,9 @@ struct LimitsTests {
   @Test func pathsMethodsAndModelsAreKnownOrRefused() throws {
     let server = try TestServer()
     #expect(try server.ask("GET", "/nothing").status == 404)
+    #expect(try server.ask("GET", "/v1/models/one").body.contains("\"id\": \"one\""))
+    let three = try server.ask("GET", "/v1/models/three")
+    #expect(three.status == 404 && three.message?.contains("one, two") == true)
     #expect(try server.ask("PUT", "/v1/models", "x").status == 405)
     #expect(try server.ask("GET", "/v1/completions").status == 405)
     let unknown = try server.complete("a", model: "three")
