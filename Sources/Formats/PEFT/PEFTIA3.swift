@@ -35,10 +35,11 @@ public struct PEFTIA3: Sendable, Equatable {
   }
 
   var entries: [(key: String, value: JSONValue)] {
-    common.entries + others.entries + [
+    let own: [(key: String, value: JSONValue)] = [
       ("exclude_modules", excludeModules?.json ?? .null), ("fan_in_fan_out", .bool(fanInFanOut)),
       ("feedforward_modules", feedforwardModules?.json ?? .null), ("init_ia3_weights", .bool(startsAtOne)),
       ("target_modules", targetModules?.json ?? .null),
     ]
+    return common.entries + others.entries + own
   }
 }

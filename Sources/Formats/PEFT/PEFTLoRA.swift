@@ -136,17 +136,17 @@ public struct PEFTLoRA: Sendable, Equatable {
       }
     let tying: [(key: String, value: JSONValue)] =
       ensuresWeightTying ? [("ensure_weight_tying", .bool(true))] : []
-    return common.entries + others.entries + tying + [
-      ("alpha_pattern", .object(JSONObject(alphaPattern.map { ($0.pattern, .short($0.value)) }))),
-      ("bias", .string(bias)), ("exclude_modules", excludeModules?.json ?? .null),
+    let alphas = JSONObject(alphaPattern.map { ($0.pattern, .short($0.value)) })
+    let ranks = JSONObject(rankPattern.map { ($0.pattern, .integer($0.value)) })
+    let own: [(key: String, value: JSONValue)] = [
+      ("alpha_pattern", .object(alphas)), ("bias", .string(bias)), ("exclude_modules", excludeModules?.json ?? .null),
       ("fan_in_fan_out", .bool(fanInFanOut)), ("init_lora_weights", start),
       ("layers_pattern", .namesOrNull(layersPattern)),
       ("layers_to_transform", layersToTransform.map { .numbers($0) } ?? .null),
       ("lora_alpha", .short(alpha)), ("lora_bias", .bool(loraBias)), ("lora_dropout", .number(dropout)),
-      ("r", .integer(rank)),
-      ("rank_pattern", .object(JSONObject(rankPattern.map { ($0.pattern, .integer($0.value)) }))),
-      ("target_modules", targetModules?.json ?? .null), ("trainable_token_indices", tokens),
-      ("use_dora", .bool(useDoRA)), ("use_rslora", .bool(useRSLoRA)),
+      ("r", .integer(rank)), ("rank_pattern", .object(ranks)), ("target_modules", targetModules?.json ?? .null),
+      ("trainable_token_indices", tokens), ("use_dora", .bool(useDoRA)), ("use_rslora", .bool(useRSLoRA)),
     ]
+    return common.entries + others.entries + tying + own
   }
 }

@@ -238,7 +238,8 @@ struct ModulePaths {
   var choices: String {
     let names = Set(norms.compactMap { $0.split(separator: ".").last.map(String.init) }).sorted()
     let tables = [embedding, head].compactMap { $0?.split(separator: ".").last.map(String.init) }
-    return "what can be trained whole is \((tables + names).joined(separator: ", "))"
+    let all = tables + names
+    return "what can be trained whole is \(all.joined(separator: ", "))"
   }
 
   init(_ model: LanguageModel) {

@@ -71,10 +71,12 @@ public struct MixtureConfiguration: TuningConfiguration, Equatable {
   }
 
   public func floatProducts(for model: LanguageModel) throws -> Double {
-    try places(in: model).reduce(0) { sum, place in
+    var products = 0
+    for place in try places(in: model) {
       let shape = place.location.shape
-      return sum + Double((place.rank + place.parts.count) * shape.in + place.rank * shape.out)
+      products += (place.rank + place.parts.count) * shape.in + place.rank * shape.out
     }
+    return Double(products)
   }
 
   public func smaller(for model: LanguageModel) -> [(option: String, configuration: any TuningConfiguration)] { [] }
