@@ -92,8 +92,8 @@ let package = Package(
     .testTarget(
       name: "TrainingTests",
       dependencies: [
-        "Training", "Options", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats", "Kernels",
-        "Memory",
+        "Training", "Architectures", "Options", "Planning", "Data", "Tuning", "Transformer", "WeightStore", "Formats",
+        "Kernels", "Memory",
       ],
       exclude: ["Golden"]),
     .testTarget(

@@ -35,7 +35,10 @@ public final class Predictor {
   private let samples: LabelledSamples
   private let made: (workspace: Workspace, pass: Pass, cache: KeyValueCache?, arena: Arena)
   private let tokenCapacity: Int
-  private let maximumLength: Int
+  /// Tokens of the longest text that is seen whole.
+  public let maximumLength: Int
+  /// Texts of all calls that were longer, and seen without their ends.
+  public private(set) var cutCount = 0
 
   /// - Parameters:
   ///   - maximumLength: tokens of a text; what is longer is cut
@@ -57,6 +60,7 @@ public final class Predictor {
   /// What the model says of each row, in their order. Rows of any length; nothing is padded.
   public func predict(_ rows: [LabelledRow]) throws -> [Prediction] {
     let questions = rows.map { samples.question($0) }
+    cutCount += questions.count { $0.isCut }
     var answers = [Prediction?](repeating: nil, count: rows.count)
     var batch: [Int] = []
     var count = 0

@@ -112,6 +112,8 @@ public final class ModelServer: @unchecked Sendable {
       switch (request.method, path) {
       case ("GET", "/health"), ("GET", "/v1/health"): return Self.json(.object(JSONObject([("status", .string("ok"))])))
       case ("GET", "/v1/models"): return Self.json(models)
+      case ("GET", let one) where one.hasPrefix("/v1/models/"):
+        return Self.json(try model(named: String(one.dropFirst("/v1/models/".count))))
       case ("GET", "/metrics"):
         let text = (engine?.counters ?? classifier?.counters)?.text(residentBytes: ProcessMemory.residentBytes) ?? ""
         return .whole(status: 200, contentType: "text/plain; version=0.0.4", body: Array(text.utf8))
@@ -156,15 +158,28 @@ public final class ModelServer: @unchecked Sendable {
     .whole(status: 200, contentType: "application/json", body: Array(value.serialized().utf8))
   }
 
+  private var modelNames: [String] { [modelName] + adapters.map(\.name) }
+
   private var models: JSONValue {
-    let list = ([modelName] + adapters.map(\.name)).map { name in
-      JSONValue.object(
-        JSONObject([
-          ("id", .string(name)), ("object", .string("model")), ("created", .integer(started)),
-          ("owned_by", .string("edge-lora")),
-        ]))
-    }
-    return .object(JSONObject([("object", .string("list")), ("data", .array(list))]))
+    .object(JSONObject([("object", .string("list")), ("data", .array(modelNames.map(about)))]))
+  }
+
+  private func about(_ name: String) -> JSONValue {
+    .object(
+      JSONObject([
+        ("id", .string(name)), ("object", .string("model")), ("created", .integer(started)),
+        ("owned_by", .string("edge-lora")),
+      ]))
+  }
+
+  private func model(named name: String) throws(APIError) -> JSONValue {
+    guard modelNames.contains(name) else { throw unknown(name) }
+    return about(name)
+  }
+
+  private func unknown(_ name: String) -> APIError {
+    APIError(
+      status: 404, "there is no model \(name.prefix(100)); there are \(modelNames.joined(separator: ", "))")
   }
 
   // MARK: Adapters
@@ -212,12 +227,7 @@ public final class ModelServer: @unchecked Sendable {
     if let model = try request.text("model") {
       if adapters.contains(where: { $0.name == model }) { return model }
       let isBase = model == modelName || model.isEmpty || model == "default"
-      guard isBase else {
-        throw APIError(
-          status: 404,
-          "there is no model \(model.prefix(100)); there are "
-            + ([modelName] + adapters.map(\.name)).joined(separator: ", "))
-      }
+      guard isBase else { throw unknown(model) }
       if model == modelName, !adapters.isEmpty, usual.withLock({ $0 }) == nil { return nil }
     }
     return usual.withLock { $0 }.map { adapters[$0].name }
@@ -247,12 +257,23 @@ public final class ModelServer: @unchecked Sendable {
       throw APIError("this model has no chat template; /v1/completions continues a text")
     }
     let plain = try Self.plain(messages)
+    var variables: [String: JSONValue] = [:]
+    if let more = reader["chat_template_kwargs"] {
+      guard let object = more.objectValue else { throw APIError("chat_template_kwargs is no object") }
+      for (name, value) in object.entries { variables[name] = value }
+    }
+    variables["messages"] = .array(plain)
+    variables["tools"] = reader["tools"] ?? .null
     let text: String
+    var ignoresTools = false
     do {
-      text = try template.render(
-        messages: [], addGenerationPrompt: true,
-        variables: ["messages": .array(plain), "tools": reader["tools"] ?? .null])
+      text = try template.render(messages: [], addGenerationPrompt: true, variables: variables)
+      if reader["tools"]?.arrayValue?.isEmpty == false {
+        variables["tools"] = .null
+        ignoresTools = text == (try template.render(messages: [], addGenerationPrompt: true, variables: variables))
+      }
     } catch { throw APIError("the chat template refuses this: \(error)") }
+    if ignoresTools { throw APIError("the chat template of this model has no place for tools") }
     let wantsProbabilities = try reader.flag("logprobs")
     let count = try reader.integer("top_logprobs", in: 0...20)
     guard count == nil || wantsProbabilities else { throw APIError("top_logprobs needs logprobs") }
@@ -286,7 +307,7 @@ public final class ModelServer: @unchecked Sendable {
     _ reader: RequestReader, of request: HTTPRequest, prompt: [Int32], shape: AnswerShape, alternatives: Int?
   ) throws(APIError) -> HTTPResponse {
     guard let engine else { throw APIError(status: 404, "this model says labels: /v1/classify") }
-    guard try reader.integer("n", in: 1...1) ?? 1 == 1 else { throw APIError("n is not 1") }
+    try UnmetWishes.refuse(in: reader)
     let number = serial.withLock {
       $0 += 1
       return $0

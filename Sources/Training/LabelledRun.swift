@@ -81,6 +81,9 @@ struct LabelledRun {
       (train, held) = (all, nil)
     }
     var lines = ["task: " + labelling.text]
+    if labelling.problem == .singleLabel, labelling.labels.count == 1 {
+      lines.append("warning: all samples have the label \(labelling.labels[0]); there is nothing to tell apart")
+    }
     let head = store.description.head.labels
     if adapter == nil, let head, !store.holds(head.layers[0].linear.weight) {
       lines.append("new head: \(head.layers.map(\.linear.path).joined(separator: ", ")), trained whole")
@@ -95,10 +98,11 @@ struct LabelledRun {
     if let own, isFixed { return own }
     let task = options.task
     let isSame = task.task.map { $0 == own?.task } ?? true && task.problem.map { $0 == own?.problem } ?? true
-    if let own, task.labels == nil, isSame, !own.hasDefaultNames { return own }
-    let found = try LabellingFinder(task: task.task, problem: task.problem, names: task.labels).labelling(of: survey)
+    let names = task.labels ?? task.columns.labelNames
+    if let own, names == nil, isSame, !own.hasDefaultNames { return own }
+    let found = try LabellingFinder(task: task.task, problem: task.problem, names: names).labelling(of: survey)
     if let own, found.hasDefaultNames, found.task == own.task, found.labels.count <= own.labels.count,
-      task.labels == nil, isSame
+      names == nil, isSame
     {
       return own
     }

@@ -73,6 +73,7 @@ struct RunPreparation {
     if labelled != nil, options.evaluation.samplePrompts != nil {
       throw OptionError("--sample-prompts: the model learns labels here, and gives no answers")
     }
+    try options.task.checkLoss(of: labelling)
     let samples = try SampleAnswers(
       options.evaluation, model: model, tokenizer: Tokenizer.load(directory: modelDirectory),
       virtualTokens: tuning.virtualTokenCount)

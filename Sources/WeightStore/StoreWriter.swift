@@ -114,7 +114,9 @@ final class StoreWriter {
     let chunk = encoder.encode(values, columns: tensor.columns, pool: pool)
     // An element that overflows has an infinite error.
     guard chunk.sums.error.isFinite else {
-      throw NotFinite(tensor: tensor.name, row: rows.lowerBound, stored: encoder.name.uppercased())
+      let largest = values.indices.max { values[$0].magnitude < values[$1].magnitude } ?? 0
+      throw NotFinite(
+        tensor: tensor.name, row: rows.lowerBound + largest / tensor.columns, stored: encoder.name.uppercased())
     }
     return chunk
   }
@@ -135,7 +137,10 @@ final class StoreWriter {
     let stored: String?
 
     var reason: String {
-      stored.map { "tensor \(tensor), row \(row) has a value too large for \($0)" }
+      stored.map {
+        "tensor \(tensor), row \(row) has a value too large for \($0)"
+          + ($0 == "BF16" ? "" : "; --format bf16 takes it")
+      }
         ?? "tensor \(tensor), row \(row) holds a value that is not finite; the checkpoint is damaged"
     }
   }

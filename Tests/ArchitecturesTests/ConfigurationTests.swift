@@ -138,7 +138,10 @@ struct ConfigurationTests {
     ("Phi3", #"{"sliding_window": "x"}"#, "sliding_window"),
     ("Phi3", #"{"partial_rotary_factor": 0.01}"#, "partial_rotary_factor"),
     ("GPT2LMHead", #"{"n_embd": 66}"#, "n_embd 66"),
-    ("GPT2LMHead", #"{"n_embd": 80, "n_head": 2}"#, "head size 40 with 2 heads"),
+    (
+      "GPT2LMHead", #"{"n_embd": 80, "n_head": 2}"#,
+      "head size 40 with 2 heads makes 80 columns, expected a multiple of 32"
+    ),
     ("GPT2LMHead", #"{"n_head": 0}"#, "n_head"),
     ("GPT2LMHead", #"{"n_layer": 0}"#, "n_layer"), ("GPT2LMHead", #"{"n_positions": 0}"#, "n_positions"),
     ("GPT2LMHead", #"{"n_inner": 1}"#, "n_inner"), ("GPT2LMHead", #"{"vocab_size": 1}"#, "vocab_size"),

@@ -67,6 +67,49 @@ struct LabelledDataTests {
         == Labelling(task: .sequenceClassification, problem: .regression, labels: ["LABEL_0"]))
   }
 
+  @Test func listsInFieldsOfATableAreLists() throws {
+    let words = try rows(
+      "text,labels\na,\"['it\\'s', \"\"b, c\"\"]\"\nb,[]\nc,\"[\"\"d\"\"]\"\nd,[e]\n", "a.csv")
+    #expect(
+      words.map(\.label) == [
+        .list([.word("it's"), .word("b, c")]), .list([]), .list([.word("d")]), .word("[e]"),
+      ])
+    let numbers = try rows("text,labels\na,[1 0 1]\nb,\"[0, 0, 1]\"\n", "a.csv")
+    let labelling = try LabellingFinder().labelling(of: numbers)
+    #expect(labelling.problem == .multiLabel && labelling.labels.count == 3)
+    let tagged = try rows("tokens,ner_tags\n\"['New', 'York']\",\"['B-LOC', 'I-LOC']\"\n", "a.csv")
+    #expect(tagged.first?.label == .list([.word("B-LOC"), .word("I-LOC")]))
+    #expect(try LabellingFinder().labelling(of: tagged).task == .tokenClassification)
+  }
+
+  @Test func whatOnlyLooksLikeANumberIsAWord() throws {
+    let found = try rows("text,label\na,nan\nb,inf\nc,0x10\nd,1e999\ne,-1.5e2\n", "a.csv")
+    #expect(found.map(\.label) == [.word("nan"), .word("inf"), .word("0x10"), .word("1e999"), .number(-150)])
+  }
+
+  /// What `tokenizers` 0.23 keeps of pairs with `longest_first`.
+  @Test(arguments: [
+    (4, 3, 1, [1, 0]), (3, 2, 3, [2, 1]), (2, 3, 3, [1, 2]), (3, 3, 3, [1, 2]), (9, 2, 6, [4, 2]), (2, 9, 6, [2, 4]),
+    (9, 0, 5, [5, 0]), (0, 9, 5, [0, 5]), (8, 7, 10, [5, 5]),
+  ])
+  func ofAPairTheLongerTextIsCut(first: Int, second: Int, room: Int, kept: [Int]) {
+    #expect(LabelledSamples.kept(of: (first, second), in: room) == kept)
+  }
+
+  @Test func severalColumnsAreLabelsOfTheirNames() throws {
+    let columns = LabelledColumns(label: "toxic,threat")
+    let table = try rows("text,toxic,other,threat\na,0,5,1\nb,True,5,false\n", "a.csv", columns)
+    #expect(table.map(\.label) == [.list([.word("threat")]), .list([.word("toxic")])])
+    let lines = try rows(#"{"text": "a", "toxic": 1, "threat": false}"#, "a.jsonl", columns)
+    #expect(lines.first?.label == .list([.word("toxic")]))
+    let labelling = try LabellingFinder(names: columns.labelNames).labelling(of: table)
+    #expect(labelling.problem == .multiLabel && labelling.labels == ["toxic", "threat"])
+    let unknown = message { _ = try rows("text,toxic,threat\na,-1,0\n", "a.csv", columns) }
+    #expect(unknown.contains("column toxic is -1, expected 0 or 1"), "\(unknown)")
+    let missing = message { _ = try rows("text,toxic\na,1\n", "a.csv", columns) }
+    #expect(missing.contains("no column threat among"), "\(missing)")
+  }
+
   @Test func sentencesOfWordsHaveTags() throws {
     let found = try rows("Anna B-PER\nsings O\n\nIn O\nBern B-LOC\n", "a.conll")
     let labelling = try LabellingFinder().labelling(of: found)

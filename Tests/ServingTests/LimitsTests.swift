@@ -17,6 +17,12 @@ struct LimitsTests {
     (#"{"prompt": "a", "stop": [5]}"#, "stop"), (#"{"prompt": "a", "n": 2}"#, "n "),
     (#"{"prompt": "a", "stream": "yes"}"#, "stream"), (#"{"prompt": "a", "lora": [{"id": 7, "scale": 1}]}"#, "7"),
     (#"{"prompt": "a", "lora": [{"id": 0, "scale": 0.5}]}"#, "scale"),
+    (#"{"prompt": "a", "best_of": 3}"#, "best_of"), (#"{"prompt": "a", "echo": true}"#, "echo"),
+    (#"{"prompt": "a", "suffix": "b"}"#, "suffix"), (#"{"prompt": "a", "logit_bias": {"5": -100}}"#, "logit_bias"),
+    (#"{"prompt": "a", "presence_penalty": 0.5}"#, "presence_penalty"),
+    (#"{"prompt": "a", "frequency_penalty": -1}"#, "frequency_penalty"), (#"{"prompt": "a", "min_p": 0.1}"#, "min_p"),
+    (#"{"prompt": "a", "response_format": {"type": "json_object"}}"#, "response_format"),
+    (#"{"prompt": "a", "tool_choice": "required"}"#, "tool_choice"), (#"{"prompt": "a", "grammar": "x"}"#, "grammar"),
   ])
   func whatIsWrongIsNamed(body: String, name: String) throws {
     let answer = try TestServer().ask("POST", "/v1/completions", body)
@@ -24,9 +30,35 @@ struct LimitsTests {
     if answer.status == 400 { #expect(answer.message?.contains(name) == true, "\(answer.body)") }
   }
 
+  /// The template of the tiny model knows none.
+  @Test func toolsThatTheTemplateLeavesOutAreRefused() throws {
+    let server = try TestServer()
+    func ask(_ tools: String) throws -> (status: Int, message: String?) {
+      let messages = #"[{"role": "user", "content": "a"}]"#
+      let answer = try server.ask(
+        "POST", "/v1/chat/completions", #"{"messages": \#(messages), "max_tokens": 2, "tools": \#(tools)}"#)
+      return (answer.status, answer.message)
+    }
+    #expect(try ask("[]").status == 200)
+    let refused = try ask(#"[{"type": "function", "function": {"name": "f"}}]"#)
+    #expect(refused.status == 400 && refused.message?.contains("tools") == true)
+  }
+
+  /// Clients send defaults along, and fields that change nothing.
+  @Test func wishesThatAreMetAnywayAreNoReasonToRefuse() throws {
+    let fields = #""n": 1, "best_of": 1, "echo": false, "suffix": null, "logit_bias": {}, "presence_penalty": 0.0"#
+    let more = #""frequency_penalty": 0, "response_format": {"type": "text"}, "tool_choice": "auto", "user": "me""#
+    let body = #"{"prompt": "the cup", "max_tokens": 2, \#(fields), \#(more)}"#
+    let answer = try TestServer().ask("POST", "/v1/completions", body)
+    #expect(answer.status == 200, "\(answer.body)")
+  }
+
   @Test func pathsMethodsAndModelsAreKnownOrRefused() throws {
     let server = try TestServer()
     #expect(try server.ask("GET", "/nothing").status == 404)
+    #expect(try server.ask("GET", "/v1/models/one").body.contains("\"id\": \"one\""))
+    let three = try server.ask("GET", "/v1/models/three")
+    #expect(three.status == 404 && three.message?.contains("one, two") == true)
     #expect(try server.ask("PUT", "/v1/models", "x").status == 405)
     #expect(try server.ask("GET", "/v1/completions").status == 405)
     let unknown = try server.complete("a", model: "three")

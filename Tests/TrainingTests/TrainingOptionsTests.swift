@@ -1,3 +1,4 @@
+import Architectures
 import Options
 import Testing
 import Training
@@ -37,6 +38,23 @@ import Tuning
 ])
 func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
   #expect(throws: OptionError.self) { try TrainingOptions(values) }
+}
+
+/// What a loss has no place for would be passed over without a word.
+@Test func optionsOfAnotherLossAreRefused() throws {
+  let smooth = try TrainingOptions(["label-smoothing": ["0.1"]]).task
+  let weighted = try TrainingOptions(["class-weights": ["1,2"]]).task
+  func labelling(_ problem: ProblemType) -> Labelling {
+    Labelling(task: .sequenceClassification, problem: problem, labels: ["a", "b"])
+  }
+  try smooth.checkLoss(of: labelling(.singleLabel))
+  try weighted.checkLoss(of: labelling(.singleLabel))
+  try weighted.checkLoss(of: labelling(.multiLabel))
+  #expect(throws: OptionError.self) { try smooth.checkLoss(of: labelling(.multiLabel)) }
+  for none in [labelling(.regression), nil] {
+    #expect(throws: OptionError.self) { try smooth.checkLoss(of: none) }
+    #expect(throws: OptionError.self) { try weighted.checkLoss(of: none) }
+  }
 }
 
 /// A serial and a parallel bottleneck and a prefix, each of which may be left out.

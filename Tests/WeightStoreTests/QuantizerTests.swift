@@ -114,6 +114,28 @@ import WeightStore
     }
   }
 
+  @Test func aWeightThatOverflowsIsRefusedWithItsPlaceAndWhatTakesIt() throws {
+    try withTemporaryFolder { (folder: String) throws in
+      func text(_ format: StoreFormat) -> String {
+        message {
+          _ = try quantizer(format).write(
+            try source(), to: "\(folder)/store",
+            transform: { tensor in
+              tensor.changing { rows, values in
+                if tensor.name.hasSuffix("1.mlp.up_proj.weight"), rows.contains(77) {
+                  values[(77 - rows.lowerBound) * 64 + 5] = -1e5
+                }
+              }
+            }, progress: { _, _ in })
+        }
+      }
+      let refused = text(.f16)
+      #expect(refused.contains("row 77 has a value too large for F16; --format bf16 takes it"), "\(refused)")
+      let taken = text(.bf16)
+      #expect(!taken.contains("too large"), "\(taken)")
+    }
+  }
+
   @Test func aWeightThatIsNotFiniteIsRefusedByName() throws {
     try withTemporaryFolder { (folder: String) throws in
       let text = message {

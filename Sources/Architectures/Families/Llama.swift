@@ -162,8 +162,9 @@ extension ConfigurationReader {
     guard count % keyValue == 0 else {
       throw refuse("\(count) attention heads cannot share \(keyValue) key-value heads evenly")
     }
-    guard size % 8 == 0, count * size % 32 == 0 else {
-      throw refuse("head size \(size) with \(count) heads is not supported, expected a multiple of 8")
+    guard size % 8 == 0 else { throw refuse("head size \(size) is not supported, expected a multiple of 8") }
+    guard count * size % 32 == 0 else {
+      throw refuse("head size \(size) with \(count) heads makes \(count * size) columns, expected a multiple of 32")
     }
   }
 }

@@ -9,11 +9,13 @@ extension LabelledSamples {
     public let text: String
     /// Of each word that the model is asked about, its characters (Unicode scalars) in the text.
     public let words: [Range<Int>]
+    /// Whether the model does not see the end of the text.
+    public let isCut: Bool
   }
 
   /// Of a text the words are those that the tokenizer cuts, but what no space parts is one word.
   public func question(_ row: LabelledRow) -> Question {
-    let (tokens, _) = encoding(row)
+    let (tokens, isCut) = encoding(row)
     var sample = Sample(tokens: tokens.ids, labels: [Int32](repeating: Label.ignored, count: tokens.count))
     sample.labelsFollow = false
     if typeCount > 1, tokens.typeIDs.contains(where: { $0 != 0 }) {
@@ -32,7 +34,7 @@ extension LabelledSamples {
     }
     guard labelling.task == .tokenClassification else {
       if !sample.tokens.isEmpty { ask(readsFirstToken ? 0 : sample.tokens.count - 1) }
-      return Question(sample: sample, text: text, words: [])
+      return Question(sample: sample, text: text, words: [], isCut: isCut)
     }
     var starts = [0]
     if case .words(let parts) = row.content {
@@ -64,6 +66,6 @@ extension LabelledSamples {
       }
       last = word
     }
-    return Question(sample: sample, text: text, words: words)
+    return Question(sample: sample, text: text, words: words, isCut: isCut)
   }
 }

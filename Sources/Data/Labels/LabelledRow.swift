@@ -20,9 +20,6 @@ public enum RowLabel: Sendable, Equatable {
     }
   }
 
-  /// A field of a table.
-  init(field: String) { self = Double(field).map { .number($0) } ?? .word(field) }
-
   /// The number, if it is whole and no less than 0.
   var id: Int? {
     guard case .number(let value) = self, value >= 0, value < 1e9, value == value.rounded() else { return nil }
@@ -67,6 +64,7 @@ public struct LabelledColumns: Sendable {
   public var names: [String]?
   public var text: String?
   public var pair: String?
+  /// One column, or several with commas between them, each of which says whether one label holds.
   public var label: String?
 
   public init(names: [String]? = nil, text: String? = nil, pair: String? = nil, label: String? = nil) {
@@ -80,6 +78,12 @@ public struct LabelledColumns: Sendable {
   static let pairs = ["text_pair", "sentence2", "hypothesis", "question2"]
   static let words = ["tokens", "words"]
   static let labels = ["label", "labels", "ner_tags", "tags", "class", "intent"]
+
+  /// Names of several label columns, which are the names of the labels.
+  public var labelNames: [String]? {
+    let names = label.map { $0.split(separator: ",").map { String($0).trimmed } } ?? []
+    return names.count > 1 ? names : nil
+  }
 
   func find(_ wanted: String?, _ usual: [String], in keys: [String]) -> String? {
     if let wanted { return keys.contains(wanted) ? wanted : nil }

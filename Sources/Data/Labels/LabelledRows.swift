@@ -156,6 +156,22 @@ public final class LabelledRows {
     }
   }
 
+  /// The labels that hold, where each of several columns says whether one does.
+  private static func label(
+    _ names: [String], value: (String) -> RowLabel?, failure: (String) -> DataError
+  ) throws -> RowLabel? {
+    let values = names.map { ($0, value($0)) }
+    if values.allSatisfy({ $0.1 == nil }) { return nil }
+    let holding = try values.filter { name, value in
+      switch value {
+      case .number(let number) where number == 0 || number == 1: return number == 1
+      case .word(let word) where ["true", "false"].contains(word.lowercased()): return word.lowercased() == "true"
+      case let other: throw failure("column \(name) is \(other?.text ?? "missing"), expected 0 or 1")
+      }
+    }
+    return .list(holding.map { .word($0.0) })
+  }
+
   /// A row of JSON.
   private static func row(_ json: JSONValue, _ columns: LabelledColumns, file: String, line: Int) throws -> LabelledRow
   {
@@ -164,7 +180,10 @@ public final class LabelledRows {
     let keys = Array(object.keys)
     let labelKey = columns.find(columns.label, LabelledColumns.labels, in: keys)
     var label: RowLabel?
-    if let labelKey, let value = json[labelKey], value != .null {
+    if labelKey == nil, let names = columns.labelNames {
+      label = try Self.label(
+        names, value: { json[$0].flatMap { $0 == .null ? nil : RowLabel($0) } }, failure: failure)
+    } else if let labelKey, let value = json[labelKey], value != .null {
       guard let found = RowLabel(value) else { throw failure("\(labelKey) is no text, number or list of them") }
       label = found
     }
@@ -189,13 +208,25 @@ public final class LabelledRows {
   }
 
   private func fromTable(_ fields: [String], _ names: [String]) throws -> LabelledRow {
-    guard let key = columns.find(columns.text, LabelledColumns.texts, in: names), let text = names.firstIndex(of: key)
+    let textKey = columns.find(columns.text, LabelledColumns.texts, in: names)
+    guard let key = textKey ?? columns.find(columns.text, LabelledColumns.words, in: names),
+      let text = names.firstIndex(of: key)
     else { throw failure(Self.missing(columns, names), line: 1) }
-    if let label = columns.label, !names.contains(label) {
-      throw failure("no column \(label) among \(names.prefix(8).joined(separator: ", "))", line: 1)
-    }
     func field(_ name: String?) -> String? { name.flatMap { names.firstIndex(of: $0) }.map { fields[$0] } }
-    let label = field(columns.find(columns.label, LabelledColumns.labels, in: names)).map { RowLabel(field: $0) }
+    var label = field(columns.find(columns.label, LabelledColumns.labels, in: names)).map { RowLabel(field: $0) }
+    if let wanted = columns.label, label == nil {
+      let several = columns.labelNames ?? [wanted]
+      if let gone = several.first(where: { !names.contains($0) }) {
+        throw failure("no column \(gone) among \(names.prefix(8).joined(separator: ", "))", line: 1)
+      }
+      label = try Self.label(several, value: { field($0).map { RowLabel(field: $0) } }, failure: { failure($0) })
+    }
+    if LabelledColumns.words.contains(key) {
+      guard let words = ListField.words(fields[text]) else {
+        throw failure("\(key) is no list of words, such as ['New', 'York']")
+      }
+      return LabelledRow(.words(words), label: label, file: file, line: line)
+    }
     let pair = field(columns.find(columns.pair, LabelledColumns.pairs, in: names))
     return LabelledRow(.text(fields[text], pair: pair), label: label, file: file, line: line)
   }

@@ -39,11 +39,15 @@ public struct LabelledSamples {
     guard whole.count > maximumLength else { return (whole, false) }
     var counts = [0, 0]
     for case let text? in whole.textIndices { counts[text] += 1 }
-    for _ in 0..<whole.count - maximumLength {
-      let longer = counts[1] > counts[0] ? 1 : 0
-      if counts[longer] > 0 { counts[longer] -= 1 }
-    }
-    return (whole.keeping(counts), true)
+    let room = maximumLength - (whole.count - counts[0] - counts[1])
+    return (whole.keeping(Self.kept(of: (counts[0], counts[1]), in: max(room, 0))), true)
+  }
+
+  /// Tokens that stay of either text of a pair that has more than `room`, as Hugging Face's tokenizers cut it
+  /// (`longest_first`): the longer text until both are as long, then both; an odd token stays with the longer one.
+  package static func kept(of counts: (first: Int, second: Int), in room: Int) -> [Int] {
+    let short = min(counts.first, counts.second, room / 2)
+    return counts.first > counts.second ? [room - short, short] : [short, room - short]
   }
 
   /// - Throws: `DataError` where a label is unknown or their number is wrong
@@ -55,7 +59,7 @@ public struct LabelledSamples {
     if typeCount > 1, tokens.typeIDs.contains(where: { $0 != 0 }) {
       sample.typeIDs = tokens.typeIDs.map { min($0, Int32(typeCount - 1)) }
     }
-    guard let label = row.label else { throw row.failure("no label") }
+    guard let label = row.label else { throw row.failure("no label; --label-column names the column that has it") }
     if labelling.task == .tokenClassification {
       try place(label, of: row, tokens, in: &sample)
       return (sample, isCut)

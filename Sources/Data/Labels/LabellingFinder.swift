@@ -21,7 +21,7 @@ public struct LabellingFinder: Sendable {
     guard let first = survey.first else { throw DataError.empty(files: []) }
     let areWords = if case .words = first.content { true } else { false }
     let task = task ?? (areWords ? .tokenClassification : .sequenceClassification)
-    if let row = survey.unlabelled { throw row.failure("no label") }
+    if let row = survey.unlabelled { throw row.failure("no label; --label-column names the column that has it") }
     func checkBlanks() throws { if let row = survey.blank { throw row.failure("the label is empty") } }
     if task == .tokenClassification {
       try checkBlanks()

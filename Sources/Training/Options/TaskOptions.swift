@@ -45,7 +45,9 @@ public struct TaskOptions: Sendable {
     .init("columns", "NAMES", "names of the columns of a CSV or TSV file without a header, such as text,label"),
     .init("text-column", "NAME", "column of the text or of the words (default: text, sentence, tokens, ...)"),
     .init("pair-column", "NAME", "column of the second text (default: text_pair, sentence2, hypothesis)"),
-    .init("label-column", "NAME", "column of the label (default: label, labels, ner_tags, tags)"),
+    .init(
+      "label-column", "NAME",
+      "column of the label (default: label, labels, ner_tags, tags); several of zeros and ones, such as toxic,threat"),
   ]
 
   init(_ values: OptionValues) throws {
@@ -81,6 +83,22 @@ public struct TaskOptions: Sendable {
     if let task { return task != .causalLM }
     if problem != nil || labels != nil || known != nil { return true }
     return files.first.map { LabelledRows.areLabelled($0, columns: columns) } ?? false
+  }
+
+  /// - Parameter labelling: what the model says; `nil` where it goes on with texts
+  /// - Throws: `OptionError` for an option that the loss of such data has no place for
+  package func checkLoss(of labelling: Labelling?) throws {
+    if smoothing > 0, labelling?.problem != .singleLabel {
+      throw OptionError(
+        "--label-smoothing needs data with one label to a text or to a word; " + Self.found(labelling))
+    }
+    if classWeights != .even, labelling == nil || labelling?.problem == .regression {
+      throw OptionError("--class-weights needs data with labels; " + Self.found(labelling))
+    }
+  }
+
+  private static func found(_ labelling: Labelling?) -> String {
+    labelling.map { "this is \($0.problem.rawValue)" } ?? "this is text to go on with"
   }
 
   /// What is minimised.

@@ -23,9 +23,7 @@ let chatCommand = Command(
     .init("threads", "N", "worker threads (default: one per processor)"),
   ]
 ) { arguments in
-  let sampling = SamplingOptions(
-    temperature: try arguments.number("temperature", in: 0...100), topP: try arguments.number("top-p", in: 0...1),
-    topK: try arguments.number("top-k", in: 0...1_000_000), seed: try arguments.number("seed", in: 0...UInt64.max))
+  let sampling = try arguments.sampling()
   var adapters = try NamedAdapters.parse(arguments.values.list("adapter"))
   let (model, found) = try ModelFinder.find(model: arguments.text("model"), adapter: adapters.first?.path)
   if adapters.isEmpty, let found { adapters = try NamedAdapters.parse([found]) }

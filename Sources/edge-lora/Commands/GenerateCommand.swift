@@ -21,11 +21,7 @@ let generateCommand = Command(
   ]
 ) { arguments in
   let maximum = try arguments.number("max-new-tokens", in: 1...1_000_000)
-  let sampling = SamplingOptions(
-    temperature: try arguments.number("temperature", in: 0...100),
-    topP: try arguments.number("top-p", in: 0...1),
-    topK: try arguments.number("top-k", in: 0...1_000_000),
-    seed: try arguments.number("seed", in: 0...UInt64.max))
+  let sampling = try arguments.sampling()
   if arguments.flag("raw"), arguments.flag("chat") {
     throw UsageError(description: "--raw and --chat exclude each other")
   }

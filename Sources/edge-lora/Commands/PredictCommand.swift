@@ -72,6 +72,9 @@ let predictCommand = Command(
     if !rows.isEmpty { try answer(rows) }
   }
   if skipped > 0 { Console.error("\(skipped) bad lines skipped") }
+  if predictor.cutCount > 0 {
+    Console.error("\(predictor.cutCount) texts cut at \(predictor.maximumLength) tokens")
+  }
   if let file, fclose(file) != 0 {
     throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
   }
