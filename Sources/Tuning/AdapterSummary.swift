@@ -46,8 +46,9 @@ public struct AdapterSummary: Sendable {
     if FileManager.default.fileExists(atPath: summary) {
       let run = try JSONValue.parse(contentsOf: summary)
       add("steps", run["steps"]?.intValue.map { "\($0)" })
-      add("loss", run["last_loss"]?.doubleValue.map { "\($0)" })
-      add("evaluation loss", run["eval_loss"]?.doubleValue.map { "\($0)" })
+      func loss(_ key: String) -> String? { run[key]?.doubleValue.map { "\(($0 * 10_000).rounded() / 10_000)" } }
+      add("loss", loss("last_loss"))
+      add("evaluation loss", loss("eval_loss"))
     }
     self.lines = lines
   }
