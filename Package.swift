@@ -24,7 +24,9 @@ let package = Package(
     .target(name: "Sensing", swiftSettings: unhurried),
     .target(name: "Reporting", dependencies: ["Formats", "Memory", "Options"], swiftSettings: unhurried),
     .target(name: "Options", dependencies: ["Memory"], swiftSettings: unhurried),
-    .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures", "Tokenization"]),
+    .target(name: "WeightStore", dependencies: ["Formats", "Kernels", "Architectures"]),
+    .target(
+      name: "Quantization", dependencies: ["WeightStore", "Tokenization", "Architectures", "Kernels", "Formats"]),
     .target(name: "Transformer", dependencies: ["Kernels", "Architectures", "WeightStore", "Memory"]),
     .target(
       name: "Tuning", dependencies: ["Kernels", "Formats", "Tokenization", "Transformer", "Memory", "Randomness"]),
@@ -50,7 +52,7 @@ let package = Package(
     .target(
       name: "Deployment",
       dependencies: [
-        "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
+        "Quantization", "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
       ]),
     .target(name: "CMicrohttpd"),
     .target(
@@ -61,8 +63,8 @@ let package = Package(
     .executableTarget(
       name: "edge-lora",
       dependencies: [
-        "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Memory", "Transformer", "Tuning", "Data",
-        "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options", "Hub",
+        "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Quantization", "Memory", "Transformer",
+        "Tuning", "Data", "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options", "Hub",
       ], swiftSettings: unhurried),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),
@@ -71,7 +73,7 @@ let package = Package(
     .testTarget(name: "ArchitecturesTests", dependencies: ["Architectures", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "MemoryTests", dependencies: ["Memory"]),
     .testTarget(
-      name: "WeightStoreTests", dependencies: ["WeightStore", "Architectures", "Formats", "Kernels"],
+      name: "WeightStoreTests", dependencies: ["WeightStore", "Quantization", "Architectures", "Formats", "Kernels"],
       resources: [.copy("Golden")]),
     .testTarget(
       name: "TransformerTests",
@@ -99,8 +101,8 @@ let package = Package(
     .testTarget(
       name: "DeploymentTests",
       dependencies: [
-        "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Architectures", "Formats",
-        "Kernels", "Memory",
+        "Deployment", "Data", "Tuning", "Transformer", "Tokenization", "WeightStore", "Quantization", "Architectures",
+        "Formats", "Kernels", "Memory",
       ]),
     .testTarget(name: "ServingTests", dependencies: ["Serving", "Deployment", "Formats", "Tokenization"]),
     .testTarget(

@@ -1,9 +1,9 @@
 import Formats
 import Kernels
 import Memory
+import Quantization
 import Transformer
 import Tuning
-import WeightStore
 
 /// Weights with an adapter merged into them, in fp32 row by row.
 final class AdapterSum {

@@ -1,8 +1,8 @@
 import Formats
 import Options
+import Quantization
 import Reporting
 import Transformer
-import WeightStore
 
 /// A merge that costs too much.
 public struct MergeError: Error, CustomStringConvertible {

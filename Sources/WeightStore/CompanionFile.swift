@@ -1,7 +1,6 @@
 import Formats
 import FoundationEssentials
 import Glibc
-import Tokenization
 
 /// A file that stands beside the weights of a model and goes with them: tokenizer, chat template, generation settings.
 public struct CompanionFile: Sendable {
@@ -30,36 +29,6 @@ public struct CompanionFile: Sendable {
     }
   }
 
-  /// The files beside a model that is to be stored: where its tokenizer has another form, as `tokenizer.json` too.
-  ///
-  /// - Returns: also what the user should know of the tokenizer
-  /// - Throws: `TokenizerError` where a file only stands for one
-  static func forStore(of directory: String) throws -> (files: [CompanionFile], warnings: [String]) {
-    let files = try all(in: directory)
-    guard TokenizerFolder.hasTokenizer(directory) else {
-      return (
-        files,
-        [
-          "\(directory) has no tokenizer: the store can only be trained on input_ids; "
-            + "copy tokenizer.json beside the weights"
-        ]
-      )
-    }
-    let folder = try TokenizerFolder(directory)
-    try folder.checkPresence()
-    guard let rebuilt = try folder.rebuilt() else { return (files, []) }
-    let made = Self.files(of: rebuilt)
-    return (files.filter { old in !made.contains { $0.name == old.name } } + made, rebuilt.warnings)
-  }
-
-  /// A tokenizer that was made from another form, as files.
-  static func files(of rebuilt: RebuiltTokenizer) -> [CompanionFile] {
-    [
-      CompanionFile(name: "tokenizer.json", text: rebuilt.tokenizer.serialized()),
-      CompanionFile(name: "tokenizer_config.json", text: rebuilt.configuration.serialized(pretty: true)),
-    ]
-  }
-
   private init(name: String, content: Content) {
     self.name = name
     self.content = content
@@ -79,7 +48,7 @@ public struct CompanionFile: Sendable {
   }
 
   /// Writes the file into `directory`, which exists.
-  func write(to directory: String) throws {
+  package func write(to directory: String) throws {
     let path = "\(directory)/\(name)"
     switch content {
     case .text(let text): try OutputFile.write(text, to: path)

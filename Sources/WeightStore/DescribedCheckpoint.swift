@@ -4,15 +4,15 @@ import Glibc
 
 /// A checkpoint's description and the names of its weights, where `config.json` and the files agree; where they do not, the
 /// files count and a warning says so.
-struct DescribedCheckpoint {
+package struct DescribedCheckpoint {
   /// `config.json`, corrected.
-  let json: JSONValue
-  let description: ModelDescription
-  let names: TensorNames
-  let warnings: [String]
+  package let json: JSONValue
+  package let description: ModelDescription
+  package let names: TensorNames
+  package let warnings: [String]
 
   /// - Parameter labelling: what the model is to say of texts or tokens, instead of what its configuration has
-  init(json: JSONValue, file: String, checkpoint: Checkpoint, labelling: Labelling? = nil) throws {
+  package init(json: JSONValue, file: String, checkpoint: Checkpoint, labelling: Labelling? = nil) throws {
     let description = try ModelDescription(json: json, file: file, labelling: labelling)
     let names = TensorNames(of: description, in: checkpoint.tensorNames)
     if description.head.isTied, let embedding = checkpoint.tensor(names.stored(description.embedding.tokens.name)) {
@@ -37,7 +37,7 @@ struct DescribedCheckpoint {
   }
 
   /// A configuration whose embedding and head are two matrices.
-  static func untied(_ json: JSONValue) -> JSONValue {
+  package static func untied(_ json: JSONValue) -> JSONValue {
     guard var object = json.objectValue else { return json }
     object["tie_word_embeddings"] = .bool(false)
     if let text = object["text_config"], text.objectValue != nil { object["text_config"] = untied(text) }
@@ -61,12 +61,12 @@ struct DescribedCheckpoint {
 }
 
 /// What `quantization_config` says of how a checkpoint is kept.
-struct ForeignQuantization {
+package struct ForeignQuantization {
   private let name: String
   private let isRead: Bool
 
   /// `nil` where the weights are in full precision.
-  init?(_ json: JSONValue) {
+  package init?(_ json: JSONValue) {
     guard let quantization = json["quantization_config"], quantization != .null else { return nil }
     let method = quantization["quant_method"]?.stringValue ?? "an unnamed method"
     switch method {
@@ -87,7 +87,7 @@ struct ForeignQuantization {
   }
 
   /// Why the weights cannot be used as they are; `nil` if they can.
-  var reason: String? {
+  package var reason: String? {
     isRead
       ? nil
       : "is quantised with \(name), which is not read (bitsandbytes nf4 and compressed-tensors int-quantized and "
@@ -95,7 +95,7 @@ struct ForeignQuantization {
   }
 
   /// What to do instead of quantising it again.
-  var advice: String {
+  package var advice: String {
     "is quantised already (\(name)): name it as the --model of train, or quantise the original checkpoint"
   }
 }

@@ -94,7 +94,7 @@ public final class WeightStore: Sendable {
   }
 
   /// Drops the pages of a tensor's codes; they come back from the file when touched.
-  func dropPages(of wanted: TensorDescription) {
+  package func dropPages(of wanted: TensorDescription) {
     let name = names.stored(wanted.name)
     for key in [name, "\(name)_packed"] {
       if let tensor = checkpoint.tensor(key) {

@@ -7,6 +7,7 @@ import Kernels
 import Memory
 import Options
 import Planning
+import Quantization
 import Reporting
 import Search
 import Tokenization

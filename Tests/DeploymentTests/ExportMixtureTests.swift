@@ -2,6 +2,7 @@ import Deployment
 import Formats
 import Foundation
 import Kernels
+import Quantization
 import Testing
 import WeightStore
 

@@ -3,6 +3,7 @@ import Formats
 import Foundation
 import Kernels
 import Memory
+import Quantization
 import Testing
 import Transformer
 import Tuning

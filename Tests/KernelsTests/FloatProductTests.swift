@@ -85,6 +85,65 @@ func productsOfPairsMatchRoundedOperands(m: Int, n: Int, k: Int) {
   }
 }
 
+/// Rows of all kinds: one large number beside small ones, all alike, nothing but zeros; and right operands longer than the left.
+@Test(arguments: [(24, 48, 64), (7, 16, 32), (15, 80, 256)]) func productsOfWordsAreThoseOfTheirNumbers(
+  m: Int, n: Int, k: Int
+) {
+  var generator = Generator()
+  func rows(_ count: Int, scale: Float) -> [Float] {
+    (0..<count * k).map { index in
+      switch index / k % 4 {
+      case 0: generator.next() * scale
+      case 1: index % k == 5 ? scale : generator.next() * scale / 1000
+      case 2: scale
+      default: index / k == 3 ? 0 : -scale
+      }
+    }
+  }
+  let (a, b) = (rows(m, scale: 3), rows(n, scale: 50))
+  func row(_ x: [Float], _ index: Int) -> [Double] { x[index * k..<(index + 1) * k].map(Double.init) }
+  func length(_ x: [Double]) -> Double { x.reduce(0) { $0 + $1 * $1 }.squareRoot() }
+  for words in floatTables().compactMap({ $0.pointee.words?.pointee }) {
+    let stride = k / 2 + 1
+    var (left, leftUnits) = ([Float](repeating: 0, count: m * stride), [Float](repeating: 0, count: m))
+    var (right, rightUnits) = ([Float](repeating: 0, count: n * k / 2), [Float](repeating: 0, count: n))
+    words.quantise_rows(m, k, a, k, &left, stride, &leftUnits)
+    words.quantise_rows(n, k, b, k, &right, k / 2, &rightUnits)
+    var columns = [Float](repeating: 0, count: n * k / 2)
+    for j in 0..<n { for p in 0..<k / 2 { columns[p * n + j] = right[j * k / 2 + p] } }
+    var c = [Float](repeating: 2, count: m * n)
+    words.gemm(m, n, k / 2, 0.5, left, stride, leftUnits, columns, n, rightUnits, &c, n)
+    func numbers(_ word: Float) -> [Int] {
+      [Int(Int16(truncatingIfNeeded: word.bitPattern)), Int(Int16(truncatingIfNeeded: word.bitPattern >> 16))]
+    }
+    for i in 0..<m {
+      let x = (0..<k / 2).flatMap { numbers(left[i * stride + $0]) }
+      for j in 0..<n {
+        let y = (0..<k / 2).flatMap { numbers(right[j * k / 2 + $0]) }
+        let sum = zip(x, y).reduce(0) { $0 + $1.0 * $1.1 }
+        #expect(sum == Int(Int32(truncatingIfNeeded: sum)))
+        #expect(c[i * n + j] == Float(sum) * (0.5 * leftUnits[i] * rightUnits[j]))
+        let exact = 0.5 * zip(row(a, i), row(b, j)).reduce(0) { $0 + $1.0 * $1.1 }
+        #expect(
+          abs(Double(c[i * n + j]) - exact) <= Double(k).squareRoot() / 32767 * length(row(a, i)) * length(row(b, j)))
+      }
+    }
+  }
+}
+
+/// Nothing that is no finite number becomes one.
+@Test func wordsOfARowKeepWhatIsNoNumber() {
+  for words in floatTables().compactMap({ $0.pointee.words?.pointee }) {
+    for bad in [Float.nan, .infinity, -.infinity] {
+      var x = [Float](repeating: 1, count: 32)
+      x[17] = bad
+      var (y, unit) = ([Float](repeating: 0, count: 16), Float(0))
+      words.quantise_rows(1, 32, x, 32, &y, 16, &unit)
+      #expect(!unit.isFinite)
+    }
+  }
+}
+
 @Test(arguments: [(7, 9, 13), (3, 4, 8), (1, 1, 3), (10, 5, 65)])
 func dotProductsOfRowsMatchFP64(m: Int, n: Int, k: Int) {
   var generator = Generator()

@@ -1,7 +1,7 @@
 import Formats
 import Foundation
+import Quantization
 import Testing
-import WeightStore
 
 @Suite struct CodecTests {
   @Test(arguments: ["f16", "bf16", "f32"])

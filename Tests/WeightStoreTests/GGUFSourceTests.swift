@@ -2,8 +2,8 @@ import Architectures
 import Formats
 import Foundation
 import Kernels
+import Quantization
 import Testing
-import WeightStore
 
 @Suite struct GGUFSourceTests {
   @Test func tensorsComeInHuggingFacesNamesAndOrderOfRows() throws {

@@ -1,6 +1,7 @@
 import Formats
 import Foundation
 import Kernels
+import Quantization
 import Testing
 import WeightStore
 

@@ -2,6 +2,7 @@ import Architectures
 import Formats
 import Foundation
 import Kernels
+import Quantization
 import Testing
 import WeightStore
 

@@ -30,7 +30,9 @@ const el_float_kernels *el_float_kernels_named(const char *name) {
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq")) {
     if (strcmp(name, "avx512") == 0) return &el_float_kernels_avx512;
-    if (strcmp(name, "avx512bf16") == 0 && __builtin_cpu_supports("avx512bf16")) return &el_float_kernels_avx512bf16;
+    if (strcmp(name, "avx512bf16") == 0 && __builtin_cpu_supports("avx512bf16") &&
+        __builtin_cpu_supports("avx512vnni"))
+      return &el_float_kernels_avx512bf16;
   }
 #elif defined(__aarch64__)
   if (strcmp(name, "neon") == 0) return &el_float_kernels_neon;

@@ -18,6 +18,16 @@ typedef struct {
                size_t ldb, float beta, float *c, size_t ldc);
 } el_pair_kernels;
 
+// Products of rows that are rounded to 16-bit whole numbers, each with a unit of its own. Two numbers, neighbours along the row,
+// fill a word, which is moved as a float is. The sums of the numbers' products are exact.
+typedef struct {
+  // x[i] is y[i] times units[i], for k columns of x, a multiple of 32. A row with what is no finite number gets such a unit.
+  void (*quantise_rows)(size_t m, size_t k, const float *x, size_t ldx, float *y, size_t ldy, float *units);
+  // c[i][j] = alpha a_units[i] b_units[j] sum_p a[i][p] b[p][j]; k counts words, n is a multiple of 16.
+  void (*gemm)(size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *a_units, const float *b,
+               size_t ldb, const float *b_units, float *c, size_t ldc);
+} el_word_kernels;
+
 // One activation f, alone and as the gate of another product; x, gate and up are halves where the name says so.
 typedef struct {
   // h = f(gate) up; h may be gate or up.
@@ -115,6 +125,7 @@ typedef struct {
                     float beta, float *c, size_t ldc);
   // Null where a processor has no instruction for them.
   const el_pair_kernels *pairs;
+  const el_word_kernels *words;
 } el_float_kernels;
 
 // The table for an instruction set: "portable", "sse42", "avx2", "avx512", "avx512bf16", "neon"; null if this machine cannot run it.

@@ -2,9 +2,9 @@ import Architectures
 import Formats
 import FoundationEssentials
 import Kernels
+import Quantization
 import Tokenization
 import Transformer
-import WeightStore
 
 /// What cannot be exported, or was not written as it should.
 public struct ExportError: Error, CustomStringConvertible {

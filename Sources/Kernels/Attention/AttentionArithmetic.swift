@@ -1,18 +1,21 @@
 import CKernels
 
 /// How the products with and for the weights of the softmax are computed: in floats, or twice as fast in pairs of
-/// bfloat16, each pair a word. Sums are floats, and so are the products under the exponential, which would magnify what
-/// they lack.
+/// bfloat16, each pair a word. Sums are floats.
 struct AttentionArithmetic: @unchecked Sendable {
-  // @unchecked: the table is constant data.
+  // @unchecked: the tables are constant data.
   private let pairs: UnsafePointer<el_pair_kernels>?
+  let words: UnsafePointer<el_word_kernels>?
 
   /// - Parameter isExact: floats, whatever the processor offers
   init(shape: AttentionShape, isExact: Bool) {
-    pairs = isExact || shape.headSize % 32 != 0 ? nil : KernelTables.float.pointee.pairs
+    let isExact = isExact || shape.headSize % 32 != 0
+    pairs = isExact ? nil : KernelTables.float.pointee.pairs
+    words = isExact ? nil : KernelTables.float.pointee.words
   }
 
   var packs: Bool { pairs != nil }
+  var roundsScores: Bool { words != nil }
 
   /// `x` for products that sum over its columns: `[rows, words]`, in `space` unless it is `x` itself.
   func rows(_ x: Matrix, in space: Matrix) -> Matrix {

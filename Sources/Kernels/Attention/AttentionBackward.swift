@@ -55,7 +55,7 @@ extension Attention {
     var shape: AttentionShape { layout.shape }
 
     func memory(_ worker: Int, length: Int) -> AttentionTiles {
-      AttentionTiles(scratch[worker], layout, length: length, packs: arithmetic.packs, hasGradient: true)
+      AttentionTiles(scratch[worker], layout, length: length, arithmetic, hasGradient: true)
     }
 
     func segment(_ index: Int) -> Range<Int> { segments[index]..<segments[index + 1] }

@@ -32,13 +32,13 @@ extension Attention {
       let shared = head / shape.queriesPerKey
       let segment = segments[index / shape.headCount]..<segments[index / shape.headCount + 1]
       let part = layout.rows(of: segment.count, part: half)
-      let tiles = AttentionTiles(scratch[worker], layout, length: segment.count, packs: arithmetic.packs)
+      let tiles = AttentionTiles(scratch[worker], layout, length: segment.count, arithmetic)
       let visible = 0..<layout.keys(of: part, length: segment.count).upperBound
       let keys = key.rows(segment).head(shared).rows(visible)
       let values = value.rows(segment).head(shared).rows(visible)
-      AttentionArithmetic.transpose(keys, into: tiles.keys)
+      arithmetic.place(keys, in: tiles.keys)
       let prefixValues = prefix.map { prefix in
-        AttentionArithmetic.transpose(prefix.key.head(shared), into: tiles.prefixKeys)
+        arithmetic.place(prefix.key.head(shared), in: tiles.prefixKeys)
         return arithmetic.columns(prefix.value.head(shared), in: tiles.prefixColumns)
       }
       HeadForward(
@@ -69,7 +69,7 @@ extension Attention {
         let rows = first..<min(first + AttentionLayout.tileRows, part.upperBound)
         let tile = ScoreTile(rows: rows, keys: layout.keys(of: rows, length: length), layout: layout, length: length)
         let scores = tiles.scores.rows(0..<rows.count)
-        tile.score(query.rows(rows), tiles: tiles, into: scores)
+        tile.score(query.rows(rows), arithmetic, tiles: tiles, into: scores)
         for row in 0..<rows.count {
           let line = scores.base + row * scores.stride
           let valid = tile.hide(row, in: line)
@@ -113,14 +113,13 @@ extension Attention {
     var keptColumns: Int { layout.keptColumns(of: rows, length: length) }
 
     /// Products of the tile's queries with the keys, under the exponential; transposed keys are in `tiles`.
-    func score(_ query: Matrix, tiles: AttentionTiles, into scores: Matrix) {
-      func multiply(_ keys: UnsafeMutablePointer<Float>, _ stride: Int, _ count: Int, at column: Int) {
-        KernelTables.float.pointee.gemm(
-          query.rows, AttentionLayout.wholeVectors(count), layout.shape.headSize, layout.shape.scale, query.base,
-          query.stride, 1, keys, stride, 0, scores.base + column, scores.stride)
+    func score(_ query: Matrix, _ arithmetic: AttentionArithmetic, tiles: AttentionTiles, into scores: Matrix) {
+      let queries = arithmetic.queries(query, in: tiles.queries)
+      let scale = layout.shape.scale
+      if layout.prefixCount > 0 {
+        arithmetic.score(queries, tiles.prefixKeys, prefix, scale: scale, into: scores)
       }
-      if layout.prefixCount > 0 { multiply(tiles.prefixKeys.base, tiles.prefixKeys.stride, layout.prefixCount, at: 0) }
-      multiply(tiles.keys.base + keys.lowerBound, tiles.keys.stride, keys.count, at: layout.prefixColumns)
+      arithmetic.score(queries, tiles.keys, keys, scale: scale, into: scores.columns(layout.prefixColumns..<columns))
     }
 
     /// Columns before the first key of its sample that a row sees, without the prefix; the row's weights there are 0.

@@ -16,7 +16,7 @@ extension Attention {
       _ key: Matrix, _ value: Matrix, prefix: (key: Matrix, value: Matrix)?, _ arithmetic: AttentionArithmetic,
       tiles: AttentionTiles, hasWeights: Bool
     ) {
-      if !hasWeights { AttentionArithmetic.transpose(key, into: tiles.keys) }
+      if !hasWeights { arithmetic.place(key, in: tiles.keys) }
       keys = arithmetic.columns(key, in: tiles.keyColumns)
       let v = arithmetic.rows(value, in: tiles.valueRows)
       AttentionArithmetic.transpose(v, into: tiles.values)
@@ -25,7 +25,7 @@ extension Attention {
         (prefixKeys, transposedPrefixValues) = (nil, nil)
         return
       }
-      if !hasWeights { AttentionArithmetic.transpose(prefix.key, into: tiles.prefixKeys) }
+      if !hasWeights { arithmetic.place(prefix.key, in: tiles.prefixKeys) }
       prefixKeys = arithmetic.columns(prefix.key, in: tiles.prefixColumns)
       let prefixValues = arithmetic.rows(prefix.value, in: tiles.prefixRows)
       AttentionArithmetic.transpose(prefixValues, into: tiles.prefixValues)
@@ -77,7 +77,7 @@ extension Attention {
         let p = tiles.scores.rows(0..<rows.count)
         let dS = tiles.gradients.rows(0..<rows.count)
         let dOTile = dOutput.rows(rows)
-        if weights == nil { tile.score(query.rows(rows), tiles: tiles, into: p) }
+        if weights == nil { tile.score(query.rows(rows), arithmetic, tiles: tiles, into: p) }
         multiplyValues(dOTile, operands, tile, tiles: tiles, into: dS)
         for row in 0..<rows.count {
           let line = p.base + row * p.stride

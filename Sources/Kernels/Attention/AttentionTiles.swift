@@ -1,14 +1,15 @@
 /// Memory of one task: transposed keys and values of a sample, two tiles of scores, operands in pairs, and what a head adds
 /// to the gradients of its keys and values. What only the way back needs comes last: elsewhere it takes no memory.
 struct AttentionTiles {
-  let keys: Matrix  // [head size, length]
+  let keys: ScoreOperand  // [head size, length]
   let values: Matrix  // [head size, length]
   let scores: Matrix  // [tile, columns]
   let gradients: Matrix  // [tile, columns]
   let sums: UnsafeMutablePointer<Float>  // [tile]
+  let queries: ScoreOperand  // [tile, head size]
 
   // The prefix, empty where there is none.
-  let prefixKeys: Matrix  // [head size, prefix]
+  let prefixKeys: ScoreOperand  // [head size, prefix]
   let prefixValues: Matrix  // [head size, prefix]
   let prefixRows: Matrix  // pairs: [prefix, head size / 2]
   let prefixColumns: Matrix  // pairs: [prefix / 2, head size]
@@ -35,12 +36,16 @@ struct AttentionTiles {
   static func byteCount(_ layout: AttentionLayout, length: Int, hasGradient: Bool) -> Int {
     let size = layout.shape.headSize
     let tile = AttentionLayout.tileRows
-    let packs = AttentionArithmetic(shape: layout.shape, isExact: false).packs
+    let arithmetic = AttentionArithmetic(shape: layout.shape, isExact: false)
+    let packs = arithmetic.packs
     let stride = AttentionLayout.distance(layout.mostColumns(length))
     var floats = 2 * size * AttentionLayout.distance(length) + 2 * tile * stride + tile
     if layout.prefixCount > 0 {
       floats += 2 * size * AttentionLayout.distance(layout.prefixCount)
       if packs { floats += layout.prefixCount * size / 2 + (layout.prefixCount + 1) / 2 * size }
+    }
+    if arithmetic.roundsScores {
+      floats += tile * (size / 2 + 1) + AttentionLayout.distance(length) + AttentionLayout.distance(layout.prefixCount)
     }
     if hasGradient {
       floats += 4 * layout.shareCount(length)
@@ -49,7 +54,10 @@ struct AttentionTiles {
     return Scratch.aligned(floats * 4)
   }
 
-  init(_ scratch: Scratch, _ layout: AttentionLayout, length: Int, packs: Bool, hasGradient: Bool = false) {
+  init(
+    _ scratch: Scratch, _ layout: AttentionLayout, length: Int, _ arithmetic: AttentionArithmetic, hasGradient: Bool = false
+  ) {
+    let packs = arithmetic.packs
     let distance = AttentionLayout.distance(length)
     let columns = layout.mostColumns(length)
     let stride = AttentionLayout.distance(columns)
@@ -62,15 +70,23 @@ struct AttentionTiles {
       defer { base += rows * stride }
       return Matrix(base, rows: rows, columns: columns, stride: stride)
     }
-    keys = take(size, length, stride: distance)
+    /// Units of score operands.
+    func units(_ count: Int, stride: Int) -> Matrix {
+      arithmetic.roundsScores ? take(1, count, stride: stride) : Matrix(base, rows: 0, columns: count)
+    }
+    keys = ScoreOperand(elements: take(size, length, stride: distance), units: units(length, stride: distance))
     values = take(size, length, stride: distance)
     scores = take(tile, columns, stride: stride)
     gradients = take(tile, columns, stride: stride)
     sums = base
     base += tile
+    queries = ScoreOperand(
+      elements: take(arithmetic.roundsScores ? tile : 0, size / 2, stride: size / 2), units: units(tile, stride: tile))
     let prefix = layout.prefixCount
     let prefixDistance = AttentionLayout.distance(prefix)
-    prefixKeys = take(prefix > 0 ? size : 0, prefix, stride: prefixDistance)
+    prefixKeys = ScoreOperand(
+      elements: take(prefix > 0 ? size : 0, prefix, stride: prefixDistance),
+      units: units(prefix, stride: prefixDistance))
     prefixValues = take(prefix > 0 ? size : 0, prefix, stride: prefixDistance)
     prefixRows = take(packs ? prefix : 0, size / 2, stride: size / 2)
     prefixColumns = take(packs ? (prefix + 1) / 2 : 0, size, stride: size)

@@ -7,9 +7,9 @@ import Kernels
 import Memory
 import Options
 import Planning
+import Quantization
 import Synchronization
 import Training
-import WeightStore
 
 /// `bench train`: steps on made-up tokens, with the share of time that each kind of work takes.
 enum TrainingBench {

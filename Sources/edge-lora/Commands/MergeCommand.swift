@@ -1,8 +1,8 @@
 import Deployment
 import Kernels
 import Options
+import Quantization
 import Training
-import WeightStore
 
 let mergeCommand = Command(
   name: "merge", summary: "add an adapter to its base and store the sum", positional: [],

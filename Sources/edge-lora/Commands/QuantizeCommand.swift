@@ -3,6 +3,7 @@ import Glibc
 import Kernels
 import Memory
 import Options
+import Quantization
 import Training
 import WeightStore
 

@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import Kernels
 import Tokenization
+import WeightStore
 
 /// A tensor of a model in full precision, by rows.
 public struct SourceTensor: Sendable {

@@ -3,6 +3,7 @@ import Formats
 import FoundationEssentials
 import Glibc
 import Kernels
+import WeightStore
 
 /// Turns a model in full precision into a store: a folder in a layout that Hugging Face's tools read as well.
 public struct Quantizer {

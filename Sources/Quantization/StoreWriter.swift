@@ -1,5 +1,6 @@
 import Formats
 import Kernels
+import WeightStore
 
 /// Writes the weights of a store tensor by tensor from rows of floats, a chunk of rows at a time.
 final class StoreWriter {

@@ -2,6 +2,7 @@ import Architectures
 import Formats
 import FoundationEssentials
 import Glibc
+import WeightStore
 
 extension ModelSource {
   /// A model of made-up weights: for benchmarks and tests at sizes that nobody wants to download.
