@@ -52,7 +52,8 @@ let package = Package(
     .target(
       name: "Deployment",
       dependencies: [
-        "Quantization", "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics", "Reporting", "Options",
+        "Quantization", "Transformer", "Tuning", "Data", "Tokenization", "WeightStore", "Randomness", "Metrics",
+        "Reporting", "Options",
       ]),
     .target(name: "CMicrohttpd"),
     .target(
@@ -64,7 +65,8 @@ let package = Package(
       name: "edge-lora",
       dependencies: [
         "Kernels", "Formats", "Tokenization", "Architectures", "WeightStore", "Quantization", "Memory", "Transformer",
-        "Tuning", "Data", "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options", "Hub",
+        "Tuning", "Data", "Planning", "Training", "Search", "Advice", "Deployment", "Serving", "Reporting", "Options",
+        "Hub",
       ], swiftSettings: unhurried),
     .testTarget(name: "KernelsTests", dependencies: ["Kernels", "CKernels", "Formats"], exclude: ["Golden"]),
     .testTarget(name: "FormatsTests", dependencies: ["Formats"], exclude: ["Golden"]),

@@ -45,7 +45,8 @@ struct AttentionTiles {
       if packs { floats += layout.prefixCount * size / 2 + (layout.prefixCount + 1) / 2 * size }
     }
     if arithmetic.roundsScores {
-      floats += tile * (size / 2 + 1) + AttentionLayout.distance(length) + AttentionLayout.distance(layout.prefixCount)
+      floats += tile * (size / 2 + 1)
+      floats += AttentionLayout.distance(length) + AttentionLayout.distance(layout.prefixCount)
     }
     if hasGradient {
       floats += 4 * layout.shareCount(length)
@@ -55,7 +56,8 @@ struct AttentionTiles {
   }
 
   init(
-    _ scratch: Scratch, _ layout: AttentionLayout, length: Int, _ arithmetic: AttentionArithmetic, hasGradient: Bool = false
+    _ scratch: Scratch, _ layout: AttentionLayout, length: Int, _ arithmetic: AttentionArithmetic,
+    hasGradient: Bool = false
   ) {
     let packs = arithmetic.packs
     let distance = AttentionLayout.distance(length)
