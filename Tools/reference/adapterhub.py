@@ -56,7 +56,7 @@ def interface(attention="self_attn", output="o_proj", inner="mlp.up_proj", last=
 
 INTERFACES = {
     "gpt_neox": interface("attention", "dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h", "embed_in", "query_key_value"),
-    "smollm3": interface(), "phi3": interface(inner="mlp.gate_up_proj", fused="qkv_proj"),
+    "smollm3": interface(),
 }
 
 

@@ -18,20 +18,15 @@ extension Family {
       names["layer_ln_1"] = "post_attention_layernorm"
       names["layer_ln_2"] = "post_feedforward_layernorm"
       names["base_model"] = "model"
-    case .phi3:
-      names["attn_qkv_proj"] = "qkv_proj"
-      names["layer_intermediate_proj"] = "mlp.gate_up_proj"
     case .gptNeoX:
       names["model_embeddings"] = "embed_in"
       names["layer_self_attn"] = "attention"
+      for key in ["attn_k_proj", "attn_q_proj", "attn_v_proj"] { names[key] = nil }
       names["attn_qkv_proj"] = "query_key_value"
       names["attn_o_proj"] = "dense"
       names["layer_intermediate_proj"] = "mlp.dense_h_to_4h"
       names["layer_output_proj"] = "mlp.dense_4h_to_h"
     default: return nil
-    }
-    if names["attn_qkv_proj"] != nil {
-      for key in ["attn_k_proj", "attn_q_proj", "attn_v_proj"] { names[key] = nil }
     }
     return AdapterHubInterface(modelType: rawValue, names: names)
   }
