@@ -186,7 +186,7 @@ struct AttentionBlock {
       segments: context.layout.segments, into: mixed(kept, rows: x.rows, context), keeping: kept.softmax,
       isExact: engine.precision == .f32,
       pool: engine.pool, scratch: context.workspace.attentionScratch)
-    finish(into: y, kept: kept, in: context)
+    finish(x, into: y, kept: kept, in: context)
   }
 
   /// Where attention writes its output: what is kept, or memory that all layers share.
@@ -224,12 +224,12 @@ struct AttentionBlock {
   }
 
   /// The output product of what attention mixed, and what follows it.
-  private func finish(into y: Matrix, kept: Activations, in context: BlockContext<Working>) {
+  private func finish(_ x: Matrix, into y: Matrix, kept: Activations, in context: BlockContext<Working>) {
     let mixed = mixed(kept, rows: y.rows, context)
     output.scaleInput(mixed, keeping: kept.adapters[inputs.count], pass: context.pass)
     let prepared = output.prepare(mixed, rowsPerSequence: context.layout.rowLength, pass: context.pass)
     residual.output(
-      prepared, through: output, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
+      prepared, through: output, of: x, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)
   }
 
@@ -314,7 +314,7 @@ struct AttentionBlock {
         query.rows(row..<row + 1), texts: [seen(key.rows(row..<row + 1), value.rows(row..<row + 1), in: cache, pool)],
         into: mixed(kept, rows: x.rows, context).rows(row..<row + 1), context)
     }
-    finish(into: y, kept: kept, in: context)
+    finish(x, into: y, kept: kept, in: context)
   }
 
   /// The same for rows that belong to texts of their own, each with its cache.
@@ -329,7 +329,7 @@ struct AttentionBlock {
       seen(key.rows(row..<row + 1), value.rows(row..<row + 1), in: cache, pool)
     }
     attend(query, texts: texts, into: mixed(kept, rows: x.rows, context), context)
-    finish(into: y, kept: kept, in: context)
+    finish(x, into: y, kept: kept, in: context)
   }
 
   /// Adds a token to a cache.

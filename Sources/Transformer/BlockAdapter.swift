@@ -6,7 +6,8 @@ public enum BlockAdapterSource: Sendable {
   case input
   /// What the block adds to its input.
   case inner
-  /// The block's output, as it is without the adapter.
+  /// The sum of the block's input and what the block makes of it, as it is without adapters: through the norm around it if
+  /// there is one, or through the last layer's norm of the same kind where norms stand in front of the sum.
   case output
 }
 
@@ -50,9 +51,8 @@ public struct BlockAdapterDemands: Sendable {
   }
 }
 
-/// What a training method adds to the sum of a block's input and what the block makes of it, as a function of what it reads
-/// there. A norm around the sum comes after the adapter. It is only at blocks that stand one after the other and have no norm
-/// between their last product and the sum.
+/// What a training method adds to what a block makes, as a function of what it reads there. A norm that follows the block's
+/// last product, before the sum with the block's input or after it, comes after the adapter.
 public protocol BlockAdapter: AnyObject {
   var demand: BlockAdapterDemand { get }
 
@@ -63,13 +63,13 @@ public protocol BlockAdapter: AnyObject {
   ///   - kept: `[tokens, columns]`, as many as the demand says
   func read(_ x: Matrix, keeping kept: Matrix, pass: Pass)
 
-  /// Adds the adapter's share to the sum, `[tokens, hidden]`.
+  /// Adds the adapter's share to what the block makes, or to its sum with the input, `[tokens, hidden]`.
   func add(_ kept: Matrix, to y: Matrix, pass: Pass)
 
   /// Adds to the adapter's gradients, and remembers what `addInputGradient` needs, until the next call.
   ///
   /// - Parameters:
-  ///   - dy: gradient of the sum, `[tokens, hidden]`
+  ///   - dy: gradient of what `add` has added to, `[tokens, hidden]`
   ///   - x: what was read
   func backward(_ dy: Matrix, x: Matrix, kept: Matrix, pass: Pass)
 
@@ -83,12 +83,15 @@ final class BlockHooks {
   private(set) var beside: (any BlockAdapter)?
   /// Reads what the block makes of its input.
   private(set) var behind: (any BlockAdapter)?
+  /// Through which the one behind reads a sum that no norm stands around.
+  private(set) var norm: Norm?
 
   var isEmpty: Bool { beside == nil && behind == nil }
 
-  func add(_ adapter: any BlockAdapter) {
-    if adapter.demand.source == .input { beside = adapter } else { behind = adapter }
+  /// - Parameter norm: to read through
+  func add(_ adapter: any BlockAdapter, through norm: Norm?) {
+    if adapter.demand.source == .input { beside = adapter } else { (behind, self.norm) = (adapter, norm) }
   }
 
-  func removeAll() { (beside, behind) = (nil, nil) }
+  func removeAll() { (beside, behind, norm) = (nil, nil, nil) }
 }

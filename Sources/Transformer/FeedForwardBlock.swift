@@ -100,7 +100,7 @@ struct FeedForwardBlock {
     down.scaleInput(hidden, pass: context.pass)
     let prepared = down.prepare(hidden, rowsPerSequence: context.layout.rowLength, pass: context.pass)
     residual.output(
-      prepared, through: down, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
+      prepared, through: down, of: x, into: y, keeping: kept.residual, adapterKept: kept.adapters[inputs.count],
       working: context.working.residual, pass: context.pass)
   }
 

@@ -98,21 +98,23 @@ public final class LanguageModel {
     setVocabularyHead(nil)
   }
 
-  /// The last linear layers of every layer's blocks, which stand for the blocks; `nil` of layers whose blocks stand side by
-  /// side or have a norm in front of the sum.
-  public var blocksForAdapters: [(attention: LinearLocation, feedForward: LinearLocation)?] {
-    layers.map { layer in
-      layer.isParallel || layer.attention.residual.after != nil || layer.feedForward.residual.after != nil
-        ? nil : (layer.attention.output.location, layer.feedForward.down.location)
-    }
+  /// The last linear layers of every layer's blocks, which stand for the blocks.
+  public var blocksForAdapters: [(attention: LinearLocation, feedForward: LinearLocation)] {
+    layers.map { ($0.attention.output.location, $0.feedForward.down.location) }
   }
 
   /// Hooks an adapter in at the block that ends with the linear layer at `location`: beside the block or behind it, as what
   /// it reads says, where it takes the place of one that was there.
   public func setBlockAdapter(_ adapter: any BlockAdapter, at location: LinearLocation) {
+    // AdapterHub looks norms in front of the sum up when its loop over the layers has ended: it finds those of the last one.
+    let (attention, feedForward) = (layers.last?.attention.residual.after, layers.last?.feedForward.residual.after)
     for layer in layers {
-      if layer.attention.output.location == location { layer.attention.residual.hooks.add(adapter) }
-      if layer.feedForward.down.location == location { layer.feedForward.residual.hooks.add(adapter) }
+      if layer.attention.output.location == location {
+        layer.attention.residual.hooks.add(adapter, through: attention?.frozen)
+      }
+      if layer.feedForward.down.location == location {
+        layer.feedForward.residual.hooks.add(adapter, through: feedForward?.frozen)
+      }
     }
   }
 

@@ -73,17 +73,19 @@ final class ModelAssembly {
     return made
   }
 
-  private func residual(_ norms: BlockNorms) throws -> Residual {
-    Residual(before: try norm(norms.before), after: try norm(norms.after), around: try norm(norms.around))
+  private func residual(_ norms: BlockNorms, isParallel: Bool) throws -> Residual {
+    Residual(
+      before: try norm(norms.before), after: try norm(norms.after), around: try norm(norms.around),
+      isParallel: isParallel)
   }
 
   func layer(_ layer: LayerDescription) throws -> TransformerLayer {
     TransformerLayer(
-      attention: try attention(layer.attention), feedForward: try feedForward(layer.feedForward),
-      isParallel: layer.isParallel)
+      attention: try attention(layer.attention, isParallel: layer.isParallel),
+      feedForward: try feedForward(layer.feedForward, isParallel: layer.isParallel), isParallel: layer.isParallel)
   }
 
-  private func attention(_ block: AttentionDescription) throws -> AttentionBlock {
+  private func attention(_ block: AttentionDescription, isParallel: Bool) throws -> AttentionBlock {
     let projection: AttentionBlock.Projection =
       switch block.projections {
       case .separate: .separate
@@ -96,7 +98,7 @@ final class ModelAssembly {
       case .window(let count): .window(count)
       case .whole: .full
       }
-    let residual = try residual(block.norms)
+    let residual = try residual(block.norms, isParallel: isParallel)
     let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
     let headNorms = try norm(block.queryNorm).flatMap { query in try norm(block.keyNorm).map { (query, $0) } }
     return AttentionBlock(
@@ -108,14 +110,14 @@ final class ModelAssembly {
       visibility: visibility, headNorms: headNorms, rotary: block.rotary)
   }
 
-  private func feedForward(_ block: FeedForwardDescription) throws -> FeedForwardBlock {
+  private func feedForward(_ block: FeedForwardDescription, isParallel: Bool) throws -> FeedForwardBlock {
     let inner: FeedForwardBlock.Inner =
       switch block.inner {
       case .gated: .gated
       case .fusedGated: .fusedGated
       case .plain: .plain
       }
-    let residual = try residual(block.norms)
+    let residual = try residual(block.norms, isParallel: isParallel)
     let inputs = try block.inputLinears.enumerated().map { try linear($1, place: $0) }
     return FeedForwardBlock(
       residual: residual, inputs: inputs, down: try linear(block.down, meetsNorm: residual.after != nil), inner: inner,

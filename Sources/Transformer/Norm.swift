@@ -44,6 +44,9 @@ struct Norm {
   /// What a method has hooked in; shared by all copies of the norm.
   let hooks = NormHooks()
 
+  /// The same without what a method hooks in.
+  var frozen: Norm { Norm(kind: kind, frozenWeight: frozenWeight, frozenBias: frozenBias, epsilon: epsilon) }
+
   /// `[size]`
   var weight: Vector { hooks.weight?.values ?? frozenWeight }
   private var bias: Vector? { hooks.bias?.values ?? frozenBias }
@@ -116,12 +119,15 @@ struct Norm {
 /// The norms of a block, its residual and its last product: what all blocks have in common.
 ///
 /// `x + f(before(x))`, `x + after(f(before(x)))` or `around(x + f(x))`, where `f` ends with a linear layer. An adapter beside
-/// the block adds to the sum `s` a function of `x`, and one behind it a function of `f` or of the output as it is without
-/// adapters: `s`, or `around(s)`. Neither sees what the other one adds.
+/// the block adds to `f` a function of `x`, and one behind it a function of `f` or of `s = x + f`, both as they are without
+/// adapters: of `around(s)` where there is such a norm, of a norm that it names where `after` is, else of `s`. Neither sees
+/// what the other one adds, nor what a block side by side with this one does.
 struct Residual {
   let before: Norm?
   let after: Norm?
   let around: Norm?
+  /// Whether another block of the same input adds to the same sum.
+  let isParallel: Bool
   /// What a method has hooked in; shared by all copies of the block.
   let hooks = BlockHooks()
 
@@ -173,7 +179,7 @@ struct Residual {
       behind: room.matrix("adapter behind the block", rows: demand.tokens, columns: adapters.behind?.columns ?? 0),
       read: room.matrix("what an adapter reads", rows: keepsRead ? demand.tokens : 0, columns: hidden),
       readStatistics: keepsRead && adapters.behind?.source == .output
-        ? around?.reserve("before the adapter", in: room, tokens: demand.tokens) : nil)
+        ? (around ?? after)?.reserve("before the adapter", in: room, tokens: demand.tokens) : nil)
   }
 
   func share(in room: Room, output: LinearLocation, demand: RoomDemand) -> Working {
@@ -205,45 +211,54 @@ struct Residual {
   ///
   /// - Parameters:
   ///   - hidden: input of the last product
-  ///   - adapterKept: what its adapter keeps
+  ///   - x: the block's input; may be `y`
+  ///   - adapterKept: what the last product's adapter keeps
   func output(
-    _ hidden: PreparedRows, through linear: Linear, into y: Matrix, keeping kept: Activations, adapterKept: Matrix,
-    working: Working, pass: Pass
+    _ hidden: PreparedRows, through linear: Linear, of x: Matrix, into y: Matrix, keeping kept: Activations,
+    adapterKept: Matrix, working: Working, pass: Pass
   ) {
     let pool = pass.engine.pool
     guard let norm = after ?? around, let statistics = kept.innerStatistics else {
-      add(hidden, through: linear, to: y, keeping: kept, adapterKept: adapterKept, working: working, pass: pass)
+      add(hidden, through: linear, of: x, to: y, keeping: kept, adapterKept: adapterKept, working: working, pass: pass)
       return
     }
     let inner = kept.inner.rows == 0 ? working.inner.rows(0..<y.rows) : kept.inner
     if around != nil {
       VectorOperations.copy(y, into: inner, pool: pool)
-      add(hidden, through: linear, to: inner, keeping: kept, adapterKept: adapterKept, working: working, pass: pass)
+      add(
+        hidden, through: linear, of: x, to: inner, keeping: kept, adapterKept: adapterKept, working: working, pass: pass
+      )
       norm.forward(inner, into: y, keeping: statistics, pool: pool)
     } else {
       linear.forward(hidden, into: inner, keeping: adapterKept, pass: pass)
+      read(inner, of: x, keeping: kept, working: working, pass: pass)
+      addAdapters(kept, to: inner, pass: pass)
       let normed = working.normed.rows(0..<y.rows)
       norm.forward(inner, into: normed, keeping: statistics, pool: pool)
       VectorOperations.add(normed, to: y, pool: pool)
     }
   }
 
-  /// Adds the last product to `sum`, which holds the block's input, and what adapters at the block make of what they read.
+  /// Adds the last product to `sum`, which holds the block's input, and perhaps what another block has made of it; and what
+  /// adapters at the block make of what they read.
   private func add(
-    _ hidden: PreparedRows, through linear: Linear, to sum: Matrix, keeping kept: Activations, adapterKept: Matrix,
-    working: Working, pass: Pass
+    _ hidden: PreparedRows, through linear: Linear, of x: Matrix, to sum: Matrix, keeping kept: Activations,
+    adapterKept: Matrix, working: Working, pass: Pass
   ) {
     let pool = pass.engine.pool
     let normed = working.normed.rows(0..<sum.rows)
-    if let behind = hooks.behind, behind.demand.source == .inner {
+    let source = hooks.behind?.demand.source
+    let isApart = source == .inner || source == .output && isParallel
+    if let behind = hooks.behind, isApart {
       let made = kept.read.rows == 0 ? normed : kept.read
       linear.forward(hidden, into: made, keeping: adapterKept, pass: pass)
-      behind.read(made, keeping: kept.behind, pass: pass)
       VectorOperations.add(made, to: sum, pool: pool)
+      if source == .output { VectorOperations.add(x, to: made, pool: pool) }
+      behind.read(made, keeping: kept.behind, pass: pass)
     } else {
       linear.forward(hidden, into: sum, accumulate: true, keeping: adapterKept, pass: pass)
     }
-    if let behind = hooks.behind, behind.demand.source == .output {
+    if let behind = hooks.behind, source == .output, !isApart {
       if kept.read.rows > 0 { VectorOperations.copy(sum, into: kept.read, pool: pool) }
       if let around, let statistics = kept.readStatistics ?? kept.innerStatistics {
         around.forward(sum, into: normed, keeping: statistics, pool: pool)
@@ -252,9 +267,32 @@ struct Residual {
         behind.read(sum, keeping: kept.behind, pass: pass)
       }
     }
-    // Only now: what one of them adds the other one has not read.
+    addAdapters(kept, to: sum, pass: pass)
+  }
+
+  /// Only when all of them have read: what one adds the other one does not see.
+  private func addAdapters(_ kept: Activations, to sum: Matrix, pass: Pass) {
     hooks.behind?.add(kept.behind, to: sum, pass: pass)
     hooks.beside?.add(kept.beside, to: sum, pass: pass)
+  }
+
+  /// The adapter behind a block that ends with `after` reads what that norm is going to have, or its sum with `x`.
+  private func read(_ made: Matrix, of x: Matrix, keeping kept: Activations, working: Working, pass: Pass) {
+    guard let behind = hooks.behind else { return }
+    let pool = pass.engine.pool
+    let normed = working.normed.rows(0..<x.rows)
+    let read = kept.read.rows == 0 ? normed : kept.read
+    VectorOperations.copy(made, into: read, pool: pool)
+    guard behind.demand.source == .output else {
+      behind.read(read, keeping: kept.behind, pass: pass)
+      return
+    }
+    VectorOperations.add(x, to: read, pool: pool)
+    guard let norm = hooks.norm, let statistics = kept.readStatistics ?? kept.innerStatistics else {
+      preconditionFailure("an adapter of the sum in front of a norm names one to read through")
+    }
+    norm.forward(read, into: normed, keeping: statistics, pool: pool)
+    behind.read(normed, keeping: kept.behind, pass: pass)
   }
 
   /// The gradient of the last product's output. On entry `dx` is that of the block's output, on return what the residual
@@ -276,16 +314,19 @@ struct Residual {
       if around != nil { VectorOperations.copy(output, into: dx, pool: pool) }
     }
     if hooks.isEmpty { return output }
-    // Now `dx` is the gradient of the sum, and until the one behind adds to it.
-    hooks.beside?.backward(dx, x: x, kept: kept.beside, pass: pass)
-    guard let behind = hooks.behind else { return dx }
+    // What adapters add to has this gradient, until the one behind adds to it. Where only the sum has it, that is `dx`.
+    let isApart = after != nil || isParallel
+    let dSum = isApart ? output : dx
+    hooks.beside?.backward(dSum, x: x, kept: kept.beside, pass: pass)
+    guard let behind = hooks.behind else { return dSum }
     if behind.demand.source == .inner {
-      behind.backward(dx, x: kept.read, kept: kept.behind, pass: pass)
+      behind.backward(dSum, x: kept.read, kept: kept.behind, pass: pass)
       output = working.inner.rows(0..<dy.rows)
-      if around == nil { VectorOperations.copy(dx, into: output, pool: pool) }
+      if !hasInner { VectorOperations.copy(dSum, into: output, pool: pool) }
       behind.addInputGradient(to: output, pass: pass)
       return output
     }
+    if isApart { return backward(behind, dSum, dx: dx, kept: kept, working: working, pass: pass) }
     guard let around, let statistics = kept.readStatistics else {
       behind.backward(dx, x: kept.read, kept: kept.behind, pass: pass)
       behind.addInputGradient(to: dx, pass: pass)
@@ -301,6 +342,37 @@ struct Residual {
     around.backward(
       dNormed, x: kept.read, statistics: statistics, addingTo: dx, rowLength: pass.rowLength, pool: pool)
     return dx
+  }
+
+  /// The way back through an adapter that has read `x + f`, where the two have different gradients.
+  ///
+  /// - Parameters:
+  ///   - dSum: gradient of what the adapter adds to
+  ///   - dx: the gradient of what was read is added to it
+  /// - Returns: the gradient of `f`
+  private func backward(
+    _ behind: any BlockAdapter, _ dSum: Matrix, dx: Matrix, kept: Activations, working: Working, pass: Pass
+  ) -> Matrix {
+    let pool = pass.engine.pool
+    let (normed, gradient) = (working.normed.rows(0..<dx.rows), working.normedGradient.rows(0..<dx.rows))
+    var dRead = gradient
+    VectorOperations.fill(gradient, with: 0)
+    if after != nil, let norm = hooks.norm, let statistics = kept.readStatistics {
+      norm.forward(kept.read, into: normed, keeping: statistics, pool: pool)
+      behind.backward(dSum, x: normed, kept: kept.behind, pass: pass)
+      behind.addInputGradient(to: gradient, pass: pass)
+      dRead = normed
+      VectorOperations.fill(dRead, with: 0)
+      norm.backward(gradient, x: kept.read, statistics: statistics, addingTo: dRead, rowLength: nil, pool: pool)
+    } else {
+      behind.backward(dSum, x: kept.read, kept: kept.behind, pass: pass)
+      behind.addInputGradient(to: gradient, pass: pass)
+    }
+    let output = working.inner.rows(0..<dx.rows)
+    if !hasInner { VectorOperations.copy(dSum, into: output, pool: pool) }
+    VectorOperations.add(dRead, to: output, pool: pool)
+    VectorOperations.add(dRead, to: dx, pool: pool)
+    return output
   }
 
   /// Adds the way back through `before` to `dx`.

@@ -44,7 +44,8 @@ public enum AdapterFolder {
   /// Names of the files that an adapter of some method consists of.
   public static let fileNames = [
     PEFTConfiguration.fileName, TrainableFiles.weightsName, HeadTrainables.fileName, AdapterHubHead.fileName,
-    BottleneckMethod.weightsName, BottleneckMethod.secondWeightsName, BottleneckMethod.headName,
+    AdapterHubInterface.fileName, BottleneckMethod.weightsName, BottleneckMethod.secondWeightsName,
+    BottleneckMethod.headName,
   ]
 
   /// The configuration of one of PEFT's methods.

@@ -5,12 +5,19 @@ import Testing
 import Transformer
 import Tuning
 
-/// Bottlenecks at blocks that end with a norm against AdapterHub's in float64, and what no plan may change of any.
+/// Bottlenecks at blocks that end with a norm, have one in front of the sum or stand side by side, against AdapterHub's in
+/// float64, and what no plan may change of any.
 struct BottleneckTests {
   static let folders = [
     ("bert", "seq_bn"), ("bert", "double_seq_bn"), ("bert", "par_bn"), ("distilbert", "seq_bn"),
     ("distilbert", "double_seq_bn"), ("roberta", "seq_bn"), ("xlm-roberta", "double_seq_bn"),
     ("bert", "seq_bn+par_bn"), ("distilbert", "double_seq_bn+par_bn"),
+  ]
+
+  /// With norms in front of the sum, side by side, and where AdapterHub has an interface in place of classes.
+  static let decoders = [
+    ("gemma3", "seq_bn"), ("gemma3", "double_seq_bn"), ("gemma3", "par_bn"), ("gemma3", "double_seq_bn+par_bn"),
+    ("neox", "seq_bn"), ("neox", "double_seq_bn"), ("neox", "par_bn"), ("neox", "seq_bn+par_bn"), ("qwen3", "seq_bn"),
   ]
 
   private func bench(_ model: String, _ kind: String) throws -> (
@@ -48,14 +55,53 @@ struct BottleneckTests {
     }
   }
 
-  /// With norms around the sum, before the block, and both in models that go on with texts.
-  @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2"], BottleneckConfiguration.Kind.allCases)
+  @Test(arguments: decoders) func decodersAreThoseOfAdapterHub(model: String, kind: String) throws {
+    let folder = "\(golden)/bottlenecks/\(model)-\(kind)"
+    let expected = try SafetensorsFile(path: "\(folder)/expected")
+    let rows = try PackedRows.golden()
+    let bench = try Bench("\(golden)/\(model)", adapter: folder, tokens: 36, rowLength: 18)
+    let logits = try bench.logits(rows)
+    let found = rows.places.flatMap { $0.flatMap { logits[$0] } }
+    #expect(relativeError(found, try #require(expected.tensor("logits")).floats()) < 2e-5)
+    let loss = try bench.lossAndGradient(rows)
+    let wanted = Double(try #require(expected.tensor("loss")).floats()[0])
+    #expect(abs(loss / wanted - 1) < 1e-5, "loss \(loss) against \(wanted)")
+    let gradients = bench.gradients
+    #expect(Set(gradients.keys) == Set(expected.tensorNames).subtracting(["loss", "logits"]))
+    for (name, gradient) in gradients {
+      let error = relativeError(gradient, try #require(expected.tensor(name)).floats())
+      #expect(error < 2e-5, "\(name): relative error \(error)")
+    }
+  }
+
+  @Test(arguments: ["gemma3", "neox", "qwen3"]) func foldersSayWhereAdapterHubFindsTheBlocks(model: String) throws {
+    let bench = try Bench(
+      "\(golden)/\(model)", configuration: BottleneckConfiguration(reductionFactor: 8), tokens: 36, rowLength: 18)
+    func interface(_ folder: String) throws -> AdapterHubInterface {
+      let path = "\(folder)/adapter_interface.json"
+      return try AdapterHubInterface(json: try JSONValue.parse(contentsOf: path), file: path)
+    }
+    try withTemporaryFolder { folder in
+      try bench.method.save(to: folder, baseModel: model)
+      var found = try interface(folder)
+      let wanted = try interface("\(golden)/bottlenecks/\(model)-seq_bn")
+      #expect(found == wanted)
+      found.names["layer_ln_2"] = "elsewhere"
+      try found.write(to: folder)
+      #expect(throws: UnsupportedAdapter.self) { try bench.method.load(from: folder) }
+    }
+  }
+
+  /// With norms around the sum, in front of it and before the block, and blocks side by side.
+  @Test(
+    arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2", "gemma3", "neox"],
+    BottleneckConfiguration.Kind.allCases)
   func noPlanChangesABit(_ model: String, kind: BottleneckConfiguration.Kind) throws {
     try checkPlans(model, BottleneckConfiguration(kind: kind, reductionFactor: 4))
   }
 
   /// A serial and a parallel one, in decoders with a prefix besides, and not in the first layer.
-  @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2"], [false, true])
+  @Test(arguments: ["bert", "distilbert", "opt-350m", "llama", "gpt2", "gemma3", "neox"], [false, true])
   func noPlanChangesABitOfTwoAtOnce(_ model: String, isDouble: Bool) throws {
     // This one has no other layer.
     let off = model == "opt-350m" ? [] : [0]

@@ -184,6 +184,8 @@ def split_bottlenecks(joined):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         shutil.copy(joined / name, folder / "adapter.safetensors")
+        if (joined / "adapter_interface.json").exists():
+            shutil.copy(joined / "adapter_interface.json", folder)
         (folder / "adapter_config.json").write_text(json.dumps(config))
     return folders
 

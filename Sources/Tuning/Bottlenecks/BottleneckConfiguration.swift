@@ -124,11 +124,6 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
 
   func places(in model: LanguageModel) throws -> [Place] {
     try model.blocksForAdapters.enumerated().flatMap { layer, blocks -> [Place] in
-      guard let blocks else {
-        throw AdapterError.unsuitableModel(
-          "bottleneck adapters need blocks that follow each other, with nothing between their last product and the "
-            + "residual; those of this model do not")
-      }
       if file.leaveOut.contains(layer) { return [] }
       let hidden = blocks.attention.shape.out
       guard let factor = file.reductionFactor.of(layer: layer) else {

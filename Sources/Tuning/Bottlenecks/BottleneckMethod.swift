@@ -21,7 +21,7 @@ private final class BottleneckBuffers {
 }
 
 /// A bottleneck at a block: `y += scaling * (act(x Dᵀ + b) Uᵀ + c)`, `D`: `[width, hidden]`, `U`: `[hidden, width]`, where `y`
-/// is the sum of the block's input and what the block makes of it, before a norm around it.
+/// is what the block's last product makes, before a norm, and with the block's input where no norm comes first.
 private final class Bottleneck: BlockAdapter {
   let location: LinearLocation
   private let source: BlockAdapterSource
@@ -201,6 +201,7 @@ public final class BottleneckMethod: TuningMethod {
     } else {
       try file.write(to: directory)
     }
+    try family.adapterHubInterface?.write(to: directory)
     try trainables.saveHead(to: directory)
     try trainables.head.map {
       AdapterHubHead(
@@ -221,11 +222,20 @@ public final class BottleneckMethod: TuningMethod {
         ? UnsupportedAdapter(file: weights, reason: "is missing, which holds the parallel bottlenecks of the folder")
         : Self.missing(weights)
     }
+    try checkInterface(in: directory)
     try TrainableFiles.read(trainables.methodEntries, from: weights)
     guard !heads.isEmpty else { return }
     let head = "\(directory)/\(Self.headName)"
     guard FileManager.default.fileExists(atPath: head) else { throw Self.missing(head) }
     try TrainableFiles.read(heads, from: head)
+  }
+
+  /// That bottlenecks which were trained elsewhere stand where they do here.
+  private func checkInterface(in directory: String) throws {
+    let path = "\(directory)/\(AdapterHubInterface.fileName)"
+    guard let wanted = family.adapterHubInterface, FileManager.default.fileExists(atPath: path) else { return }
+    let found = try AdapterHubInterface(json: try JSONValue.parse(contentsOf: path), file: path)
+    try found.check(against: wanted, file: path)
   }
 
   private static func missing(_ path: String) -> UnsupportedAdapter {

@@ -102,7 +102,7 @@ public enum AdapterUnion {
     let path = AbsolutePath.of(directory)
     // A head is that of the first bottleneck.
     let hasHead = !becomesSecond && AdapterHubConfiguration.isOne(source.json)
-    let others = hasHead ? ["config.json", AdapterHubHead.fileName] : []
+    let others = hasHead ? ["config.json", AdapterHubHead.fileName, AdapterHubInterface.fileName] : []
     for name in OutputFolder.names(in: directory) where name.hasSuffix(".safetensors") || others.contains(name) {
       if becomesSecond, name == BottleneckMethod.headName { continue }
       let isSecond = becomesSecond && name == BottleneckMethod.weightsName
