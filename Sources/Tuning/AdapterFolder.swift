@@ -6,6 +6,15 @@ import Transformer
 public enum AdapterFolder {
   /// The configuration that its `adapter_config.json` has.
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
+    let above = try configurationAlone(of: directory)
+    guard let frozen = try AdapterUnion.beneath(directory) else { return above }
+    let beneath = CombinedConfiguration.Part(
+      name: "frozen", configuration: LowRankConfiguration(frozen: frozen), isTrained: false)
+    let parts = (above as? CombinedConfiguration)?.parts ?? [.init(name: "adapter", configuration: above)]
+    return CombinedConfiguration([beneath] + parts)
+  }
+
+  private static func configurationAlone(of directory: String) throws -> any TuningConfiguration {
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
     let pickle = "\(directory)/adapter_model.bin"

@@ -20,7 +20,7 @@ enum ModelOptions {
   /// One adapter, or the weighted sum of several.
   static let adapter = OptionDeclaration(
     "adapter", "DIR[:WEIGHT]...", isList: true,
-    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed, a bottleneck joins one adapter of another method "
+    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed, also under a bottleneck and one adapter of another method "
       + "(default without --model: adapter, if it is here)"
   )
 

@@ -159,6 +159,46 @@ struct SeveralAdaptersTests {
     return withExtendedLifetime(arena) { (method, method.trainables.entries.map(\.values)) }
   }
 
+  /// What was trained while LoRA adapters took part is used with them.
+  @Test func othersStandOnTheSumOfLowRankOnes() throws {
+    try withAdapters(experts) { folders in
+      try withTemporaryFolder { root in
+        let (prefix, bottleneck, scaled) = ("\(root)/prefix", "\(root)/bottleneck", "\(root)/scaled")
+        let above = try write(PrefixConfiguration(count: 3), seed: 2, to: prefix)
+        try write(BottleneckConfiguration(), seed: 3, to: bottleneck)
+        try write(ScalingConfiguration(), seed: 4, to: scaled)
+        for (index, words) in [
+          [folders[0], prefix], [folders[0] + ":0.5", folders[1], prefix], [folders[1] + ":2", bottleneck],
+          [folders[0], folders[1], folders[2], bottleneck, prefix],
+        ].enumerated() {
+          let link = "\(root)/link-\(index)"
+          try OutputFolder.create(link)
+          try AdapterUnion.link(words.map { WeightedAdapter($0) }, in: link)
+          let model = try tiny()
+          let (arena, method) = try AdapterFolder.open(link, for: model)
+          withExtendedLifetime(arena) {
+            let columns = model.linearLocations.map { method.keptColumns(at: $0) }.max()
+            #expect(columns == [4, 6, 2, 9][index])
+            #expect(method.prefixCount == (index == 2 ? 0 : 3))
+            let values = method.trainables.entries.map(\.values)
+            #expect(index == 2 || values.suffix(above.count) == above[...])
+          }
+        }
+        for words in [[folders[0], prefix, prefix], [folders[0], bottleneck + ":2"]] {
+          let link = "\(root)/wrong"
+          try OutputFolder.create(link)
+          #expect(throws: AdapterError.self, "\(words)") {
+            try AdapterUnion.link(words.map { WeightedAdapter($0) }, in: link)
+          }
+        }
+        let link = "\(root)/scaled-link"
+        try OutputFolder.create(link)
+        try AdapterUnion.link([WeightedAdapter(folders[0]), WeightedAdapter(scaled)], in: link)
+        #expect(throws: AdapterError.self) { try AdapterFolder.open(link, for: try tiny()) }
+      }
+    }
+  }
+
   /// A serial and a parallel bottleneck of one folder, and those of two folders by their names.
   @Test func twoBottlenecksAtOnceHaveFilesEach() throws {
     let serial = BottleneckConfiguration(kind: .sequential, reductionFactor: 4, leaveOut: [0, 2, 3])
