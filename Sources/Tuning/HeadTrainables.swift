@@ -88,6 +88,7 @@ extension Trainables {
     self.init(wishes + (head?.wishes ?? []), in: room)
     self.head = head
     headStart = wishes.count
+    task = model.description.labelling?.task ?? .causalLM
   }
 
   /// Makes the model's head compute with these parameters.
@@ -102,7 +103,7 @@ extension Trainables {
   /// What the files of PEFT's methods say alike: the model, its task, and the head that is trained whole.
   func common(baseModel: String) -> PEFTCommon {
     PEFTCommon(
-      baseModel: baseModel, taskType: (head?.labelling.task ?? .causalLM).adapterName,
+      baseModel: baseModel, taskType: task.adapterName,
       modulesToSave: head == nil ? [] : Family.headModules)
   }
 
@@ -137,15 +138,16 @@ extension AdapterFolder {
   public static func labelling(of directory: String, base: ModelDescription) throws -> Labelling? {
     let path = "\(directory)/\(PEFTConfiguration.fileName)"
     let adapter = FileManager.default.fileExists(atPath: path) ? try JSONValue.parse(contentsOf: path) : nil
+    let isHub = adapter.map(AdapterHubConfiguration.isOne) ?? false
     // Whatever else lies beside it.
-    if adapter?["task_type"]?.stringValue == "CAUSAL_LM" { return nil }
+    if adapter?["task_type"]?.stringValue == "CAUSAL_LM", !isHub { return nil }
     let file = "\(directory)/\(HeadTrainables.fileName)"
     if FileManager.default.fileExists(atPath: file) {
       let json = try JSONValue.parse(contentsOf: file)
       if let found = try ModelDescription(json: json, file: file).labelling { return found }
     }
     guard let json = adapter else { return nil }
-    if AdapterHubConfiguration.isOne(json) { return try labellingOfHub(directory, base: base) }
+    if isHub { return try labellingOfHub(directory, base: base) }
     let type = json["task_type"]?.stringValue
     guard let task = [ModelTask.sequenceClassification, .tokenClassification].first(where: { $0.adapterName == type })
     else { return nil }

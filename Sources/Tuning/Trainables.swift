@@ -1,3 +1,4 @@
+import Architectures
 import Kernels
 import Memory
 import Transformer
@@ -77,6 +78,8 @@ public struct Trainables {
   /// The model's head, whose matrices are the entries from `headStart` on.
   var head: HeadTrainables?
   var headStart = 0
+  /// What the model is asked for, whether the head is among these or beside another method.
+  var task = ModelTask.causalLM
 
   /// A matrix to be reserved.
   public struct Wish {
