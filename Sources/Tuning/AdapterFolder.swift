@@ -8,13 +8,12 @@ public enum AdapterFolder {
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
     let above = try configurationAlone(of: directory)
     guard let frozen = try AdapterUnion.beneath(directory) else { return above }
-    let beneath = CombinedConfiguration.Part(
-      name: "frozen", configuration: LowRankConfiguration(frozen: frozen), isTrained: false)
-    let parts = (above as? CombinedConfiguration)?.parts ?? [.init(name: "adapter", configuration: above)]
-    return CombinedConfiguration([beneath] + parts)
+    return CombinedConfiguration.of(
+      (above as? CombinedConfiguration)?.parts ?? [.init(name: "adapter", configuration: above)], on: frozen)
   }
 
   private static func configurationAlone(of directory: String) throws -> any TuningConfiguration {
+    try checkFolder(directory)
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
     let pickle = "\(directory)/adapter_model.bin"
@@ -45,6 +44,14 @@ public enum AdapterFolder {
     return parts.count == 1 ? bottleneck : CombinedConfiguration(parts)
   }
 
+  /// - Throws: where a file is given, such as a GGUF LoRA
+  static func checkFolder(_ path: String) throws {
+    guard isFile(path) else { return }
+    throw AdapterError.unsuitableModel(
+      "\(path): is a file, expected the folder of an adapter; a GGUF LoRA is evaluated, merged or used alone and without a "
+        + "weight")
+  }
+
   private static func isFile(_ path: String) -> Bool {
     if case .other = try? PathKind(path) { return true }
     return false
@@ -71,6 +78,7 @@ public enum AdapterFolder {
   /// Whether adapters are LoRA, all of them, and nothing besides: such can be summed.
   public static func areLowRank(_ directories: [String]) throws -> Bool {
     try directories.allSatisfy { directory in
+      try checkFolder(directory)
       let json = try JSONValue.parse(contentsOf: "\(directory)/\(PEFTConfiguration.fileName)")
       return json["peft_type"]?.stringValue == "LORA" && !AdapterHubConfiguration.isOne(json)
     }

@@ -112,6 +112,26 @@ struct SeveralAdaptersTests {
     }
   }
 
+  /// A GGUF LoRA is none.
+  @Test func aFileIsNoFolderOfAnAdapter() throws {
+    try withTemporaryFolder { folder in
+      let file = "\(folder)/lora.gguf"
+      try OutputFile.write("GGUF", to: file)
+      let reads: [() throws -> Void] = [
+        { _ = try AdapterFolder.areLowRank([file]) }, { _ = try AdapterFolder.configuration(of: file) },
+        { _ = try AdapterSummary(of: file) }, { _ = try FrozenAdapters([WeightedAdapter(file)]) },
+      ]
+      for read in reads {
+        do {
+          try read()
+          Issue.record("a file was read as a folder")
+        } catch let error as AdapterError {
+          #expect("\(error)".contains("expected the folder of an adapter"))
+        }
+      }
+    }
+  }
+
   @Test func twoMethodsAtOnePlaceAreRefused() throws {
     let both = CombinedConfiguration([
       .init(name: "lora", configuration: LowRankConfiguration()),
@@ -137,6 +157,12 @@ struct SeveralAdaptersTests {
     withExtendedLifetime(arena) {
       #expect(method.trainables.entries.count { $0.name.contains("score") } == 1)
       #expect(method.prefixCount == 2 && model.linearLocations.contains { !method.blockAdapters(at: $0).isEmpty })
+    }
+    try withTemporaryFolder { folder in
+      try withExtendedLifetime(arena) { try method.save(to: folder, baseModel: "tiny") }
+      #expect(try AdapterFolder.labelling(of: folder, base: model.description) == model.description.labelling)
+      let json = try JSONValue.parse(contentsOf: "\(folder)/adapter_config.json")
+      #expect(json["task_type"]?.stringValue == "SEQ_CLS")
     }
   }
 
@@ -183,6 +209,21 @@ struct SeveralAdaptersTests {
             let values = method.trainables.entries.map(\.values)
             #expect(index == 2 || values.suffix(above.count) == above[...])
           }
+        }
+        // What no sum has stands on the others.
+        var whole = LowRankConfiguration(rank: 2)
+        whole.wholeModules = ["norm"]
+        try write(whole, seed: 5, to: "\(root)/whole")
+        let adapters = [WeightedAdapter(folders[0] + ":0.5"), WeightedAdapter("\(root)/whole")]
+        #expect(!AdapterCombination.canSum(adapters))
+        #expect(AdapterCombination.canSum(folders.map { WeightedAdapter($0) }))
+        try OutputFolder.create("\(root)/whole-link")
+        try AdapterUnion.link(adapters, in: "\(root)/whole-link")
+        let model = try tiny()
+        let (arena, method) = try AdapterFolder.open("\(root)/whole-link", for: model)
+        withExtendedLifetime(arena) {
+          #expect(model.linearLocations.map { method.keptColumns(at: $0) }.max() == 6)
+          #expect(method.trainables.entries.contains { $0.name.hasSuffix("model.norm.weight") })
         }
         for words in [[folders[0], prefix, prefix], [folders[0], bottleneck + ":2"]] {
           let link = "\(root)/wrong"

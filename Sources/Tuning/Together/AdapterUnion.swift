@@ -10,8 +10,9 @@ import FoundationEssentials
 public enum AdapterUnion {
   /// The key of the second bottleneck.
   private static let secondKey = "parallel_adapter"
-  /// In a folder that stands for others: that of the sum of LoRA adapters on which they were trained.
+  /// In a folder that stands for others: LoRA adapters on which they were trained, by their numbers, and their weights.
   private static let beneathName = "beneath"
+  private static let beneathWeights = "weights.json"
 
   /// What a folder can hold one of.
   private enum Place: CaseIterable {
@@ -76,22 +77,22 @@ public enum AdapterUnion {
 
   /// Makes a folder that stands for the adapters of others, whose files it points to.
   ///
-  /// LoRA adapters are summed beneath the others where one folder of both libraries cannot hold them: several, one that has a
-  /// weight, or one beside another of PEFT's.
+  /// LoRA adapters take part beneath the others where one folder of both libraries cannot hold them: several, one that has a
+  /// weight, or one beside another of PEFT's. Of LoRA adapters alone the last one stands on the others: it may have what
+  /// no sum has, biases, rows of tokens, whole modules or a head.
   ///
   /// - Parameter folder: exists, and is empty
   /// - Throws: `AdapterError` for adapters that are not bottlenecks and one of PEFT's, of each kind one, and LoRA
   public static func link(_ adapters: [WeightedAdapter], in folder: String) throws {
-    func fit(_ adapters: [WeightedAdapter]) throws -> Bool {
-      let sources = try adapters.map { try Source($0.directory) }
-      return Place.allCases.allSatisfy { place in sources.count { $0.places.contains(place) } <= 1 }
-    }
-    let lowRank = try adapters.filter { try AdapterFolder.areLowRank([$0.directory]) }
+    let isLowRank = try adapters.map { try AdapterFolder.areLowRank([$0.directory]) }
     var others = adapters
-    if try !fit(adapters) || lowRank.contains(where: { $0.weight != 1 }) {
-      others = try adapters.filter { try !AdapterFolder.areLowRank([$0.directory]) }
+    if !isLowRank.contains(false) {
+      others = [adapters[adapters.count - 1]]
+      try checkPlain(others[0])
+    } else if try !fit(adapters) || zip(adapters, isLowRank).contains(where: { $1 && $0.weight != 1 }) {
+      others = zip(adapters, isLowRank).filter { !$1 }.map(\.0)
     }
-    guard try !others.isEmpty && fit(others) else {
+    guard try fit(others) else {
       throw AdapterError.unsuitableModel(
         "\(adapters.map(\.directory).joined(separator: ", ")): LoRA adapters can be used together, alone or under a serial "
           + "bottleneck, a parallel one and one adapter of another method; no others")
@@ -100,18 +101,45 @@ public enum AdapterUnion {
       throw AdapterError.unsuitableModel("\(weighted.directory): only LoRA adapters have weights")
     }
     if others.count < adapters.count {
-      let beneath = "\(folder)/\(beneathName)"
-      try OutputFolder.create(beneath)
-      try AdapterCombination(kind: .cat).combine(lowRank, to: beneath)
+      let last = others.count == 1 && !isLowRank.contains(false)
+      try linkBeneath(
+        last ? Array(adapters.dropLast()) : zip(adapters, isLowRank).filter { $1 }.map(\.0), in: folder)
     }
     try link(try others.map { try Source($0.directory) }, in: folder)
+  }
+
+  /// Whether one folder of both libraries can hold them.
+  private static func fit(_ adapters: [WeightedAdapter]) throws -> Bool {
+    let sources = try adapters.map { try Source($0.directory) }
+    return Place.allCases.allSatisfy { place in sources.count { $0.places.contains(place) } <= 1 }
+  }
+
+  /// - Throws: for a DoRA adapter, which cannot stand on others
+  private static func checkPlain(_ adapter: WeightedAdapter) throws {
+    if case .lora(let lora) = try PEFTConfiguration.load(directory: adapter.directory), lora.useDoRA {
+      _ = try LowRankFile(directory: adapter.directory)
+    }
+  }
+
+  private static func linkBeneath(_ adapters: [WeightedAdapter], in folder: String) throws {
+    let beneath = "\(folder)/\(beneathName)"
+    try OutputFolder.create(beneath)
+    for (index, adapter) in adapters.enumerated() {
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(beneath)/\(index)", withDestinationPath: AbsolutePath.of(adapter.directory))
+    }
+    let weights = JSONValue.array(adapters.map { .number($0.weight) })
+    try OutputFile.write(weights.serialized(), to: "\(beneath)/\(beneathWeights)")
   }
 
   /// The LoRA adapters that a folder of `link` has beneath the others.
   static func beneath(_ directory: String) throws -> FrozenAdapters? {
     let folder = "\(directory)/\(beneathName)"
-    guard case .other = try? PathKind("\(folder)/\(PEFTConfiguration.fileName)") else { return nil }
-    return try FrozenAdapters([WeightedAdapter(directory: folder)])
+    let file = "\(folder)/\(beneathWeights)"
+    guard case .other = try? PathKind(file) else { return nil }
+    let weights = try JSONValue.parse(contentsOf: file).arrayValue?.compactMap(\.doubleValue) ?? []
+    return try FrozenAdapters(
+      weights.enumerated().map { WeightedAdapter(directory: "\(folder)/\($0)", weight: $1) })
   }
 
   private static func link(_ sources: [Source], in folder: String) throws {
