@@ -84,12 +84,18 @@ struct HeadTrainables {
 extension Trainables {
   /// The matrices of a method and, behind them, those of the model's head, if it has one that is trained.
   public init(_ wishes: [Wish], of model: LanguageModel, in room: TuningRoom) throws {
-    let head = room.includesHead ? try HeadTrainables(model) : nil
+    let layers = try HeadTrainables(model)
+    let head = room.includesHead ? layers : nil
     self.init(wishes + (head?.wishes ?? []), in: room)
     self.head = head
     headStart = wishes.count
     task = model.description.labelling?.task ?? .causalLM
+    let wrapped = "base_model.model."
+    headElsewhere = head == nil ? (layers?.wishes ?? []).map { String($0.name.dropFirst(wrapped.count)) } : []
   }
+
+  /// Whether a tensor of a file is the head of an adapter that was trained alone, where another one's is used.
+  func isOtherHead(_ name: String) -> Bool { headElsewhere.contains { name.hasSuffix(".\($0)") } }
 
   /// Makes the model's head compute with these parameters.
   public func attachHead() { head?.attach(entries[headStart...]) }

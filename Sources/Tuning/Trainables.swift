@@ -80,6 +80,8 @@ public struct Trainables {
   var headStart = 0
   /// What the model is asked for, whether the head is among these or beside another method.
   var task = ModelTask.causalLM
+  /// Names of the head's parameters in the model, where another method has them.
+  var headElsewhere: [String] = []
 
   /// A matrix to be reserved.
   public struct Wish {

@@ -164,6 +164,31 @@ struct SeveralAdaptersTests {
       let json = try JSONValue.parse(contentsOf: "\(folder)/adapter_config.json")
       #expect(json["task_type"]?.stringValue == "SEQ_CLS")
     }
+    // Of two that were trained apart, each with a head, that of the bottleneck counts.
+    let others: [any TuningConfiguration] = [
+      PrefixConfiguration(count: 2), ScalingConfiguration(), LowRankConfiguration(rank: 2),
+    ]
+    for other in others {
+      try withTemporaryFolder { root in
+        let folders = try [BottleneckConfiguration(), other].enumerated().map { index, configuration in
+          let folder = "\(root)/\(index)"
+          try OutputFolder.create(folder)
+          let (arena, method) = try reserve(configuration, for: model)
+          try withExtendedLifetime(arena) {
+            method.initialize(seed: UInt64(index))
+            try method.save(to: folder, baseModel: "tiny")
+          }
+          return WeightedAdapter(folder)
+        }
+        let both = "\(root)/both"
+        try OutputFolder.create(both)
+        try AdapterUnion.link(folders, in: both)
+        let (arena, found) = try AdapterFolder.open(both, for: model)
+        withExtendedLifetime(arena) {
+          #expect(found.trainables.entries.count { $0.name.contains("score") } == 1)
+        }
+      }
+    }
   }
 
   /// Writes an adapter with numbers of its own.
