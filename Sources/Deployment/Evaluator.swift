@@ -47,8 +47,10 @@ public struct Evaluator {
     _ data: TrainingData, maximumLength: Int, progress: (Int, Int) -> Void = { _, _ in }
   ) throws -> EvaluationResult {
     let prompt = loaded.promptPlaces
+    // Rows that are filled up have no places behind those of the model either.
+    let length = min(maximumLength, loaded.maximumPositions)
     let plan = try BatchPlan(
-      data, maximumLength: maximumLength + prompt.count, seed: 0, shuffles: false, prompt: prompt)
+      data, maximumLength: length + prompt.count, seed: 0, shuffles: false, prompt: prompt)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0
@@ -96,7 +98,7 @@ public struct Evaluator {
     let columns = namesTokens ? description.vocabularySize : description.hiddenSize
     let count = data.samples.reduce(0) { $0 + $1.tokens.count }
     let prompt = loaded.promptPlaces
-    let longest = maximumLength + prompt.count
+    let longest = min(maximumLength, loaded.maximumPositions) + prompt.count
     let made = try loaded.makeWorkspace(tokens: longest, positions: longest, headRows: 64, purpose: .evaluation)
     let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
     try writer.begin(

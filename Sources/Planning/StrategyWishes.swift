@@ -56,8 +56,8 @@ public struct StrategyWishes: Sendable, Equatable {
       throw OptionError("--plan \(planFile): group_rows \(group) is not a multiple of micro_batch_size \(micro)")
     }
     let headRows = try number("head_rows", 1...1 << 20)
-    // A small vocabulary is computed whole, and the file holds its size.
-    let headColumns = max(CrossEntropy.blockColumns, try number("head_columns", 1...1 << 30))
+    // A small vocabulary is computed whole, and the file holds its size: none where the model says labels.
+    let headColumns = max(CrossEntropy.blockColumns, try number("head_columns", 0...1 << 30))
     guard headRows % LanguageModelHead.groupRows == 0 else {
       throw OptionError("--plan \(planFile): head_rows is not a multiple of \(LanguageModelHead.groupRows)")
     }

@@ -21,7 +21,8 @@ public struct PlanError: Error, CustomStringConvertible {
   }
 
   public var description: String {
-    let others = remedies.map { "with \($0.change): \(ByteCount.megabytes($0.least))" }.joined(separator: "; ")
+    let others = remedies.filter { ByteCount.megabytes($0.least) != ByteCount.megabytes(least) }
+      .map { "with \($0.change): \(ByteCount.megabytes($0.least))" }.joined(separator: "; ")
     let cost = losses.isEmpty ? "" : ", with \(losses.joined(separator: " and ")) (lossy)"
     return "the budget of \(ByteCount.text(budget)) cannot be met: the least that works is --max-mem "
       + ByteCount.megabytes(least) + cost + (others.isEmpty ? "" : "\n       " + others)

@@ -19,7 +19,7 @@ package struct TrainingCheckpoint {
   private static let momentsName = "optimizer.safetensors"
   private static let parametersName = "parameters"
   private static let stateName = "trainer_state.json"
-  private static let prefix = "checkpoint-"
+  static let prefix = "checkpoint-"
 
   static func name(_ step: Int) -> String { "\(prefix)\(step)" }
 

@@ -6,6 +6,14 @@ import Transformer
 public enum AdapterFolder {
   /// The configuration that its `adapter_config.json` has.
   public static func configuration(of directory: String) throws -> any TuningConfiguration {
+    let above = try configurationAlone(of: directory)
+    guard let frozen = try AdapterUnion.beneath(directory) else { return above }
+    return CombinedConfiguration.of(
+      (above as? CombinedConfiguration)?.parts ?? [.init(name: "adapter", configuration: above)], on: frozen)
+  }
+
+  private static func configurationAlone(of directory: String) throws -> any TuningConfiguration {
+    try checkFolder(directory)
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
     let pickle = "\(directory)/adapter_model.bin"
@@ -36,6 +44,14 @@ public enum AdapterFolder {
     return parts.count == 1 ? bottleneck : CombinedConfiguration(parts)
   }
 
+  /// - Throws: where a file is given, such as a GGUF LoRA
+  static func checkFolder(_ path: String) throws {
+    guard isFile(path) else { return }
+    throw AdapterError.unsuitableModel(
+      "\(path): is a file, expected the folder of an adapter; a GGUF LoRA is evaluated, merged or used alone and without a "
+        + "weight")
+  }
+
   private static func isFile(_ path: String) -> Bool {
     if case .other = try? PathKind(path) { return true }
     return false
@@ -62,6 +78,7 @@ public enum AdapterFolder {
   /// Whether adapters are LoRA, all of them, and nothing besides: such can be summed.
   public static func areLowRank(_ directories: [String]) throws -> Bool {
     try directories.allSatisfy { directory in
+      try checkFolder(directory)
       let json = try JSONValue.parse(contentsOf: "\(directory)/\(PEFTConfiguration.fileName)")
       return json["peft_type"]?.stringValue == "LORA" && !AdapterHubConfiguration.isOne(json)
     }

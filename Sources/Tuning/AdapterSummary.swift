@@ -7,6 +7,7 @@ public struct AdapterSummary: Sendable {
   public let lines: [(name: String, value: String)]
 
   public init(of directory: String) throws {
+    try AdapterFolder.checkFolder(directory)
     let file = "\(directory)/\(PEFTConfiguration.fileName)"
     let json = try JSONValue.parse(contentsOf: file)
     let isHub = AdapterHubConfiguration.isOne(json)

@@ -84,11 +84,18 @@ struct HeadTrainables {
 extension Trainables {
   /// The matrices of a method and, behind them, those of the model's head, if it has one that is trained.
   public init(_ wishes: [Wish], of model: LanguageModel, in room: TuningRoom) throws {
-    let head = room.includesHead ? try HeadTrainables(model) : nil
+    let layers = try HeadTrainables(model)
+    let head = room.includesHead ? layers : nil
     self.init(wishes + (head?.wishes ?? []), in: room)
     self.head = head
     headStart = wishes.count
+    task = model.description.labelling?.task ?? .causalLM
+    let wrapped = "base_model.model."
+    headElsewhere = head == nil ? (layers?.wishes ?? []).map { String($0.name.dropFirst(wrapped.count)) } : []
   }
+
+  /// Whether a tensor of a file is the head of an adapter that was trained alone, where another one's is used.
+  func isOtherHead(_ name: String) -> Bool { headElsewhere.contains { name.hasSuffix(".\($0)") } }
 
   /// Makes the model's head compute with these parameters.
   public func attachHead() { head?.attach(entries[headStart...]) }
@@ -102,7 +109,7 @@ extension Trainables {
   /// What the files of PEFT's methods say alike: the model, its task, and the head that is trained whole.
   func common(baseModel: String) -> PEFTCommon {
     PEFTCommon(
-      baseModel: baseModel, taskType: (head?.labelling.task ?? .causalLM).adapterName,
+      baseModel: baseModel, taskType: task.adapterName,
       modulesToSave: head == nil ? [] : Family.headModules)
   }
 
@@ -137,15 +144,16 @@ extension AdapterFolder {
   public static func labelling(of directory: String, base: ModelDescription) throws -> Labelling? {
     let path = "\(directory)/\(PEFTConfiguration.fileName)"
     let adapter = FileManager.default.fileExists(atPath: path) ? try JSONValue.parse(contentsOf: path) : nil
+    let isHub = adapter.map(AdapterHubConfiguration.isOne) ?? false
     // Whatever else lies beside it.
-    if adapter?["task_type"]?.stringValue == "CAUSAL_LM" { return nil }
+    if adapter?["task_type"]?.stringValue == "CAUSAL_LM", !isHub { return nil }
     let file = "\(directory)/\(HeadTrainables.fileName)"
     if FileManager.default.fileExists(atPath: file) {
       let json = try JSONValue.parse(contentsOf: file)
       if let found = try ModelDescription(json: json, file: file).labelling { return found }
     }
     guard let json = adapter else { return nil }
-    if AdapterHubConfiguration.isOne(json) { return try labellingOfHub(directory, base: base) }
+    if isHub { return try labellingOfHub(directory, base: base) }
     let type = json["task_type"]?.stringValue
     guard let task = [ModelTask.sequenceClassification, .tokenClassification].first(where: { $0.adapterName == type })
     else { return nil }

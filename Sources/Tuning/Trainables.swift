@@ -1,3 +1,4 @@
+import Architectures
 import Kernels
 import Memory
 import Transformer
@@ -77,6 +78,10 @@ public struct Trainables {
   /// The model's head, whose matrices are the entries from `headStart` on.
   var head: HeadTrainables?
   var headStart = 0
+  /// What the model is asked for, whether the head is among these or beside another method.
+  var task = ModelTask.causalLM
+  /// Names of the head's parameters in the model, where another method has them.
+  var headElsewhere: [String] = []
 
   /// A matrix to be reserved.
   public struct Wish {

@@ -50,6 +50,16 @@ public final class WeightStore: Sendable {
     }
     let model = try DescribedCheckpoint(json: json, file: path, checkpoint: checkpoint, labelling: labelling)
     try model.names.checkParts(of: model.description, in: checkpoint.tensorNames, file: directory)
+    let head = model.description.head
+    if head.labels?.projectionActivation == .tanh,
+      let pooler = head.projection.map({ model.names.stored($0.weight.name) }),
+      !checkpoint.tensorNames.contains(where: { $0.hasPrefix(pooler) })
+    {
+      throw Invalid(
+        directory: directory,
+        reason: "tensor \(pooler) is missing, of which labels of whole texts are made\n       "
+          + "take a checkpoint with a pooler, such as one of BertModel; labels of words (--task token_cls) need none")
+    }
     return WeightStore(directory: directory, model: model, checkpoint: checkpoint)
   }
 

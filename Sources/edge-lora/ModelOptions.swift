@@ -20,7 +20,7 @@ enum ModelOptions {
   /// One adapter, or the weighted sum of several.
   static let adapter = OptionDeclaration(
     "adapter", "DIR[:WEIGHT]...", isList: true,
-    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed, a bottleneck joins one adapter of another method "
+    "adapter folder, or a GGUF LoRA; several LoRA adapters are summed, also under a bottleneck and one adapter of another method "
       + "(default without --model: adapter, if it is here)"
   )
 
@@ -33,7 +33,8 @@ enum ModelOptions {
     let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    if try AdapterFolder.areLowRank(adapters.map(\.directory)) {
+    let areLowRank = try AdapterFolder.areLowRank(adapters.map(\.directory))
+    if areLowRank, adapters.count == 1 || adapters.last?.weight != 1 || AdapterCombination.canSum(adapters) {
       // Beside each other the factors are the exact sum.
       try AdapterCombination(kind: .cat).combine(adapters, to: folder)
     } else {

@@ -43,6 +43,26 @@ struct CommandLineTests {
     #expect(try Program.run(["bench", "kernels"] + least).code == 0)
   }
 
+  /// There is nothing to print.
+  @Test func anEncoderWithoutLabelsIsNotEvaluated() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("encoder-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try """
+    {"architectures": ["DistilBertModel"], "model_type": "distilbert", "dim": 32, "hidden_dim": 64, "n_layers": 1,
+     "n_heads": 4, "vocab_size": 1024, "max_position_embeddings": 64, "activation": "gelu"}
+    """.write(toFile: "\(folder)/config.json", atomically: true, encoding: .utf8)
+    #expect(try Program.run(["quantize", "--random", "config.json", "-o", "model"], in: folder).code == 0)
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+      try? FileManager.default.removeItem(atPath: "\(folder)/model/\(name)")
+      try FileManager.default.copyItem(atPath: "\(tinyLlama)/\(name)", toPath: "\(folder)/model/\(name)")
+    }
+    let words = ["evaluate", "--model", "model", "--data", data]
+    let result = try Program.run(words, in: folder)
+    #expect(result.code == 65 && result.error.contains("the model says no labels"), "\(result.error)")
+    #expect(try Program.run(words + ["--dump-logits", "states.safetensors"], in: folder).code == 0)
+  }
+
   @Test(arguments: commands) func helpListsTheOptions(command: String) throws {
     let help = try Program.run([command, "--help"])
     #expect(help.code == 0 && help.output.hasPrefix("usage: edge-lora \(command)") && help.output.contains("--help"))

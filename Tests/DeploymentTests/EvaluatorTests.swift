@@ -27,6 +27,29 @@ struct EvaluatorTests {
     JSONObject([("prompt", .string(prompt)), ("completion", .string(answer))])
   }
 
+  /// Where positions are learned there are no others.
+  @Test func rowsAreNoLongerThanTheModelWasMadeFor() throws {
+    try withTemporaryFolder { folder in
+      for name in ["config.json", "model.safetensors"] {
+        try FileManager.default.copyItem(atPath: "\(golden("gpt2"))/\(name)", toPath: "\(folder)/\(name)")
+      }
+      try FileManager.default.copyItem(atPath: "\(tinyLlama)/tokenizer.json", toPath: "\(folder)/tokenizer.json")
+      let loaded = try LoadedModel(directory: folder, adapter: nil, precision: .f32, threads: 1)
+      let rows = #"{"input_ids": [5, 6, 7, 8]}"# + "\n" + #"{"input_ids": [9, 10, 11]}"# + "\n"
+      try rows.write(toFile: "\(folder)/data.jsonl", atomically: true, encoding: .utf8)
+      let data = try DataReader(
+        tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: 24, trainOnPrompt: false, skipBadLines: false,
+        vocabularySize: loaded.model.description.vocabularySize, keepsQuestions: false
+      ).read(["\(folder)/data.jsonl"])
+      let (far, near) = try (
+        Evaluator(loaded).loss(data, maximumLength: 512), Evaluator(loaded).loss(data, maximumLength: 24)
+      )
+      #expect(far.loss == near.loss && far.tokens == 5)
+      try Evaluator(loaded).dumpLogits(data, maximumLength: 512, to: "\(folder)/logits")
+      #expect(try SafetensorsFile(path: "\(folder)/logits").tensor("logits")?.shape.first == 7)
+    }
+  }
+
   @Test func exactMatchesAreAnswersToTheLetterWhiteSpaceAside() throws {
     let prompts = ["what is the opposite of warm", "what is the opposite of big", "where is the cup"]
     let evaluator = Evaluator(loaded)

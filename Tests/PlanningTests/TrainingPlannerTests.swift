@@ -57,6 +57,24 @@ private let giants: [(shape: String, rows: Int, microBatch: Int, length: Int, bu
 }
 
 /// Every change that an error proposes makes the run fit what it says.
+@Test func remediesThatSayNoLessAreNotNamed() throws {
+  let planner = try TrainingPlanner(
+    model: LanguageModel(store: WeightStore.open(tinyLlama)),
+    tuning: LowRankConfiguration(rank: 2, targetModules: .familyDefault), precision: .int8,
+    pool: ThreadPool(threadCount: 1), rowsPerStep: 1, microBatchSize: 1, rowLength: 512,
+    processByteCount: 20 << 20, spillDirectory: ".")
+  func megabytes(_ count: Int) -> Int { (count + (1 << 20) - 1) >> 20 }
+  do {
+    _ = try planner.plan(budget: 1 << 20)
+    Issue.record("a budget of one megabyte was met")
+  } catch let error as PlanError {
+    #expect(error.remedies.map(\.change) == ["--max-length 256", "--rank 1"])
+    for (change, least) in error.remedies {
+      #expect("\(error)".contains("with \(change):") == (megabytes(least) < megabytes(error.least)))
+    }
+  }
+}
+
 @Test func theRemediesOfAnErrorWork() throws {
   let model = try LanguageModel(store: WeightStore.open(tinyLlama))
   func planner(rank: Int, targets: TargetModules, length: Int) throws -> TrainingPlanner {

@@ -24,6 +24,20 @@ struct OptimizerMomentsTests {
     }
   }
 
+  /// Labels have no vocabulary that is cut into columns.
+  @Test func aPlanForLabelsInAFileIsTakenAsItIs() throws {
+    try withFolder { folder in
+      let plan = try prepare(folder, [:], data: "intents/held-out.jsonl").plan
+      let file = "\(folder)/plan.json"
+      try plan.json.serialized().write(toFile: file, atomically: true, encoding: .utf8)
+      let again = try prepare(folder, ["plan": [file]], data: "intents/held-out.jsonl").plan
+      let (before, after) = (plan.memory, again.memory)
+      #expect(
+        after.byteCountByKind.first { $0.kind == .head }?.byteCount
+          == before.byteCountByKind.first { $0.kind == .head }?.byteCount)
+    }
+  }
+
   private static let rounded = ["optimizer-moments": ["int8"]]
 
   @Test func threadCountDoesNotChangeTheAdapter() throws {

@@ -29,9 +29,9 @@ func withFolder(_ body: (String) throws -> Void) throws {
   try body(folder.path)
 }
 
-/// A run on the tiny model, read and planned; `values` are options over small defaults.
+/// A run on the tiny model, read and planned; `values` are options over small defaults, `data` is a file of home-control.
 func prepare(
-  _ output: String, _ values: [String: [String]], model: String = tinyLlama,
+  _ output: String, _ values: [String: [String]], model: String = tinyLlama, data: String = "held-out.jsonl",
   observer: any TrainingObserver = Listener()
 ) throws -> TrainingRun {
   var all: [String: [String]] = [
@@ -42,7 +42,7 @@ func prepare(
   all.merge(values) { $1 }
   return try TrainingRun(
     options: try TrainingOptions(all), modelDirectory: model,
-    files: [root.appendingPathComponent("Models/home-control/held-out.jsonl").path], observer: observer)
+    files: [root.appendingPathComponent("Models/home-control/\(data)").path], observer: observer)
 }
 
 /// The same, trained.

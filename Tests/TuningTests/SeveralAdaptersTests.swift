@@ -112,6 +112,26 @@ struct SeveralAdaptersTests {
     }
   }
 
+  /// A GGUF LoRA is none.
+  @Test func aFileIsNoFolderOfAnAdapter() throws {
+    try withTemporaryFolder { folder in
+      let file = "\(folder)/lora.gguf"
+      try OutputFile.write("GGUF", to: file)
+      let reads: [() throws -> Void] = [
+        { _ = try AdapterFolder.areLowRank([file]) }, { _ = try AdapterFolder.configuration(of: file) },
+        { _ = try AdapterSummary(of: file) }, { _ = try FrozenAdapters([WeightedAdapter(file)]) },
+      ]
+      for read in reads {
+        do {
+          try read()
+          Issue.record("a file was read as a folder")
+        } catch let error as AdapterError {
+          #expect("\(error)".contains("expected the folder of an adapter"))
+        }
+      }
+    }
+  }
+
   @Test func twoMethodsAtOnePlaceAreRefused() throws {
     let both = CombinedConfiguration([
       .init(name: "lora", configuration: LowRankConfiguration()),
@@ -138,6 +158,37 @@ struct SeveralAdaptersTests {
       #expect(method.trainables.entries.count { $0.name.contains("score") } == 1)
       #expect(method.prefixCount == 2 && model.linearLocations.contains { !method.blockAdapters(at: $0).isEmpty })
     }
+    try withTemporaryFolder { folder in
+      try withExtendedLifetime(arena) { try method.save(to: folder, baseModel: "tiny") }
+      #expect(try AdapterFolder.labelling(of: folder, base: model.description) == model.description.labelling)
+      let json = try JSONValue.parse(contentsOf: "\(folder)/adapter_config.json")
+      #expect(json["task_type"]?.stringValue == "SEQ_CLS")
+    }
+    // Of two that were trained apart, each with a head, that of the bottleneck counts.
+    let others: [any TuningConfiguration] = [
+      PrefixConfiguration(count: 2), ScalingConfiguration(), LowRankConfiguration(rank: 2),
+    ]
+    for other in others {
+      try withTemporaryFolder { root in
+        let folders = try [BottleneckConfiguration(), other].enumerated().map { index, configuration in
+          let folder = "\(root)/\(index)"
+          try OutputFolder.create(folder)
+          let (arena, method) = try reserve(configuration, for: model)
+          try withExtendedLifetime(arena) {
+            method.initialize(seed: UInt64(index))
+            try method.save(to: folder, baseModel: "tiny")
+          }
+          return WeightedAdapter(folder)
+        }
+        let both = "\(root)/both"
+        try OutputFolder.create(both)
+        try AdapterUnion.link(folders, in: both)
+        let (arena, found) = try AdapterFolder.open(both, for: model)
+        withExtendedLifetime(arena) {
+          #expect(found.trainables.entries.count { $0.name.contains("score") } == 1)
+        }
+      }
+    }
   }
 
   /// Writes an adapter with numbers of its own.
@@ -157,6 +208,61 @@ struct SeveralAdaptersTests {
   private func read(_ folder: String) throws -> (method: any TuningMethod, values: [[Float]]) {
     let (arena, method) = try AdapterFolder.open(folder, for: try tiny())
     return withExtendedLifetime(arena) { (method, method.trainables.entries.map(\.values)) }
+  }
+
+  /// What was trained while LoRA adapters took part is used with them.
+  @Test func othersStandOnTheSumOfLowRankOnes() throws {
+    try withAdapters(experts) { folders in
+      try withTemporaryFolder { root in
+        let (prefix, bottleneck, scaled) = ("\(root)/prefix", "\(root)/bottleneck", "\(root)/scaled")
+        let above = try write(PrefixConfiguration(count: 3), seed: 2, to: prefix)
+        try write(BottleneckConfiguration(), seed: 3, to: bottleneck)
+        try write(ScalingConfiguration(), seed: 4, to: scaled)
+        for (index, words) in [
+          [folders[0], prefix], [folders[0] + ":0.5", folders[1], prefix], [folders[1] + ":2", bottleneck],
+          [folders[0], folders[1], folders[2], bottleneck, prefix],
+        ].enumerated() {
+          let link = "\(root)/link-\(index)"
+          try OutputFolder.create(link)
+          try AdapterUnion.link(words.map { WeightedAdapter($0) }, in: link)
+          let model = try tiny()
+          let (arena, method) = try AdapterFolder.open(link, for: model)
+          withExtendedLifetime(arena) {
+            let columns = model.linearLocations.map { method.keptColumns(at: $0) }.max()
+            #expect(columns == [4, 6, 2, 9][index])
+            #expect(method.prefixCount == (index == 2 ? 0 : 3))
+            let values = method.trainables.entries.map(\.values)
+            #expect(index == 2 || values.suffix(above.count) == above[...])
+          }
+        }
+        // What no sum has stands on the others.
+        var whole = LowRankConfiguration(rank: 2)
+        whole.wholeModules = ["norm"]
+        try write(whole, seed: 5, to: "\(root)/whole")
+        let adapters = [WeightedAdapter(folders[0] + ":0.5"), WeightedAdapter("\(root)/whole")]
+        #expect(!AdapterCombination.canSum(adapters))
+        #expect(AdapterCombination.canSum(folders.map { WeightedAdapter($0) }))
+        try OutputFolder.create("\(root)/whole-link")
+        try AdapterUnion.link(adapters, in: "\(root)/whole-link")
+        let model = try tiny()
+        let (arena, method) = try AdapterFolder.open("\(root)/whole-link", for: model)
+        withExtendedLifetime(arena) {
+          #expect(model.linearLocations.map { method.keptColumns(at: $0) }.max() == 6)
+          #expect(method.trainables.entries.contains { $0.name.hasSuffix("model.norm.weight") })
+        }
+        for words in [[folders[0], prefix, prefix], [folders[0], bottleneck + ":2"]] {
+          let link = "\(root)/wrong"
+          try OutputFolder.create(link)
+          #expect(throws: AdapterError.self, "\(words)") {
+            try AdapterUnion.link(words.map { WeightedAdapter($0) }, in: link)
+          }
+        }
+        let link = "\(root)/scaled-link"
+        try OutputFolder.create(link)
+        try AdapterUnion.link([WeightedAdapter(folders[0]), WeightedAdapter(scaled)], in: link)
+        #expect(throws: AdapterError.self) { try AdapterFolder.open(link, for: try tiny()) }
+      }
+    }
   }
 
   /// A serial and a parallel bottleneck of one folder, and those of two folders by their names.

@@ -1,3 +1,4 @@
+import Architectures
 import Formats
 import Foundation
 import Kernels
@@ -43,6 +44,33 @@ import WeightStore
       #expect(missing.contains("model.embed_tokens.weight is missing"))
       let text = message { _ = try store.matrix(Self.stem, rows: 32, columns: 32) }
       #expect(text.contains("[32, 64]") && text.contains("[32, 32]"), "\(text)")
+    }
+  }
+
+  /// BERT that was trained on masked words has none.
+  @Test func labelsOfTextsNeedAPooler() throws {
+    try withTemporaryFolder { folder in
+      let configuration = """
+        {"architectures": ["BertForMaskedLM"], "model_type": "bert", "hidden_size": 32, "intermediate_size": 64,
+         "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64, "max_position_embeddings": 24,
+         "type_vocab_size": 1, "hidden_act": "gelu"}
+        """
+      try OutputFile.write(configuration, to: "\(folder)/config.json")
+      let weights = "\(folder)/model.safetensors"
+      let name = "bert.embeddings.word_embeddings.weight"
+      let embedding = (name, [64, 32], [Float](repeating: 0, count: 64 * 32))
+      try SafetensorsWriter.write([embedding], to: weights)
+      _ = try WeightStore.open(folder, labelling: Labelling(task: .tokenClassification, labels: ["a", "b"]))
+      let labelling = Labelling(task: .sequenceClassification, labels: ["a", "b"])
+      do {
+        _ = try WeightStore.open(folder, labelling: labelling)
+        Issue.record("a text has a label without a pooler")
+      } catch let error as WeightStore.Invalid {
+        #expect("\(error)".contains("bert.pooler.dense.weight is missing") && "\(error)".contains("--task token_cls"))
+      }
+      let pooler = ("bert.pooler.dense.weight", [32, 32], [Float](repeating: 0, count: 32 * 32))
+      try SafetensorsWriter.write([embedding, pooler], to: weights)
+      _ = try WeightStore.open(folder, labelling: labelling)
     }
   }
 

@@ -49,7 +49,10 @@ public final class AtomicOutput {
 
   /// Removes what killed processes, and an earlier output of this process, have left of an output; an old folder that a
   /// kill kept from coming back comes back.
-  public static func removeLeftovers(of path: String) {
+  ///
+  /// - Parameter ofAnyProcess: whether a lock tells that nobody else writes this output. A number alone does not tell that a
+  ///   process still writes: after a restart it may be another one's, and a process that nobody waits for keeps it.
+  public static func removeLeftovers(of path: String, ofAnyProcess: Bool = false) {
     let folder = PathText.folder(path)
     let stem = stem(PathText.name(path))
     for name in System.names(in: folder) ?? [] where name.hasPrefix(stem) {
@@ -57,7 +60,7 @@ public final class AtomicOutput {
       let isOld = number.hasSuffix(".old")
       if isOld { number = number.dropLast(4) }
       guard let process = Int32(number), process > 0, number.allSatisfy(\.isNumber),
-        process == getpid() || (kill(process, 0) != 0 && errno == ESRCH)
+        ofAnyProcess || process == getpid() || (kill(process, 0) != 0 && errno == ESRCH)
       else { continue }
       let left = "\(folder)/\(name)"
       if isOld, System.kind(path) == .nothing, rename(left, path) == 0 { continue }

@@ -391,17 +391,6 @@ public struct MethodOptions: Sendable {
   /// What is trained with the adapters that stay as they are.
   private func withFrozen(_ parts: [CombinedConfiguration.Part]) throws -> any TuningConfiguration {
     guard !frozen.isEmpty else { return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts) }
-    let adapters = try FrozenAdapters(frozen)
-    var parts = parts
-    if let index = parts.firstIndex(where: { $0.configuration is LowRankConfiguration }),
-      var lowRank = parts[index].configuration as? LowRankConfiguration
-    {
-      lowRank.frozen = adapters
-      parts[index] = .init(name: parts[index].name, configuration: lowRank)
-    } else {
-      parts.insert(
-        .init(name: "frozen", configuration: LowRankConfiguration(frozen: adapters), isTrained: false), at: 0)
-    }
-    return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts)
+    return CombinedConfiguration.of(parts, on: try FrozenAdapters(frozen))
   }
 }

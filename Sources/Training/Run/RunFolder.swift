@@ -36,6 +36,10 @@ final class RunFolder {
   static let recordName = "run.json"
   private static let earlierName = "earlier"
   private static let partial = ".partial-"
+  private static let stagingName = ".adapter"
+  private static let summaryName = "summary.json"
+  /// What runs alone write into the folder, beside checkpoints.
+  private static let ownOutputs = [recordName, stagingName, summaryName, "metrics.jsonl"]
 
   /// Opens, locks and tidies the folder, which is made if it is not there.
   ///
@@ -158,7 +162,10 @@ final class RunFolder {
     for folder in [path, "\(path)/\(Self.earlierName)"] {
       for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
         guard name.hasPrefix("."), let place = name.firstRange(of: Self.partial) else { continue }
-        AtomicOutput.removeLeftovers(of: "\(folder)/\(name[..<place.lowerBound].dropFirst())")
+        let output = String(name[..<place.lowerBound].dropFirst())
+        // Others may put what they make of a run into its folder: a report, or a merged model.
+        let isOwn = output.hasPrefix(TrainingCheckpoint.prefix) || Self.ownOutputs.contains(output)
+        AtomicOutput.removeLeftovers(of: "\(folder)/\(output)", ofAnyProcess: lock.isEffective && isOwn)
       }
     }
   }
@@ -231,7 +238,7 @@ final class RunFolder {
   /// Puts the finished adapter into the folder. Each file appears complete: written beside, then renamed.
   func finish(step: Int, memory: TrainingMemory, baseModel: String) throws {
     try write(finished: step)
-    let staging = try AtomicOutput(path: "\(path)/.adapter", force: true)
+    let staging = try AtomicOutput(path: "\(path)/\(Self.stagingName)", force: true)
     try staging.createDirectory()
     try memory.method.save(to: staging.temporaryPath, baseModel: baseModel)
     try CompanionFile.writeForAdapter(of: baseModel, to: staging.temporaryPath)
@@ -258,7 +265,7 @@ final class RunFolder {
 
   /// Writes `summary.json`.
   func write(summary: JSONValue) throws {
-    let output = try AtomicOutput(path: "\(path)/summary.json", force: true)
+    let output = try AtomicOutput(path: "\(path)/\(Self.summaryName)", force: true)
     try OutputFile.write(summary.serialized(pretty: true) + "\n", to: output.temporaryPath)
     try output.commit()
   }

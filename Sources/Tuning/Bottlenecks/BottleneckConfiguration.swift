@@ -166,7 +166,8 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     guard case .all(let factor) = file.reductionFactor else { return [] }
     var changed = self
     changed.file.reductionFactor = .all(2 * factor)
-    return [("--\(factorOption) \(2 * factor)", changed)]
+    let written = Int(exactly: 2 * factor).map { "\($0)" } ?? "\(2 * factor)"
+    return [("--\(factorOption) \(written)", changed)]
   }
 
   public var identity: [(String, String)] { [("adapter", file.json.serialized())] }

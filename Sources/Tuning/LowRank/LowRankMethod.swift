@@ -305,6 +305,7 @@ public final class LowRankMethod: MergeableMethod {
       // With biases PEFT also writes those of the head as its wrapper calls them.
       try TrainableFiles.read(stored, from: "\(directory)/\(TrainableFiles.weightsName)") {
         $0.contains(".modules_to_save.") || $0.contains(".original_module.") || repeated.contains($0)
+          || trainables.isOtherHead($0)
       }
     }
     try readFrozen()

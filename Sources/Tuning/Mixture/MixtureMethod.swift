@@ -157,7 +157,10 @@ public final class MixtureMethod: TuningMethod {
   /// The experts come from where the configuration has them, which may be the same folder.
   public func load(from directory: String) throws {
     try TrainableFiles.read(
-      trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)", passingOver: MixtureFiles.isExpert)
+      trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)",
+      passingOver: {
+        MixtureFiles.isExpert($0) || trainables.isOtherHead($0)
+      })
     try readExperts(prototypes: false)
   }
 }

@@ -139,7 +139,8 @@ public final class ScalingMethod: MergeableMethod {
   }
 
   public func load(from directory: String) throws {
-    try TrainableFiles.read(trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)")
+    try TrainableFiles.read(
+      trainables.entries, from: "\(directory)/\(TrainableFiles.weightsName)", passingOver: trainables.isOtherHead)
   }
 
   public func merges() -> [(location: LinearLocation, merge: WeightMerge)] { adapters.map { ($0.location, $0.merge) } }

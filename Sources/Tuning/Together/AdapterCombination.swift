@@ -45,6 +45,13 @@ public struct AdapterCombination: Sendable {
     public let description: String
   }
 
+  /// Whether LoRA adapters have an exact sum: none of them has more than factors.
+  public static func canSum(_ adapters: [WeightedAdapter]) -> Bool {
+    guard let sources = try? adapters.map({ try LowRankFile(directory: $0.directory) }) else { return false }
+    let cat = AdapterCombination(kind: .cat)
+    return sources.allSatisfy { $0.file.common.modulesToSave.isEmpty } && (try? cat.targets(sources)) != nil
+  }
+
   /// - Parameters:
   ///   - adapters: PEFT folders with their weights
   ///   - output: an existing folder

@@ -10,6 +10,9 @@ import FoundationEssentials
 public enum AdapterUnion {
   /// The key of the second bottleneck.
   private static let secondKey = "parallel_adapter"
+  /// In a folder that stands for others: LoRA adapters on which they were trained, by their numbers, and their weights.
+  private static let beneathName = "beneath"
+  private static let beneathWeights = "weights.json"
 
   /// What a folder can hold one of.
   private enum Place: CaseIterable {
@@ -74,34 +77,88 @@ public enum AdapterUnion {
 
   /// Makes a folder that stands for the adapters of others, whose files it points to.
   ///
+  /// LoRA adapters take part beneath the others where one folder of both libraries cannot hold them: several, one that has a
+  /// weight, or one beside another of PEFT's. Of LoRA adapters alone the last one stands on the others: it may have what
+  /// no sum has, biases, rows of tokens, whole modules or a head.
+  ///
   /// - Parameter folder: exists, and is empty
-  /// - Throws: `AdapterError` for adapters that are not bottlenecks and one of PEFT's, of each kind one
+  /// - Throws: `AdapterError` for adapters that are not bottlenecks and one of PEFT's, of each kind one, and LoRA
   public static func link(_ adapters: [WeightedAdapter], in folder: String) throws {
-    let sources = try adapters.map { try Source($0.directory) }
-    func has(_ place: Place) -> Int { sources.count { $0.places.contains(place) } }
-    guard sources.count > 1, Place.allCases.allSatisfy({ has($0) <= 1 }), has(.serial) + has(.parallel) > 0 else {
+    let isLowRank = try adapters.map { try AdapterFolder.areLowRank([$0.directory]) }
+    var others = adapters
+    if !isLowRank.contains(false) {
+      others = [adapters[adapters.count - 1]]
+      try checkPlain(others[0])
+    } else if try !fit(adapters) || zip(adapters, isLowRank).contains(where: { $1 && $0.weight != 1 }) {
+      others = zip(adapters, isLowRank).filter { !$1 }.map(\.0)
+    }
+    guard try fit(others) else {
       throw AdapterError.unsuitableModel(
-        "\(adapters.map(\.directory).joined(separator: ", ")): LoRA adapters can be used together, and so can a serial "
+        "\(adapters.map(\.directory).joined(separator: ", ")): LoRA adapters can be used together, alone or under a serial "
           + "bottleneck, a parallel one and one adapter of another method; no others")
     }
-    if let weighted = adapters.first(where: { $0.weight != 1 }) {
-      throw AdapterError.unsuitableModel("\(weighted.directory): only sums of LoRA adapters have weights")
+    if let weighted = others.first(where: { $0.weight != 1 }) {
+      throw AdapterError.unsuitableModel("\(weighted.directory): only LoRA adapters have weights")
     }
-    var links: [() throws -> Void] = []
-    for source in sources {
-      let isParallelAlone = source.places.contains(.parallel) && !source.places.contains(.serial)
-      let becomesSecond = isParallelAlone && has(.serial) > 0
-      links.append { try link(source, becomesSecond: becomesSecond, in: folder) }
+    if others.count < adapters.count {
+      let last = others.count == 1 && !isLowRank.contains(false)
+      try linkBeneath(
+        last ? Array(adapters.dropLast()) : zip(adapters, isLowRank).filter { $1 }.map(\.0), in: folder)
     }
-    try join(links, in: folder)
+    try link(try others.map { try Source($0.directory) }, in: folder)
+  }
+
+  /// Whether one folder of both libraries can hold them.
+  private static func fit(_ adapters: [WeightedAdapter]) throws -> Bool {
+    let sources = try adapters.map { try Source($0.directory) }
+    return Place.allCases.allSatisfy { place in sources.count { $0.places.contains(place) } <= 1 }
+  }
+
+  /// - Throws: for a DoRA adapter, which cannot stand on others
+  private static func checkPlain(_ adapter: WeightedAdapter) throws {
+    if case .lora(let lora) = try PEFTConfiguration.load(directory: adapter.directory), lora.useDoRA {
+      _ = try LowRankFile(directory: adapter.directory)
+    }
+  }
+
+  private static func linkBeneath(_ adapters: [WeightedAdapter], in folder: String) throws {
+    let beneath = "\(folder)/\(beneathName)"
+    try OutputFolder.create(beneath)
+    for (index, adapter) in adapters.enumerated() {
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(beneath)/\(index)", withDestinationPath: AbsolutePath.of(adapter.directory))
+    }
+    let weights = JSONValue.array(adapters.map { .number($0.weight) })
+    try OutputFile.write(weights.serialized(), to: "\(beneath)/\(beneathWeights)")
+  }
+
+  /// The LoRA adapters that a folder of `link` has beneath the others.
+  static func beneath(_ directory: String) throws -> FrozenAdapters? {
+    let folder = "\(directory)/\(beneathName)"
+    let file = "\(folder)/\(beneathWeights)"
+    guard case .other = try? PathKind(file) else { return nil }
+    let weights = try JSONValue.parse(contentsOf: file).arrayValue?.compactMap(\.doubleValue) ?? []
+    return try FrozenAdapters(
+      weights.enumerated().map { WeightedAdapter(directory: "\(folder)/\($0)", weight: $1) })
+  }
+
+  private static func link(_ sources: [Source], in folder: String) throws {
+    let hasSerial = sources.contains { $0.places.contains(.serial) }
+    // A head is that of the first bottleneck.
+    let head = sources.first { AdapterHubConfiguration.isOne($0.json) } ?? sources[0]
+    try join(
+      sources.map { source in
+        let isParallelAlone = source.places.contains(.parallel) && !source.places.contains(.serial)
+        let becomesSecond = isParallelAlone && hasSerial
+        let hasHead = AdapterHubConfiguration.isOne(source.json) || source.directory == head.directory
+        return { try link(source, becomesSecond: becomesSecond, hasHead: hasHead && !becomesSecond, in: folder) }
+      }, in: folder)
   }
 
   /// Points to a folder's files, and writes its configuration.
-  private static func link(_ source: Source, becomesSecond: Bool, in folder: String) throws {
+  private static func link(_ source: Source, becomesSecond: Bool, hasHead: Bool, in folder: String) throws {
     let directory = source.directory
     let path = AbsolutePath.of(directory)
-    // A head is that of the first bottleneck.
-    let hasHead = !becomesSecond && AdapterHubConfiguration.isOne(source.json)
     let others = hasHead ? ["config.json", AdapterHubHead.fileName, AdapterHubInterface.fileName] : []
     for name in OutputFolder.names(in: directory) where name.hasSuffix(".safetensors") || others.contains(name) {
       if becomesSecond, name == BottleneckMethod.headName { continue }

@@ -26,6 +26,20 @@ public struct CombinedConfiguration: TuningConfiguration {
 
   public init(_ parts: [Part]) { self.parts = parts }
 
+  /// What computes with `parts` while LoRA adapters take part, which stay as they are.
+  public static func of(_ parts: [Part], on frozen: FrozenAdapters) -> any TuningConfiguration {
+    var parts = parts
+    if let index = parts.firstIndex(where: { $0.configuration is LowRankConfiguration }),
+      var lowRank = parts[index].configuration as? LowRankConfiguration
+    {
+      lowRank.frozen = frozen
+      parts[index] = .init(name: parts[index].name, configuration: lowRank)
+    } else {
+      parts.insert(.init(name: "frozen", configuration: LowRankConfiguration(frozen: frozen), isTrained: false), at: 0)
+    }
+    return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts)
+  }
+
   public func reserve(for model: LanguageModel, in room: TuningRoom) throws -> any TuningMethod {
     try CombinedMethod(configuration: self, model: model, in: room)
   }

@@ -3,6 +3,8 @@ public struct WeightedAdapter: Sendable {
   public let directory: String
   public let weight: Double
 
+  public init(directory: String, weight: Double = 1) { (self.directory, self.weight) = (directory, weight) }
+
   /// - Parameter word: what follows the last colon is a weight if it is a number
   public init(_ word: String) {
     if let colon = word.lastIndex(of: ":"), let weight = Double(word[word.index(after: colon)...]), weight.isFinite {

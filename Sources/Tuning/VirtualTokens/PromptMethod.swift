@@ -129,7 +129,7 @@ extension Trainables {
       throw AdapterError.unexpectedTensor(
         file: path, tensor: PrefixMethod.tensorName, reason: "the encoder that made it cannot be found again")
     }
-    try TrainableFiles.read(withPrompt(prompt), from: path)
+    try TrainableFiles.read(withPrompt(prompt), from: path, passingOver: isOtherHead)
   }
 
   /// What the file of a prompt or prefix holds: what was trained or made, and the head, which PEFT does not wrap there.

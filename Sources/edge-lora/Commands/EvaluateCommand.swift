@@ -27,6 +27,8 @@ let evaluateCommand = Command(
   guard !files.isEmpty else { throw UsageError(description: "--data is needed") }
   let length = try arguments.number("max-length", in: 8...131_072)
   if loaded.model.description.labelling != nil { return try evaluateLabels(loaded, files, length, arguments) }
+  // Of an encoder without labels there is nothing but what its last layer makes.
+  if loaded.model.description.isEncoder, arguments.text("dump-logits") == nil { _ = try loaded.labelling() }
   let data = try ModelOptions.data(
     files, loaded, maximumLength: length, trainOnPrompt: arguments.flag("train-on-prompt"),
     skipBadLines: arguments.flag("skip-bad-lines"))
