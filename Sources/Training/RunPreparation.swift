@@ -73,6 +73,9 @@ struct RunPreparation {
     if labelled != nil, options.evaluation.samplePrompts != nil {
       throw OptionError("--sample-prompts: the model learns labels here, and gives no answers")
     }
+    if labelled != nil, options.data.trainOnPrompt {
+      throw OptionError("--train-on-prompt: the model learns labels here, and there are no prompts")
+    }
     try options.task.checkLoss(of: labelling)
     let samples = try SampleAnswers(
       options.evaluation, model: model, tokenizer: Tokenizer.load(directory: modelDirectory),

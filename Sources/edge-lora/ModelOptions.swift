@@ -1,3 +1,4 @@
+import Architectures
 import Data
 import Deployment
 import FoundationEssentials
@@ -68,6 +69,21 @@ enum ModelOptions {
     if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
     if let useless = data.uselessNote { Console.error(useless) }
     if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }
+    return data
+  }
+
+  /// Rows for a model that says labels.
+  static func labelledData(
+    _ files: [String], _ loaded: LoadedModel, _ labelling: Labelling, maximumLength: Int,
+    columns: LabelledColumns = LabelledColumns(), skipBadLines: Bool = false
+  ) throws -> TrainingData {
+    let rows = try LabelledFiles(files, columns: columns, skipBadLines: skipBadLines)
+    let data = try LabelledSamples(
+      tokenizer: loaded.tokenizer, labelling: labelling, description: loaded.model.description,
+      maximumLength: maximumLength, survey: labelling.problem == .multiLabel ? try rows.survey() : nil
+    ).data(rows)
+    if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
+    if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
     return data
   }
 }

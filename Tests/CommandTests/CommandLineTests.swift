@@ -63,6 +63,22 @@ struct CommandLineTests {
     #expect(try Program.run(words + ["--dump-logits", "states.safetensors"], in: folder).code == 0)
   }
 
+  /// What has labels has a loss too.
+  @Test func aMergedModelWithLabelsIsChecked() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("labels-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let intents = root.appendingPathComponent("Models/home-control/intents/held-out.jsonl").path
+    let train = ["train", "--model", tinyLlama, "--data", intents, "--max-steps", "1", "--output", "adapter"]
+    #expect(try Program.run(train, in: folder).code == 0)
+    let merge = ["merge", "--model", tinyLlama, "--adapter", "adapter", "-o", "merged", "--check", intents]
+    let result = try Program.run(merge, in: folder)
+    #expect(result.code == 0 && result.output.contains("loss before "), "\(result.error)")
+    let evaluate = ["evaluate", "--model", "merged", "--data", intents]
+    let refused = try Program.run(evaluate + ["--exact-match"], in: folder)
+    #expect(refused.code == 2 && refused.error.contains("the model says labels"), "\(refused.error)")
+  }
+
   @Test(arguments: commands) func helpListsTheOptions(command: String) throws {
     let help = try Program.run([command, "--help"])
     #expect(help.code == 0 && help.output.hasPrefix("usage: edge-lora \(command)") && help.output.contains("--help"))

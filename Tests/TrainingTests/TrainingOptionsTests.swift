@@ -58,6 +58,15 @@ func aValueThatMakesNoSenseIsRefused(values: [String: [String]]) {
 }
 
 /// A serial and a parallel bottleneck and a prefix, each of which may be left out.
+@Test func labelsHaveNoPrompts() throws {
+  try withFolder { folder in
+    #expect(throws: OptionError.self) {
+      try prepare(folder, ["train-on-prompt": []], data: "intents/held-out.jsonl")
+    }
+    _ = try prepare(folder, ["train-on-prompt": []])
+  }
+}
+
 @Test func whatIsLeftOutIsNoPart() throws {
   func parts(_ serial: String, _ parallel: String, _ prefix: String) throws -> [String] {
     let options = try TrainingOptions([

@@ -78,14 +78,12 @@ private func evaluateLabels(
   _ loaded: LoadedModel, _ files: [String], _ length: Int, _ arguments: Arguments
 ) throws -> Int32 {
   let labelling = try loaded.labelling()
-  let rows = try LabelledFiles(
-    files, columns: TaskOptions.columns(arguments.values), skipBadLines: arguments.flag("skip-bad-lines"))
-  let data = try LabelledSamples(
-    tokenizer: loaded.tokenizer, labelling: labelling, description: loaded.model.description, maximumLength: length,
-    survey: labelling.problem == .multiLabel ? try rows.survey() : nil
-  ).data(rows)
-  if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
-  if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
+  for name in ["exact-match", "show", "train-on-prompt"] where arguments.flag(name) {
+    throw UsageError(description: "--\(name): the model says labels, and has neither prompts nor answers")
+  }
+  let data = try ModelOptions.labelledData(
+    files, loaded, labelling, maximumLength: length, columns: TaskOptions.columns(arguments.values),
+    skipBadLines: arguments.flag("skip-bad-lines"))
   let evaluator = Evaluator(loaded)
   if let path = arguments.text("dump-logits") {
     let output = try logitsOutput(path)

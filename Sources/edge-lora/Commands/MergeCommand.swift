@@ -26,6 +26,11 @@ let mergeCommand = Command(
 
   func loss(directory: String, adapter: String?, file: String) throws -> Double {
     let loaded = try LoadedModel(directory: directory, adapter: adapter, precision: .int8, threads: threads)
+    guard loaded.model.description.labelling == nil else {
+      let labelling = try loaded.labelling()
+      let data = try ModelOptions.labelledData([file], loaded, labelling, maximumLength: length)
+      return try Evaluator(loaded).report(data, labelling: labelling).loss
+    }
     let data = try ModelOptions.data([file], loaded, maximumLength: length)
     let found = try Evaluator(loaded).loss(data, maximumLength: length)
     return found.loss
