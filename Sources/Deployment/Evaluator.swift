@@ -40,6 +40,11 @@ public struct Evaluator {
     self.batchSize = batchSize
   }
 
+  /// Places of a row with the prompt in front: rows that are filled up have none behind those of the model either.
+  private func longestRow(_ maximumLength: Int) -> Int {
+    min(maximumLength, loaded.maximumPositions) + loaded.promptPlaces.count
+  }
+
   /// Mean loss over the labelled tokens of `data`.
   ///
   /// - Parameter progress: gets batches that are done, and all
@@ -47,10 +52,8 @@ public struct Evaluator {
     _ data: TrainingData, maximumLength: Int, progress: (Int, Int) -> Void = { _, _ in }
   ) throws -> EvaluationResult {
     let prompt = loaded.promptPlaces
-    // Rows that are filled up have no places behind those of the model either.
-    let length = min(maximumLength, loaded.maximumPositions)
     let plan = try BatchPlan(
-      data, maximumLength: length + prompt.count, seed: 0, shuffles: false, prompt: prompt)
+      data, maximumLength: longestRow(maximumLength), seed: 0, shuffles: false, prompt: prompt)
     let made = try loaded.makeWorkspace(
       tokens: batchSize * plan.rowLength, positions: plan.rowLength, headRows: 64, purpose: .evaluation)
     var sum = 0.0
@@ -98,7 +101,7 @@ public struct Evaluator {
     let columns = namesTokens ? description.vocabularySize : description.hiddenSize
     let count = data.samples.reduce(0) { $0 + $1.tokens.count }
     let prompt = loaded.promptPlaces
-    let longest = min(maximumLength, loaded.maximumPositions) + prompt.count
+    let longest = longestRow(maximumLength)
     let made = try loaded.makeWorkspace(tokens: longest, positions: longest, headRows: 64, purpose: .evaluation)
     let writer = try SafetensorsWriter(path: path, headerByteCount: 1024)
     try writer.begin(

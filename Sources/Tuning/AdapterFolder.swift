@@ -41,7 +41,7 @@ public enum AdapterFolder {
       parts.append(
         .init(name: type.stringValue?.lowercased() ?? "adapter", configuration: try peft(json, file: file)))
     }
-    return parts.count == 1 ? bottleneck : CombinedConfiguration(parts)
+    return CombinedConfiguration.of(parts)
   }
 
   /// - Throws: where a file is given, such as a GGUF LoRA

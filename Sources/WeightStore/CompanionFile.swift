@@ -1,6 +1,5 @@
 import Formats
 import FoundationEssentials
-import Glibc
 
 /// A file that stands beside the weights of a model and goes with them: tokenizer, chat template, generation settings.
 public struct CompanionFile: Sendable {

@@ -1,5 +1,3 @@
-import Formats
-
 /// How the linear layers of a store are kept.
 public enum StoreFormat: Sendable, Equatable {
   /// bitsandbytes 4-bit NormalFloat, block maxima in fp32 or, with double quantisation, in 8 bits.

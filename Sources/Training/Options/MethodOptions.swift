@@ -390,7 +390,6 @@ public struct MethodOptions: Sendable {
 
   /// What is trained with the adapters that stay as they are.
   private func withFrozen(_ parts: [CombinedConfiguration.Part]) throws -> any TuningConfiguration {
-    guard !frozen.isEmpty else { return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts) }
-    return CombinedConfiguration.of(parts, on: try FrozenAdapters(frozen))
+    CombinedConfiguration.of(parts, on: frozen.isEmpty ? nil : try FrozenAdapters(frozen))
   }
 }

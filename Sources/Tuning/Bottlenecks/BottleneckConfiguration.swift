@@ -88,12 +88,15 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     let kind: Kind = file.isParallel ? .parallel : file.afterAttention ? .doubleSequential : .sequential
     let factor: String =
       switch file.reductionFactor {
-      case .all(let factor): factor == factor.rounded() ? "\(Int(factor))" : "\(factor)"
+      case .all(let factor): Self.text(factor)
       case .perLayer: "by layer"
       }
     let off = file.leaveOut.isEmpty ? "" : ", not in layers \(file.leaveOut.map { "\($0)" }.joined(separator: ","))"
     return "\(kind.rawValue), reduction factor \(factor), \(nonLinearity.rawValue)\(off)"
   }
+
+  /// A reduction factor as it is given: without a fraction if it is whole.
+  private static func text(_ factor: Double) -> String { Int(exactly: factor).map { "\($0)" } ?? "\(factor)" }
 
   /// - Parameter path: where errors point to
   init(_ file: AdapterHubConfiguration, file path: String) throws {
@@ -166,8 +169,7 @@ public struct BottleneckConfiguration: TuningConfiguration, Equatable {
     guard case .all(let factor) = file.reductionFactor else { return [] }
     var changed = self
     changed.file.reductionFactor = .all(2 * factor)
-    let written = Int(exactly: 2 * factor).map { "\($0)" } ?? "\(2 * factor)"
-    return [("--\(factorOption) \(written)", changed)]
+    return [("--\(factorOption) \(Self.text(2 * factor))", changed)]
   }
 
   public var identity: [(String, String)] { [("adapter", file.json.serialized())] }

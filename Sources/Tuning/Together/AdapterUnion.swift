@@ -84,28 +84,32 @@ public enum AdapterUnion {
   /// - Parameter folder: exists, and is empty
   /// - Throws: `AdapterError` for adapters that are not bottlenecks and one of PEFT's, of each kind one, and LoRA
   public static func link(_ adapters: [WeightedAdapter], in folder: String) throws {
-    let isLowRank = try adapters.map { try AdapterFolder.areLowRank([$0.directory]) }
-    var others = adapters
-    if !isLowRank.contains(false) {
-      others = [adapters[adapters.count - 1]]
-      try checkPlain(others[0])
-    } else if try !fit(adapters) || zip(adapters, isLowRank).contains(where: { $1 && $0.weight != 1 }) {
-      others = zip(adapters, isLowRank).filter { !$1 }.map(\.0)
-    }
-    guard try fit(others) else {
+    let (beneath, above) = try layers(of: adapters)
+    guard try fit(above) else {
       throw AdapterError.unsuitableModel(
         "\(adapters.map(\.directory).joined(separator: ", ")): LoRA adapters can be used together, alone or under a serial "
           + "bottleneck, a parallel one and one adapter of another method; no others")
     }
-    if let weighted = others.first(where: { $0.weight != 1 }) {
+    if let weighted = above.first(where: { $0.weight != 1 }) {
       throw AdapterError.unsuitableModel("\(weighted.directory): only LoRA adapters have weights")
     }
-    if others.count < adapters.count {
-      let last = others.count == 1 && !isLowRank.contains(false)
-      try linkBeneath(
-        last ? Array(adapters.dropLast()) : zip(adapters, isLowRank).filter { $1 }.map(\.0), in: folder)
+    if !beneath.isEmpty { try linkBeneath(beneath, in: folder) }
+    try link(try above.map { try Source($0.directory) }, in: folder)
+  }
+
+  /// Those that take part beneath the others, and the others.
+  private static func layers(
+    of adapters: [WeightedAdapter]
+  ) throws -> (beneath: [WeightedAdapter], above: [WeightedAdapter]) {
+    let isLowRank = try adapters.map { try AdapterFolder.areLowRank([$0.directory]) }
+    if !isLowRank.contains(false) {
+      let last = adapters[adapters.count - 1]
+      try checkPlain(last)
+      return (adapters.dropLast(), [last])
     }
-    try link(try others.map { try Source($0.directory) }, in: folder)
+    let lowRank = zip(adapters, isLowRank).filter(\.1).map(\.0)
+    if try fit(adapters), lowRank.allSatisfy({ $0.weight == 1 }) { return ([], adapters) }
+    return (lowRank, zip(adapters, isLowRank).filter { !$1 }.map(\.0))
   }
 
   /// Whether one folder of both libraries can hold them.

@@ -26,16 +26,19 @@ public struct CombinedConfiguration: TuningConfiguration {
 
   public init(_ parts: [Part]) { self.parts = parts }
 
-  /// What computes with `parts` while LoRA adapters take part, which stay as they are.
-  public static func of(_ parts: [Part], on frozen: FrozenAdapters) -> any TuningConfiguration {
+  /// What computes with `parts`, while LoRA adapters take part that stay as they are, if there are any.
+  public static func of(_ parts: [Part], on frozen: FrozenAdapters? = nil) -> any TuningConfiguration {
     var parts = parts
-    if let index = parts.firstIndex(where: { $0.configuration is LowRankConfiguration }),
-      var lowRank = parts[index].configuration as? LowRankConfiguration
-    {
-      lowRank.frozen = frozen
-      parts[index] = .init(name: parts[index].name, configuration: lowRank)
-    } else {
-      parts.insert(.init(name: "frozen", configuration: LowRankConfiguration(frozen: frozen), isTrained: false), at: 0)
+    if let frozen {
+      if let index = parts.firstIndex(where: { $0.configuration is LowRankConfiguration }),
+        var lowRank = parts[index].configuration as? LowRankConfiguration
+      {
+        lowRank.frozen = frozen
+        parts[index] = .init(name: parts[index].name, configuration: lowRank)
+      } else {
+        parts.insert(
+          .init(name: "frozen", configuration: LowRankConfiguration(frozen: frozen), isTrained: false), at: 0)
+      }
     }
     return parts.count == 1 ? parts[0].configuration : CombinedConfiguration(parts)
   }
