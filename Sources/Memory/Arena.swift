@@ -87,6 +87,12 @@ public final class Arena {
     return reserved.base + offset
   }
 
+  /// Counts buffers that another arena has counted, as if they were asked for again.
+  public func count(_ buffers: [PlannedBuffer]) {
+    precondition(isCounting, "only addresses that nobody touches can be handed out twice")
+    for buffer in buffers { _ = allocate(buffer.name, kind: buffer.kind, byteCount: buffer.byteCount) }
+  }
+
   /// The address of all buffers of counting arenas: aligned as the real ones are, and never mapped (`vm.mmap_min_addr` of
   /// Linux). It is the same for all of them, so that no sum of sizes has to fit the addresses.
   public static var untouchable: UnsafeMutableRawPointer {

@@ -18,18 +18,18 @@ public final class TrainingMemory {
   public let samples: SampleMemory?
 
   /// - Parameters:
+  ///   - method: reserved in `arena` before
   ///   - rowLength: tokens of the longest row
   ///   - spillDirectory: takes the file of layer inputs, if the strategy wants one
   ///   - sampleRoom: what answers to sample prompts need, if there are any
   public init(
-    model: LanguageModel, tuning: any TuningConfiguration, strategy: TrainingStrategy, rowLength: Int,
+    model: LanguageModel, method: any TuningMethod, strategy: TrainingStrategy, rowLength: Int,
     precision: Precision, spillDirectory: String, optimizer: OptimizerKind = .adamw, sampleRoom: SampleRoom? = nil,
     pool: ThreadPool, arena: Arena
-  ) throws {
+  ) {
     let tokens = strategy.microBatchSize * rowLength
     self.strategy = strategy
     self.arena = arena
-    let method = try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: tokens))
     self.method = method
     state = OptimizerState(
       optimizer, moments: strategy.optimizerMoments, of: method.trainables, threadCount: pool.threadCount, arena: arena)
@@ -51,6 +51,17 @@ public final class TrainingMemory {
         $0, model: model, method: method, training: training, tokens: min(tokens, strategy.feedForwardTokens),
         precision: precision, threadCount: pool.threadCount, arena: arena)
     }
+  }
+
+  /// The same with the method of a configuration.
+  public convenience init(
+    model: LanguageModel, tuning: any TuningConfiguration, strategy: TrainingStrategy, rowLength: Int,
+    precision: Precision, spillDirectory: String, pool: ThreadPool, arena: Arena
+  ) throws {
+    let room = TuningRoom(arena: arena, trainingTokens: strategy.microBatchSize * rowLength)
+    self.init(
+      model: model, method: try tuning.reserve(for: model, in: room), strategy: strategy, rowLength: rowLength,
+      precision: precision, spillDirectory: spillDirectory, pool: pool, arena: arena)
   }
 
   /// Makes the memory usable and the method hook into `model`.

@@ -31,8 +31,10 @@ public struct TrainingPlanner {
   var companions: [TrainingPlanner] = []
   private let methodProducts: Double
   /// What strategies need, for those that several budgets have in common.
-  var known = Known<Int>()
-  private let knownShares = Known<RunShare>()
+  var known = Known<TrainingStrategy, Int>()
+  private let knownShares = Known<TrainingStrategy, RunShare>()
+  /// The method as it was counted, by the tokens of a micro-batch: no other part of a strategy matters to it.
+  private let countedMethods = Known<Int, (method: any TuningMethod, buffers: [PlannedBuffer])>()
 
   public init(
     model: LanguageModel, tuning: any TuningConfiguration, precision: Precision, pool: ThreadPool,
@@ -323,19 +325,33 @@ public struct TrainingPlanner {
       return (saved / Double(max(1, try byteCount(whole) - bytes)), improve)
     }.filter { $0.gain > 0 }.sorted { $0.gain > $1.gain }
     for option in ranked {
-      var fits = 0
-      var tooMany = layers + 1
-      while tooMany - fits > 1 {
-        let middle = (fits + tooMany) / 2
-        if try byteCount(wishes.apply(to: option.improve(strategy, middle))) <= budget {
-          fits = middle
-        } else {
-          tooMany = middle
-        }
+      let fits = try Self.most(layers, within: budget) {
+        try byteCount(wishes.apply(to: option.improve(strategy, $0)))
       }
       strategy = wishes.apply(to: option.improve(strategy, fits))
     }
     return strategy
+  }
+
+  /// The most of `0...count` that need no more than `budget`; none always fit, and more never need less. As each needs about
+  /// the same, a straight line leads close to it: what one of them needs takes long to find out.
+  static func most(_ count: Int, within budget: Int, _ byteCount: (Int) throws -> Int) rethrows -> Int {
+    var (fits, tooMany) = (0, count)
+    var (least, most) = (try byteCount(0), try byteCount(count))
+    if most <= budget { return count }
+    var isNearLine = true
+    while tooMany - fits > 1 {
+      let share = isNearLine ? Double(budget - least) / Double(most - least) : 0.5
+      let next = min(max(fits + Int(share * Double(tooMany - fits)), fits + 1), tooMany - 1)
+      let needed = try byteCount(next)
+      isNearLine.toggle()
+      if needed <= budget {
+        (fits, least) = (next, needed)
+      } else {
+        (tooMany, most) = (next, needed)
+      }
+    }
+    return fits
   }
 
   private func seconds(_ strategy: TrainingStrategy) -> Double { seconds(cost(strategy)) }
@@ -365,9 +381,24 @@ public struct TrainingPlanner {
   }
 
   private func makeMemory(_ strategy: TrainingStrategy, arena: Arena) throws -> TrainingMemory {
-    try TrainingMemory(
-      model: model, tuning: tuning, strategy: strategy, rowLength: rowLength, precision: precision,
-      spillDirectory: spillDirectory, optimizer: optimizer, sampleRoom: sampleRoom, pool: pool, arena: arena)
+    TrainingMemory(
+      model: model, method: try reserveMethod(tokens: strategy.microBatchSize * rowLength, arena: arena),
+      strategy: strategy, rowLength: rowLength, precision: precision, spillDirectory: spillDirectory,
+      optimizer: optimizer, sampleRoom: sampleRoom, pool: pool, arena: arena)
+  }
+
+  private func reserveMethod(tokens: Int, arena: Arena) throws -> any TuningMethod {
+    guard arena.isCounting else {
+      return try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: tokens))
+    }
+    if countedMethods.values[tokens] == nil {
+      let count = Arena.counting
+      let method = try tuning.reserve(for: model, in: TuningRoom(arena: count, trainingTokens: tokens))
+      countedMethods.values[tokens] = (method, count.buffers)
+    }
+    guard let (method, buffers) = countedMethods.values[tokens] else { preconditionFailure("just counted") }
+    arena.count(buffers)
+    return method
   }
 
   /// What one of several runs that share process and weights needs.
@@ -433,9 +464,9 @@ public struct TrainingPlanner {
   }
 }
 
-/// What is known of strategies already; all copies of a planner know it.
-final class Known<Value> {
-  var values: [TrainingStrategy: Value] = [:]
+/// What is known already; all copies of a planner know it.
+final class Known<Key: Hashable, Value> {
+  var values: [Key: Value] = [:]
 }
 
 /// The memory of one of several runs that share process and weights.

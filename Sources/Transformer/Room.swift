@@ -14,10 +14,18 @@ final class Room {
     case nowhere
   }
 
+  /// What was asked for under a name, and where it is.
+  private struct Wish {
+    let name: String
+    let kind: MemoryKind
+    var byteCount: Int
+    var place: UnsafeMutableRawPointer = Arena.untouchable
+  }
+
   private var mode: Mode
-  private var names: [String] = []
-  private var wishes: [String: (byteCount: Int, kind: MemoryKind)] = [:]
-  private var places: [String: UnsafeMutableRawPointer] = [:]
+  private var wishes: [Wish] = []
+  /// Behind the wish that was found last: every layer asks in the same order.
+  private var next = 0
 
   /// Everything handed out is new.
   convenience init(_ arena: Arena, kind: MemoryKind) { self.init(.own(arena, kind)) }
@@ -32,9 +40,9 @@ final class Room {
 
   /// Takes the union of what was asked for; from then on it is handed out.
   func reserve(in arena: Arena) {
-    for name in names {
-      guard let wish = wishes[name] else { continue }
-      places[name] = arena.allocate(name, kind: wish.kind, byteCount: wish.byteCount)
+    for index in wishes.indices {
+      let wish = wishes[index]
+      wishes[index].place = arena.allocate(wish.name, kind: wish.kind, byteCount: wish.byteCount)
     }
     mode = .shared
   }
@@ -43,20 +51,26 @@ final class Room {
     switch mode {
     case .own(let arena, let kind): return arena.allocate(name, kind: kind, byteCount: byteCount)
     case .measuring:
-      if let known = wishes[name] {
-        wishes[name] = (max(known.byteCount, byteCount), known.kind)
+      if let index = wish(name) {
+        wishes[index].byteCount = max(wishes[index].byteCount, byteCount)
       } else {
-        names.append(name)
-        wishes[name] = (byteCount, kind)
+        wishes.append(Wish(name: name, kind: kind, byteCount: byteCount))
       }
       return Arena.untouchable
     case .nowhere: return Arena.untouchable
     case .shared:
-      guard let place = places[name], let wish = wishes[name], wish.byteCount >= byteCount else {
+      guard let index = wish(name), wishes[index].byteCount >= byteCount else {
         preconditionFailure("\(name) was measured with at least \(byteCount) bytes")
       }
-      return place
+      return wishes[index].place
     }
+  }
+
+  private func wish(_ name: String) -> Int? {
+    let isNext = next < wishes.count && wishes[next].name == name
+    let found = isNext ? next : wishes.firstIndex { $0.name == name }
+    if let found { next = found + 1 }
+    return found
   }
 
   /// A matrix of floats, `[rows, columns]`.
