@@ -260,6 +260,24 @@ struct MethodsTests {
     }
   }
 
+  /// A draw of 0, which comes once in 2^24: of this seed at once.
+  @Test func noStartIsOutsideTheNumbers() throws {
+    let seed: UInt64 = 0x61C8_8646_80B5_83EB
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    var gaussian = LowRankConfiguration(rank: 2)
+    gaussian.initialisation = .gaussian
+    let configurations: [any TuningConfiguration] = [
+      gaussian, BottleneckConfiguration(), PrefixConfiguration(count: 1), PromptConfiguration(count: 1),
+    ]
+    for configuration in configurations {
+      let (arena, method) = try reserve(configuration, for: model)
+      withExtendedLifetime(arena) {
+        method.initialize(seed: seed)
+        #expect(method.trainables.parameters.sumOfSquares().isFinite, "\(configuration)")
+      }
+    }
+  }
+
   /// As transformers' `Trainer` does, and only where there is decay: else nothing has to be taken apart.
   @Test func biasesDoNotDecay() throws {
     let model = try LanguageModel(store: try WeightStore.open(golden("roberta")))

@@ -329,7 +329,8 @@ public final class LowRankMethod: MergeableMethod {
 extension SplitMix64 {
   /// Of the standard normal distribution. Source: Box & Muller 1958.
   mutating func normal() -> Float {
-    let radius = (-2 * logarithm(1 - Double(uniform(in: 0...1)) + 1e-12)).squareRoot()
+    // A draw of 0, one of 2^24, must not take the logarithm above 0.
+    let radius = (-2 * logarithm(min(1, 1 - Double(uniform(in: 0...1)) + 1e-12))).squareRoot()
     return Float(radius * cosine(2 * Double.pi * Double(uniform(in: 0...1))))
   }
 }
