@@ -278,6 +278,13 @@ struct MethodsTests {
     }
   }
 
+  /// PEFT's file of (IA)³ has no numbers of layers.
+  @Test func factorsOfSomeLayersAreReadAgain() throws {
+    let configuration = ScalingConfiguration(selection: TargetSelection(layers: [1]))
+    try expectRoundTrip(configuration, for: tinyLlama)
+    try expectRoundTrip(configuration, for: golden("bert"))
+  }
+
   /// As transformers' `Trainer` does, and only where there is decay: else nothing has to be taken apart.
   @Test func biasesDoNotDecay() throws {
     let model = try LanguageModel(store: try WeightStore.open(golden("roberta")))
