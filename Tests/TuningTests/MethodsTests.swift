@@ -285,6 +285,18 @@ struct MethodsTests {
     try expectRoundTrip(configuration, for: golden("bert"))
   }
 
+  /// What LoRA-FA computes once is in the plan: of a large rank it is as large as the factors.
+  @Test func correctionsOfLoRAFAHaveTheirRoom() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    var configuration = LowRankConfiguration(rank: 64, targetModules: .allLinear)
+    configuration.freezesA = true
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(method) {
+      let corrections = arena.buffers.filter { $0.name == "correction of a gradient" }
+      #expect(corrections.map(\.byteCount) == [Int](repeating: 64 * 64 * 4, count: 28))
+    }
+  }
+
   /// As transformers' `Trainer` does, and only where there is decay: else nothing has to be taken apart.
   @Test func biasesDoNotDecay() throws {
     let model = try LanguageModel(store: try WeightStore.open(golden("roberta")))

@@ -44,7 +44,9 @@ public final class LowRankMethod: MergeableMethod {
   private let modules: TrainedModules?
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
-  private var corrections: [FrozenFactorCorrection] = []
+  /// Of the gradient of each adapter's `B`, with LoRA-FA.
+  private let corrections: [FrozenFactorCorrection]
+  private var areCorrectionsReady = false
   /// How PEFT writes it down.
   var usesConv1D: Bool { model.description.linears.contains { $0.weight.isTransposed } }
 
@@ -120,6 +122,14 @@ public final class LowRankMethod: MergeableMethod {
             factor: arena.vector("magnitudes over norms", kind: .adapter, count: out),
             inverseNorms: arena.vector("norms of rows", kind: .adapter, count: out)),
         buffers: buffers)
+    }
+    let given = arena.vector(
+      "gradient before its correction", kind: .adapter,
+      count: freezesA ? places.map { $0.rank * $0.location.shape.out }.max() ?? 0 : 0)
+    corrections = (freezesA ? places : []).map { place in
+      FrozenFactorCorrection(
+        inverse: arena.matrix("correction of a gradient", kind: .adapter, rows: place.rank, columns: place.rank),
+        given: given)
     }
     biases = zip(biasPlaces, rest).map { ($0.location, $1) }
     rest = rest.dropFirst(biases.count)
@@ -269,9 +279,11 @@ public final class LowRankMethod: MergeableMethod {
   }
 
   public func prepareUpdate() {
-    guard configuration.freezesA else { return }
-    if corrections.isEmpty {
-      corrections = adapters.map { FrozenFactorCorrection(a: $0.a, scaling: $0.scaling) }
+    if !areCorrectionsReady {
+      for (adapter, correction) in zip(adapters, corrections) {
+        correction.prepare(a: adapter.a, scaling: adapter.scaling)
+      }
+      areCorrectionsReady = true
     }
     for (adapter, correction) in zip(adapters, corrections) { correction.apply(to: adapter.bTransposedGradient) }
   }
