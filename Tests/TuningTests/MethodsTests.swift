@@ -260,6 +260,26 @@ struct MethodsTests {
     }
   }
 
+  /// As PEFT's `create_loraplus_optimizer` has it: `B`, and whatever has one dimension.
+  @Test func theRateOfLoRAPlusIsThatOfVectorsToo() throws {
+    var configuration = LowRankConfiguration(rank: 2, targetModules: .allLinear)
+    configuration.loraPlusRatio = 16
+    configuration.biases = .all
+    for name in ["roberta", "llama-biases"] {
+      if name == "llama-biases" { configuration.wholeModules = ["norm"] }
+      let model = try LanguageModel(store: try WeightStore.open(golden(name)))
+      let (arena, method) = try reserve(configuration, for: model)
+      try withExtendedLifetime(arena) {
+        let entries = method.trainables.entries
+        for entry in entries {
+          let expected: Double = entry.isVector || entry.name.contains("lora_B") ? 16 : 1
+          #expect(entry.learningRateFactor == expected, "\(entry.name)")
+        }
+        try #require(entries.contains { $0.isVector && $0.name.hasSuffix("bias") })
+      }
+    }
+  }
+
   /// A draw of 0, which comes once in 2^24: of this seed at once.
   @Test func noStartIsOutsideTheNumbers() throws {
     let seed: UInt64 = 0x61C8_8646_80B5_83EB

@@ -68,10 +68,12 @@ public final class LowRankMethod: MergeableMethod {
       biasPlaces.map { place in
         Trainables.Wish(
           Self.biasName(place.location, isAdapted: place.isAdapted), rows: 1, columns: place.location.shape.out,
-          isVector: true)
+          isVector: true, learningRateFactor: ratio)
       }
       + normBiases.map { bias in
-        Trainables.Wish("base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true)
+        Trainables.Wish(
+          "base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true,
+          learningRateFactor: ratio)
       }
     let tokens = try TrainedTokens.tokens(configuration.trainedTokens, in: model)
     let tokenWishes = tokens.isEmpty ? [] : [TrainedTokens.wish(tokens, in: model)]
@@ -89,7 +91,8 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      } + biasWishes + tokenWishes + TrainedModules.wishes(choice, in: model), of: model, in: room)
+      } + biasWishes + tokenWishes + TrainedModules.wishes(choice, in: model, vectorRate: ratio), of: model, in: room,
+      headVectorRate: ratio)
     let arena = room.arena
     let buffers = LowRankBuffers(
       tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
