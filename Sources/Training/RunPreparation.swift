@@ -113,7 +113,8 @@ struct RunPreparation {
     self.data = data
     self.evaluation = evaluation
     identity = RunIdentity(
-      options: options.identity, hyperParameters: options.method.readsAdapters ? tuning.identity : [],
+      options: options.identity,
+      hyperParameters: try options.method.readsAdapters ? tuning.identity + options.method.frozenStart() : [],
       model: try inputs.digest(modelDirectory) { try BaseModelDigest.of(directory: modelDirectory) },
       data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)

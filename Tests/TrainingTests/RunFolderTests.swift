@@ -107,6 +107,25 @@ struct RunFolderTests {
         } catch let error as CheckpointError { #expect("\(error)".contains(expected), "\(error)") }
       }
       try train(output, values.merging(["resume": [], "max-steps": ["6"]]) { $1 })
+    }
+  }
+
+  /// LoRA-FA takes `A` from where it started, at every start.
+  @Test func anotherAdapterToStartFromIsNoticedWhereAPartOfItStays() throws {
+    try withFolder { folder in
+      let start = "\(folder)/start"
+      try train(start, ["max-steps": ["1"], "rank": ["2"]])
+      let values = Self.short.merging(["init-adapter": [start], "lora-fa": []]) { $1 }
+      let output = "\(folder)/adapter"
+      try train(output, values)
+      let longer = values.merging(["max-steps": ["6"], "resume": []]) { $1 }
+      try train(start, ["max-steps": ["1"], "rank": ["2"], "seed": ["7"], "force": []])
+      #expect(throws: CheckpointError.self) { try train(output, longer) }
+      try train(start, ["max-steps": ["1"], "rank": ["2"], "force": []])
+      try train(output, longer)
+    }
+  }
+
   /// What comes of it could not be used: DoRA scales what the frozen one adds to.
   @Test func aDoRAAdapterDoesNotGoOnAboveAFrozenOne() throws {
     try withFolder { folder in
@@ -115,7 +134,6 @@ struct RunFolderTests {
       try train(plain, ["max-steps": ["1"], "rank": ["2"]])
       let values = ["init-adapter": [scaled], "freeze-adapter": [plain]]
       #expect(throws: OptionError.self) { try prepare("\(folder)/adapter", values) }
-
     }
   }
 

@@ -299,6 +299,13 @@ public struct MethodOptions: Sendable {
   /// Whether what is trained depends on adapters that lie elsewhere.
   var readsAdapters: Bool { initialAdapter != nil || !frozen.isEmpty || !experts.isEmpty }
 
+  /// What stays of the adapter that a run starts from and is in no checkpoint's parameters: LoRA-FA's `A`, which every start
+  /// reads again.
+  func frozenStart() throws -> [(String, String)] {
+    guard let initialAdapter, lowRank.freezesA, try AdapterFolder.areLowRank([initialAdapter]) else { return [] }
+    return [("init-adapter", try AdapterFolder.weightsChecksum(of: initialAdapter))]
+  }
+
   private static func start(_ values: OptionValues, useDoRA: Bool) throws -> LowRankInitialisation {
     let name = try values.required("init-lora-weights")
     guard let start = LowRankInitialisation(name) else {
@@ -361,6 +368,7 @@ public struct MethodOptions: Sendable {
       guard var lowRank = configuration as? LowRankConfiguration else {
         return try withFrozen([.init(name: "adapter", configuration: configuration)])
       }
+      if lowRank.useDoRA, !frozen.isEmpty { throw Self.cannotFreeze(under: "the DoRA adapter \(initialAdapter)") }
       lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
       lowRank.freezesA = self.lowRank.freezesA
       return try withFrozen([.init(name: "adapter", configuration: lowRank)])
@@ -368,7 +376,6 @@ public struct MethodOptions: Sendable {
     func tokens(_ text: String?, option: String, count: inout Int) throws -> [Int32] {
       guard let text else { return [] }
       let tokens = try encode(text)
-      if lowRank.useDoRA, !frozen.isEmpty { throw Self.cannotFreeze(under: "the DoRA adapter \(initialAdapter)") }
       guard !tokens.isEmpty else { throw OptionError("--\(option): the text has no tokens") }
       if !countIsGiven { count = min(tokens.count, Self.mostVirtualTokens) }
       return tokens
