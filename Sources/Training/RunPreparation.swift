@@ -89,6 +89,9 @@ struct RunPreparation {
           tokenizer: samples?.tokenizer, note: note, progress: progress
         ).read(files)
       }
+    if held == nil, options.data.evaluationShare > 0 {
+      note("warning: --eval-split keeps nothing of one sample; there is no evaluation")
+    }
     let share = options.data.share
     let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }

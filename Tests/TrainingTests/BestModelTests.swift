@@ -103,6 +103,17 @@ struct BestModelTests {
     }
   }
 
+  @Test func aSampleAloneIsNotEvaluatedOnAndThatIsTold() throws {
+    try withFolder { folder in
+      try "the lights in the kitchen".write(toFile: "\(folder)/one.txt", atomically: true, encoding: .utf8)
+      let listener = Listener()
+      _ = try TrainingRun(
+        options: try options(["threads": ["1"], "output": ["\(folder)/adapter"], "load-best-model-at-end": []]),
+        modelDirectory: tinyLlama, files: ["\(folder)/one.txt"], observer: listener)
+      #expect(listener.notes.contains { $0.contains("there is no evaluation") })
+    }
+  }
+
   @Test func resumeAloneGoesOnWithTheOptionsOfTheRun() throws {
     try withFolder { folder in
       let values: [String: [String]] = ["max-steps": ["4"], "rank": ["4"], "seed": ["7"]]
