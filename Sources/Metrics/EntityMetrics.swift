@@ -67,14 +67,14 @@ public struct EntityMetrics: Sendable {
   /// Share of the words whose tag is right.
   public let accuracy: Double
 
-  /// - Parameters:
-  ///   - truth: tags, sentence by sentence
-  ///   - said: likewise
-  public init(truth: [[String]], said: [[String]], scheme: TagScheme = .iob2) {
-    precondition(truth.count == said.count, "an answer to each sentence")
-    var counts: [String: LabelCounts] = [:]
-    var (hits, words) = (0, 0)
-    for (wanted, given) in zip(truth, said) {
+  /// What has been counted of some sentences.
+  struct Tally: Sendable {
+    fileprivate var counts: [String: LabelCounts] = [:]
+    fileprivate var hits = 0
+    fileprivate var words = 0
+
+    /// Takes a sentence: its tags, and those that were said.
+    mutating func add(wanted: [String], given: [String], scheme: TagScheme) {
       precondition(wanted.count == given.count, "a tag to each word")
       let (expected, found) = (
         Set(Entity.all(in: wanted, scheme: scheme)), Set(Entity.all(in: given, scheme: scheme))
@@ -85,7 +85,20 @@ public struct EntityMetrics: Sendable {
       words += wanted.count
       hits += zip(wanted, given).count { $0 == $1 }
     }
-    table = ScoreTable(counts.keys.sorted().map { ($0, counts[$0] ?? LabelCounts()) })
-    accuracy = words > 0 ? Double(hits) / Double(words) : 0
+  }
+
+  /// - Parameters:
+  ///   - truth: tags, sentence by sentence
+  ///   - said: likewise
+  public init(truth: [[String]], said: [[String]], scheme: TagScheme = .iob2) {
+    precondition(truth.count == said.count, "an answer to each sentence")
+    var tally = Tally()
+    for (wanted, given) in zip(truth, said) { tally.add(wanted: wanted, given: given, scheme: scheme) }
+    self.init(tally)
+  }
+
+  init(_ tally: Tally) {
+    table = ScoreTable(tally.counts.keys.sorted().map { ($0, tally.counts[$0] ?? LabelCounts()) })
+    accuracy = tally.words > 0 ? Double(tally.hits) / Double(tally.words) : 0
   }
 }

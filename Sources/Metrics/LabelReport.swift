@@ -2,16 +2,28 @@ import Architectures
 import Formats
 import Glibc
 
-/// Collects what a model says of labelled texts or tokens, and makes the figures that people report.
+/// Counts what a model says of labelled texts or tokens, and makes the figures that people report. Only numbers that are met are
+/// kept as they are, for the order among them: what there is to evaluate on may be large.
 public struct LabelReport: Sendable {
   public let labelling: Labelling
-  private var truth: [Int] = []
-  private var said: [Int] = []
-  private var sentences: [(truth: [String], said: [String])] = []
-  private var wanted: [[Float]] = []
-  private var given: [[Float]] = []
+  /// Of one label to a text or a token, without entities.
+  private var classes: ClassificationMetrics.Tally
+  private var entities = EntityMetrics.Tally()
+  private var labels: MultiLabelMetrics.Tally
+  /// Of regression, text after text.
+  private var wanted: [Float] = []
+  private var given: [Float] = []
+  private let scheme: TagScheme
+  /// Whether tags tell where entities begin.
+  private let hasEntities: Bool
 
-  public init(_ labelling: Labelling) { self.labelling = labelling }
+  public init(_ labelling: Labelling) {
+    self.labelling = labelling
+    classes = ClassificationMetrics.Tally(labelCount: labelling.labels.count)
+    labels = MultiLabelMetrics.Tally(labelCount: labelling.labels.count)
+    scheme = TagScheme(tags: labelling.labels)
+    hasEntities = labelling.task == .tokenClassification && labelling.labels.contains { $0.hasPrefix("B-") }
+  }
 
   /// The likeliest label.
   public static func best(_ logits: [Float]) -> Int {
@@ -38,42 +50,44 @@ public struct LabelReport: Sendable {
   ///   - targets: numbers, for the other problems
   ///   - logits: of each token with a label
   public mutating func add(labels: [Int32], targets: [Float], logits: [[Float]]) {
-    if labelling.task == .tokenClassification {
-      let ids = logits.map(Self.best)
-      sentences.append((labels.map { labelling.labels[Int($0)] }, ids.map { labelling.labels[$0] }))
-      truth += labels.map { Int($0) }
-      said += ids
-    } else if labelling.problem == .singleLabel {
-      truth += labels.map { Int($0) }
-      said += logits.map(Self.best)
-    } else {
-      wanted.append(targets)
-      given += logits
+    switch labelling.problem {
+    case .singleLabel where hasEntities:
+      entities.add(
+        wanted: labels.map { labelling.labels[Int($0)] }, given: logits.map { labelling.labels[Self.best($0)] },
+        scheme: scheme)
+    case .singleLabel:
+      for (label, line) in zip(labels, logits) { classes.add(wanted: Int(label), given: Self.best(line)) }
+    case .multiLabel:
+      for line in logits { self.labels.add(wanted: targets.map { $0 > 0.5 }, given: line.map { $0 > 0 }) }
+    case .regression:
+      wanted += targets
+      for line in logits { given += line }
     }
   }
-
-  /// Whether tags tell where entities begin.
-  private var hasEntities: Bool { labelling.labels.contains { $0.hasPrefix("B-") } }
 
   /// The figures by the names that `--metric-for-best-model` knows, and those of each label.
   public var json: JSONObject {
     switch labelling.problem {
-    case .singleLabel where labelling.task == .tokenClassification && hasEntities:
-      let metrics = EntityMetrics(
-        truth: sentences.map(\.truth), said: sentences.map(\.said), scheme: TagScheme(tags: labelling.labels))
+    case .singleLabel where hasEntities:
+      let metrics = EntityMetrics(entities)
       return Self.figures(metrics.table, main: metrics.table.micro, accuracy: metrics.accuracy)
     case .singleLabel:
-      let metrics = ClassificationMetrics(truth: truth, said: said, names: labelling.labels)
+      let metrics = ClassificationMetrics(classes, names: labelling.labels)
       var json = Self.figures(metrics.table, main: metrics.table.macro, accuracy: metrics.accuracy)
-      json["confusion_matrix"] = .array(metrics.confusion.map { .array($0.map { .integer($0) }) })
+      if let confusion = metrics.confusion {
+        json["confusion_matrix"] = .array(confusion.map { .array($0.map { .integer($0) }) })
+      }
       return json
     case .multiLabel:
-      let metrics = MultiLabelMetrics(
-        truth: wanted.map { $0.map { $0 > 0.5 } }, said: given.map { $0.map { $0 > 0 } }, names: labelling.labels)
+      let metrics = MultiLabelMetrics(labels, names: labelling.labels)
       return Self.figures(metrics.table, main: metrics.table.micro, accuracy: metrics.accuracy)
     case .regression:
+      let width = labelling.labels.count
       let parts = labelling.labels.indices.map { id in
-        RegressionMetrics(truth: wanted.map { Double($0[id]) }, said: given.map { Double($0[id]) })
+        func column(_ values: [Float]) -> [Double] {
+          stride(from: id, to: values.count, by: width).map { Double(values[$0]) }
+        }
+        return RegressionMetrics(truth: column(wanted), said: column(given))
       }
       func mean(_ part: (RegressionMetrics) -> Double) -> JSONValue {
         let value = parts.reduce(0.0) { $0 + part($1) } / Double(parts.count)

@@ -39,11 +39,12 @@ public struct Settings: Sendable, Hashable {
     self.entries = try entries.compactMap { entry in
       if !MethodOptions.takes(entry.option, beside: word) { return nil }
       guard entry.option == "alpha", entry.word.hasSuffix("r") else { return entry }
-      guard let factor = Double(entry.word.dropLast()), let rank = word("rank").flatMap(Double.init) else {
+      guard let factor = Double(entry.word.dropLast()), factor.isFinite, let rank = word("rank").flatMap(Double.init)
+      else {
         throw OptionError("--alpha \(entry.word): expected a number, or a multiple of the rank such as 2r")
       }
       let alpha = factor * rank
-      return Entry(option: "alpha", word: alpha == alpha.rounded() ? String(Int(alpha)) : String(alpha))
+      return Entry(option: "alpha", word: Int(exactly: alpha).map { String($0) } ?? String(alpha))
     }
   }
 

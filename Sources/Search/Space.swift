@@ -72,11 +72,14 @@ public struct Dimension: Sendable, Equatable {
     return words.filter { seen.insert($0).inserted }
   }
 
+  /// Of a range's ends: every whole number up to it is one of `Double`'s.
+  private static let most = 1e15
+
   private static func range(_ word: String, option: String) throws -> Values? {
     guard let dots = word.firstRange(of: "..") else { return nil }
     let isLogarithmic = word.hasSuffix(":log")
     let (left, right) = (word[..<dots.lowerBound], word[dots.upperBound...].dropLast(isLogarithmic ? 4 : 0))
-    guard let low = Double(left), let high = Double(right), low < high, low.isFinite, high.isFinite,
+    guard let low = Double(left), let high = Double(right), low < high, abs(low) <= most, abs(high) <= most,
       !isLogarithmic || low > 0
     else {
       throw OptionError("--\(option) \(word): expected two ascending numbers, such as 1e-5..1e-3 or 1e-5..1e-3:log")
@@ -92,7 +95,9 @@ public struct Dimension: Sendable, Equatable {
     if let list = json.arrayValue, !list.isEmpty {
       values = .choices(
         Self.distinct(try list.map { try Self.word($0, option: option, file: file) }))
-    } else if let low = json["low"]?.doubleValue, let high = json["high"]?.doubleValue, low < high {
+    } else if let low = json["low"]?.doubleValue, let high = json["high"]?.doubleValue, low < high,
+      abs(low) <= Self.most, abs(high) <= Self.most
+    {
       let isLogarithmic = json["log"]?.boolValue ?? false
       guard !isLogarithmic || low > 0 else {
         throw OptionError("\(file): \(option.name): a logarithmic range begins above 0")

@@ -145,14 +145,14 @@ extension SearchRun {
       let outcome = try trial.run.run(
         pausingAfter: pause, restShare: looksForBest ? 1 : share, turn: turn, stopSignal: stopSignal)
       if let signal = outcome.signalNumber { return signal }
-      guard let metric = outcome.figures?[training.evaluation.metric]?.doubleValue else {
+      guard let metric = outcome.figures?[training.evaluation.metric] else {
         throw MissingFigure(
           description: "--metric-for-best-model \(training.evaluation.metric): the evaluation has "
             + (outcome.figures?.keys.filter { $0.hasPrefix("eval_") }.joined(separator: ", ") ?? "no figures"))
       }
       try record(
-        trial.job, trial: trial, steps: outcome.summary["steps"]?.intValue ?? 0, metric: metric, failure: nil,
-        seconds: seconds)
+        trial.job, trial: trial, steps: outcome.summary["steps"]?.intValue ?? 0, metric: metric.doubleValue,
+        failure: metric == .null ? "\(training.evaluation.metric) is no number here" : nil, seconds: seconds)
     } catch let failure as RunFailed {
       try record(
         trial.job, trial: trial, steps: failure.step, metric: nil, failure: "\(failure)", seconds: seconds)

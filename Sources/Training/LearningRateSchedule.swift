@@ -48,7 +48,9 @@ public struct LearningRateSchedule: Sendable {
         case "lr_end": lastRate = value
         case "num_decay_steps": decaySteps = Int(min(value, 1e9))
         case "min_lr_ratio", "min_lr_rate": minimumRatio = min(value, 1)
-        case "timescale": timescale = Int(min(value, 1e9))
+        case "timescale":
+          guard value >= 1 else { throw OptionError("--\(option) \(part): expected a timescale of 1 or more") }
+          timescale = Int(min(value, 1e9))
         case let name:
           throw OptionError(
             "--\(option) \(name): expected num_cycles, power, lr_end, num_decay_steps, min_lr_ratio or timescale")

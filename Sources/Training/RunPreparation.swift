@@ -89,6 +89,9 @@ struct RunPreparation {
           tokenizer: samples?.tokenizer, note: note, progress: progress
         ).read(files)
       }
+    if held == nil, options.data.evaluationShare > 0 {
+      note("warning: --eval-split keeps nothing of one sample; there is no evaluation")
+    }
     let share = options.data.share
     let train = share < 1 ? try all.part(share, seed: options.optimization.seed) : all
     if let labelling { model.labelHead?.loss = try options.task.loss(labelling, samples: train.samples) }
@@ -113,7 +116,8 @@ struct RunPreparation {
     self.data = data
     self.evaluation = evaluation
     identity = RunIdentity(
-      options: options.identity, hyperParameters: options.method.readsAdapters ? tuning.identity : [],
+      options: options.identity,
+      hyperParameters: try options.method.readsAdapters ? tuning.identity + options.method.frozenStart() : [],
       model: try inputs.digest(modelDirectory) { try BaseModelDigest.of(directory: modelDirectory) },
       data: train.fingerprint,
       evaluation: options.data.evaluationFiles.isEmpty ? nil : held?.fingerprint)

@@ -75,6 +75,11 @@ public enum AdapterFolder {
     }
   }
 
+  /// Tells the weights of one of PEFT's adapters from others.
+  public static func weightsChecksum(of directory: String) throws -> String {
+    try FileChecksum(of: "\(directory)/\(TrainableFiles.weightsName)").text
+  }
+
   /// Whether adapters are LoRA, all of them, and nothing besides: such can be summed.
   public static func areLowRank(_ directories: [String]) throws -> Bool {
     try directories.allSatisfy { directory in

@@ -28,11 +28,17 @@ struct HeadTrainables {
   }
 
   /// PEFT's names: `base_model.model.classifier.weight`.
-  var wishes: [Trainables.Wish] {
+  ///
+  /// - Parameter vectorRate: factor of the biases' learning rate
+  func wishes(vectorRate: Double) -> [Trainables.Wish] {
     layers.flatMap { layer in
       [Trainables.Wish("base_model.model.\(layer.path).weight", rows: layer.outputSize, columns: layer.inputSize)]
         + (layer.hasBias
-          ? [Trainables.Wish("base_model.model.\(layer.path).bias", rows: 1, columns: layer.outputSize, isVector: true)]
+          ? [
+            Trainables.Wish(
+              "base_model.model.\(layer.path).bias", rows: 1, columns: layer.outputSize, isVector: true,
+              learningRateFactor: vectorRate)
+          ]
           : [])
     }
   }
@@ -83,15 +89,18 @@ struct HeadTrainables {
 
 extension Trainables {
   /// The matrices of a method and, behind them, those of the model's head, if it has one that is trained.
-  public init(_ wishes: [Wish], of model: LanguageModel, in room: TuningRoom) throws {
+  ///
+  /// - Parameter headVectorRate: factor of the learning rate of the head's biases
+  public init(_ wishes: [Wish], of model: LanguageModel, in room: TuningRoom, headVectorRate: Double = 1) throws {
     let layers = try HeadTrainables(model)
     let head = room.includesHead ? layers : nil
-    self.init(wishes + (head?.wishes ?? []), in: room)
+    self.init(wishes + (head?.wishes(vectorRate: headVectorRate) ?? []), in: room)
     self.head = head
     headStart = wishes.count
     task = model.description.labelling?.task ?? .causalLM
     let wrapped = "base_model.model."
-    headElsewhere = head == nil ? (layers?.wishes ?? []).map { String($0.name.dropFirst(wrapped.count)) } : []
+    headElsewhere =
+      head == nil ? (layers?.wishes(vectorRate: 1) ?? []).map { String($0.name.dropFirst(wrapped.count)) } : []
   }
 
   /// Whether a tensor of a file is the head of an adapter that was trained alone, where another one's is used.

@@ -32,6 +32,38 @@ struct MetricsTests {
     expect(table.weighted, json["weighted"], "weighted")
   }
 
+  /// Values that something holds, all told.
+  private func size(_ value: Any) -> Int { Mirror(reflecting: value).children.reduce(1) { $0 + size($1.value) } }
+
+  /// An evaluation of a million words fits the budget that one of ten does.
+  @Test(arguments: [ModelTask.tokenClassification, .sequenceClassification])
+  func aReportCountsAndKeepsNoText(task: ModelTask) {
+    for (problem, names) in [
+      (ProblemType.singleLabel, ["O", "B-x", "I-x"]), (.singleLabel, ["a", "b", "c"]), (.multiLabel, ["a", "b", "c"]),
+    ] where task == .sequenceClassification || problem == .singleLabel {
+      var report = LabelReport(Labelling(task: task, problem: problem, labels: names))
+      var sizes: [Int] = []
+      for count in 1...100 {
+        report.add(labels: [1], targets: [0, 1, 0], logits: [[0, 1, 0]])
+        if count == 1 || count == 100 { sizes.append(size(report)) }
+      }
+      #expect(sizes[0] == sizes[1], "\(names)")
+      #expect(report.json["accuracy"]?.doubleValue == 1)
+    }
+  }
+
+  /// It would be larger than all else: of 1,500 labels 20 MB, and much more as JSON.
+  @Test func confusionsOfManyLabelsAreNotCounted() {
+    func report(_ count: Int) -> JSONObject {
+      let names = (0..<count).map { "label \($0)" }
+      var report = LabelReport(Labelling(task: .sequenceClassification, problem: .singleLabel, labels: names))
+      report.add(labels: [1], targets: [], logits: [names.indices.map { $0 == 1 ? 1 : 0 }])
+      return report.json
+    }
+    #expect(report(256)["confusion_matrix"] != nil && report(257)["confusion_matrix"] == nil)
+    #expect(report(257)["accuracy"]?.doubleValue == 1)
+  }
+
   @Test func figuresOfOneLabelAreScikitLearns() throws {
     for json in try cases("single") {
       let names = (0..<(json["labels"]?.intValue ?? 0)).map(String.init)

@@ -49,6 +49,25 @@ import Training
     }
   }
 
+  /// Of one row no correlation exists.
+  @Test func aTrialWithoutTheFigureFailsAndNotTheSearch() throws {
+    try withFolder { folder in
+      let rows = (0..<6).map { "{\"text\": \"light \($0)\", \"label\": 0.\($0)}\n" }
+      try rows.joined().write(toFile: "\(folder)/train.jsonl", atomically: true, encoding: .utf8)
+      try rows[0].write(toFile: "\(folder)/one.jsonl", atomically: true, encoding: .utf8)
+      let values: [String: [String]] = [
+        "rank": ["2,4"], "learning-rate": ["1e-3"], "eval-data": ["\(folder)/one.jsonl"], "max-steps": ["1"],
+        "metric-for-best-model": ["pearson"],
+      ]
+      let run = try SearchRun(
+        given: smallSearch("\(folder)/s", values), modelDirectory: tinyLlama, files: ["\(folder)/train.jsonl"],
+        observer: Watcher())
+      let table = try run.run().table
+      #expect(table.rows.map(\.failure) == [String](repeating: "eval_pearson is no number here", count: 2))
+      #expect(table.best == nil)
+    }
+  }
+
   @Test func theBestSettingsCanBeTrainedWith() throws {
     try withFolder { folder in
       _ = try search("\(folder)/s", ["rank": ["2,4"], "learning-rate": ["1e-3"], "use-rslora": []])

@@ -22,6 +22,26 @@ import Testing
     #expect(all == ["rank 4, alpha 4", "rank 4, alpha 8", "rank 8, alpha 8", "rank 8, alpha 16"])
   }
 
+  @Test(arguments: ["infr,2r", "nanr,2r"]) func alphaIsNoMultipleWithoutEnd(words: String) throws {
+    let (space, base) = try Space.split(["alpha": [words]], file: nil)
+    let first = try #require(space.grid()?.first)
+    #expect(throws: OptionError.self) { try Settings(first, of: space, base: base) }
+  }
+
+  @Test func numbersBeyondTheWholeOnesAreRefused() throws {
+    let (space, base) = try Space.split(["alpha": ["1e30r,2r"]], file: nil)
+    let first = try #require(space.grid()?.first)
+    #expect(try Settings(first, of: space, base: base).text == "alpha 8e+30")
+    for range in ["1..9223372036854775807", "-9223372036854775808..1", "1..1e300"] {
+      #expect(throws: OptionError.self) { try Space.split(["rank": [range]], file: nil) }
+    }
+    try withFolder { folder in
+      let file = "\(folder)/space.json"
+      try #"{"rank": {"low": 1, "high": 9223372036854775807}}"#.write(toFile: file, atomically: true, encoding: .utf8)
+      #expect(throws: OptionError.self) { try Space.split([:], file: file) }
+    }
+  }
+
   @Test func whatAMethodDoesNotTakeIsLeftOutAndTriedOnce() throws {
     let (space, base) = try Space.split(["method": ["lora,ia3"], "rank": ["4,8"], "alpha": ["3"]], file: nil)
     let scheduler = try Scheduler(.grid, space: space, base: base, trials: nil, seed: 0)

@@ -85,7 +85,7 @@ private final class Stopper: SearchObserver {
   @Test func aTrialThatDiesLeavesTheOthersAlone() throws {
     try withFolder { folder in
       let values = streaming.merging([
-        "learning-rate": ["1e-3"], "rank": ["2"], "alpha": ["4,0,8"],
+        "learning-rate": ["1e-3"], "rank": ["2"], "method": ["bottleneck"], "scaling": ["1,0,2"],
       ]) { $1 }
       let one = try search("\(folder)/one", values.merging(["together": ["1"]]) { $1 })
       let all = try search("\(folder)/all", values.merging(["together": ["3"]]) { $1 })

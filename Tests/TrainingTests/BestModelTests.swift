@@ -66,6 +66,54 @@ struct BestModelTests {
     }
   }
 
+  @Test func aFigureThatIsNoNumberIsNoBetterThanAnother() throws {
+    let values = ["metric-for-best-model": ["pearson"], "early-stopping-patience": ["2"]]
+    var best = BestModel(try options(values).evaluation)
+    for (step, figure) in [(1, JSONValue.null), (2, .number(0.5)), (3, .null)] {
+      let isBest = try best.take(step: step, figures: JSONObject([("eval_pearson", figure)]))
+      #expect(isBest == (step == 2))
+    }
+    #expect(best.step == 2 && !best.isExhausted)
+    try best.take(step: 4, figures: JSONObject([("eval_pearson", .number(.nan))]))
+    #expect(best.isExhausted)
+    #expect(throws: OptionError.self) { try best.take(step: 5, figures: JSONObject([("eval_loss", .number(1))])) }
+  }
+
+  /// Of one row no correlation exists; a run that looks for one goes on, also after a resume.
+  @Test func aRunGoesOnWithoutACorrelation() throws {
+    try withFolder { folder in
+      let rows = (0..<8).map { "{\"text\": \"light \($0)\", \"label\": 0.\($0)}\n" }
+      try rows.joined().write(toFile: "\(folder)/train.jsonl", atomically: true, encoding: .utf8)
+      try rows[0].write(toFile: "\(folder)/one.jsonl", atomically: true, encoding: .utf8)
+      var values: [String: [String]] = [
+        "max-length": ["64"], "threads": ["1"], "output": ["\(folder)/adapter"], "save-minutes": ["0"],
+        "eval-data": ["\(folder)/one.jsonl"], "metric-for-best-model": ["pearson"], "load-best-model-at-end": [],
+        "eval-steps": ["1"], "max-steps": ["2"],
+      ]
+      func run() throws -> JSONValue {
+        try TrainingRun(
+          options: try TrainingOptions(values), modelDirectory: tinyLlama, files: ["\(folder)/train.jsonl"],
+          observer: Listener()
+        ).run().summary
+      }
+      _ = try run()
+      (values["resume"], values["max-steps"]) = ([], ["3"])
+      let summary = try run()
+      #expect(summary["steps"]?.intValue == 3 && summary["best_step"] == .null)
+    }
+  }
+
+  @Test func aSampleAloneIsNotEvaluatedOnAndThatIsTold() throws {
+    try withFolder { folder in
+      try "the lights in the kitchen".write(toFile: "\(folder)/one.txt", atomically: true, encoding: .utf8)
+      let listener = Listener()
+      _ = try TrainingRun(
+        options: try options(["threads": ["1"], "output": ["\(folder)/adapter"], "load-best-model-at-end": []]),
+        modelDirectory: tinyLlama, files: ["\(folder)/one.txt"], observer: listener)
+      #expect(listener.notes.contains { $0.contains("there is no evaluation") })
+    }
+  }
+
   @Test func resumeAloneGoesOnWithTheOptionsOfTheRun() throws {
     try withFolder { folder in
       let values: [String: [String]] = ["max-steps": ["4"], "rank": ["4"], "seed": ["7"]]

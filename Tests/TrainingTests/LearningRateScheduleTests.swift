@@ -1,7 +1,14 @@
 import Formats
 import Foundation
+import Options
 import Testing
 import Training
+
+/// The root of nothing would be a rate without end.
+@Test func aTimescaleOfNothingIsRefused() {
+  let values = ["lr-scheduler": ["inverse_sqrt"], "lr-scheduler-kwargs": ["timescale=0"]]
+  #expect(throws: OptionError.self) { try TrainingOptions(values) }
+}
 
 /// Rates of transformers' `get_scheduler`, made by `Tools/golden/schedules.py`: 20 steps with a peak of 2e-4.
 @Test func schedulesAreThoseOfTransformers() throws {

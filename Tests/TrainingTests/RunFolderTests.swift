@@ -1,5 +1,6 @@
 import Formats
 import Foundation
+import Options
 import Testing
 import Training
 
@@ -106,6 +107,33 @@ struct RunFolderTests {
         } catch let error as CheckpointError { #expect("\(error)".contains(expected), "\(error)") }
       }
       try train(output, values.merging(["resume": [], "max-steps": ["6"]]) { $1 })
+    }
+  }
+
+  /// LoRA-FA takes `A` from where it started, at every start.
+  @Test func anotherAdapterToStartFromIsNoticedWhereAPartOfItStays() throws {
+    try withFolder { folder in
+      let start = "\(folder)/start"
+      try train(start, ["max-steps": ["1"], "rank": ["2"]])
+      let values = Self.short.merging(["init-adapter": [start], "lora-fa": []]) { $1 }
+      let output = "\(folder)/adapter"
+      try train(output, values)
+      let longer = values.merging(["max-steps": ["6"], "resume": []]) { $1 }
+      try train(start, ["max-steps": ["1"], "rank": ["2"], "seed": ["7"], "force": []])
+      #expect(throws: CheckpointError.self) { try train(output, longer) }
+      try train(start, ["max-steps": ["1"], "rank": ["2"], "force": []])
+      try train(output, longer)
+    }
+  }
+
+  /// What comes of it could not be used: DoRA scales what the frozen one adds to.
+  @Test func aDoRAAdapterDoesNotGoOnAboveAFrozenOne() throws {
+    try withFolder { folder in
+      let (scaled, plain) = ("\(folder)/dora", "\(folder)/lora")
+      try train(scaled, ["max-steps": ["1"], "rank": ["2"], "method": ["dora"]])
+      try train(plain, ["max-steps": ["1"], "rank": ["2"]])
+      let values = ["init-adapter": [scaled], "freeze-adapter": [plain]]
+      #expect(throws: OptionError.self) { try prepare("\(folder)/adapter", values) }
     }
   }
 

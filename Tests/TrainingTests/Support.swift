@@ -45,13 +45,13 @@ func prepare(
     files: [root.appendingPathComponent("Models/home-control/\(data)").path], observer: observer)
 }
 
-/// The same, trained.
+/// The same, trained to its end, whatever signal the process of the tests gets meanwhile.
 /// - Returns: its summary.
 @discardableResult
 func train(
   _ output: String, _ values: [String: [String]], observer: any TrainingObserver = Listener()
 ) throws -> JSONValue {
-  try prepare(output, values, observer: observer).run().summary
+  try prepare(output, values, observer: observer).run { nil }.summary
 }
 
 /// The lines of a file of JSON lines.

@@ -16,7 +16,8 @@ import Tuning
 }
 
 @Test(arguments: [
-  ["rank": ["0"]], ["alpha": ["nan"]], ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],
+  ["rank": ["0"]], ["alpha": ["nan"]], ["alpha": ["0"]], ["alpha-pattern": ["q_proj=0"]],
+  ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],
   ["eval-split": ["0.1"], "eval-data": ["a.jsonl"]], ["max-mem": ["lots"]], ["seed": ["-1"]],
   ["optimizer-moments": ["int4"]], ["gradient-top-k": ["0"]], ["gradient-top-k": ["2"]],
   ["gradient-top-k": ["0.5"], "optim": ["adafactor"]], ["gradient-top-k": ["0.5"], "optim": ["adamw_8bit"]],

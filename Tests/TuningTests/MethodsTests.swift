@@ -260,6 +260,63 @@ struct MethodsTests {
     }
   }
 
+  /// As PEFT's `create_loraplus_optimizer` has it: `B`, and whatever has one dimension.
+  @Test func theRateOfLoRAPlusIsThatOfVectorsToo() throws {
+    var configuration = LowRankConfiguration(rank: 2, targetModules: .allLinear)
+    configuration.loraPlusRatio = 16
+    configuration.biases = .all
+    for name in ["roberta", "llama-biases"] {
+      if name == "llama-biases" { configuration.wholeModules = ["norm"] }
+      let model = try LanguageModel(store: try WeightStore.open(golden(name)))
+      let (arena, method) = try reserve(configuration, for: model)
+      try withExtendedLifetime(arena) {
+        let entries = method.trainables.entries
+        for entry in entries {
+          let expected: Double = entry.isVector || entry.name.contains("lora_B") ? 16 : 1
+          #expect(entry.learningRateFactor == expected, "\(entry.name)")
+        }
+        try #require(entries.contains { $0.isVector && $0.name.hasSuffix("bias") })
+      }
+    }
+  }
+
+  /// A draw of 0, which comes once in 2^24: of this seed at once.
+  @Test func noStartIsOutsideTheNumbers() throws {
+    let seed: UInt64 = 0x61C8_8646_80B5_83EB
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    var gaussian = LowRankConfiguration(rank: 2)
+    gaussian.initialisation = .gaussian
+    let configurations: [any TuningConfiguration] = [
+      gaussian, BottleneckConfiguration(), PrefixConfiguration(count: 1), PromptConfiguration(count: 1),
+    ]
+    for configuration in configurations {
+      let (arena, method) = try reserve(configuration, for: model)
+      withExtendedLifetime(arena) {
+        method.initialize(seed: seed)
+        #expect(method.trainables.parameters.sumOfSquares().isFinite, "\(configuration)")
+      }
+    }
+  }
+
+  /// PEFT's file of (IA)³ has no numbers of layers.
+  @Test func factorsOfSomeLayersAreReadAgain() throws {
+    let configuration = ScalingConfiguration(selection: TargetSelection(layers: [1]))
+    try expectRoundTrip(configuration, for: tinyLlama)
+    try expectRoundTrip(configuration, for: golden("bert"))
+  }
+
+  /// What LoRA-FA computes once is in the plan: of a large rank it is as large as the factors.
+  @Test func correctionsOfLoRAFAHaveTheirRoom() throws {
+    let model = try LanguageModel(store: try WeightStore.open(tinyLlama))
+    var configuration = LowRankConfiguration(rank: 64, targetModules: .allLinear)
+    configuration.freezesA = true
+    let (arena, method) = try reserve(configuration, for: model)
+    withExtendedLifetime(method) {
+      let corrections = arena.buffers.filter { $0.name == "correction of a gradient" }
+      #expect(corrections.map(\.byteCount) == [Int](repeating: 64 * 64 * 4, count: 28))
+    }
+  }
+
   /// As transformers' `Trainer` does, and only where there is decay: else nothing has to be taken apart.
   @Test func biasesDoNotDecay() throws {
     let model = try LanguageModel(store: try WeightStore.open(golden("roberta")))

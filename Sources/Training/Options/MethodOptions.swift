@@ -131,7 +131,7 @@ public struct MethodOptions: Sendable {
       layers: try Self.layers(values, "layers-to-transform"),
       layersPattern: values.text("layers-pattern")?.split(separator: ",").map(String.init) ?? [])
     lowRank = LowRankConfiguration(
-      rank: try values.number("rank", in: 1...1024), alpha: try values.number("alpha", in: 0...1e6),
+      rank: try values.number("rank", in: 1...1024), alpha: try values.number("alpha", in: Self.alphas),
       dropout: try values.number("dropout", in: 0...0.95), targetModules: targets,
       useRSLoRA: values.flag("use-rslora"))
     lowRank.useDoRA = values.flag("use-dora") || has(.dora)
@@ -148,7 +148,7 @@ public struct MethodOptions: Sendable {
     }
     lowRank.ensuresWeightTying = values.flag("ensure-weight-tying")
     lowRank.rankPattern = try Self.pattern(values, "rank-pattern", in: 1...1024)
-    lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: 0...1e6)
+    lowRank.alphaPattern = try Self.pattern(values, "alpha-pattern", in: Self.alphas)
     lowRank.initialisation = try Self.start(values, useDoRA: lowRank.useDoRA)
     lowRank.originalModel = values.text("original-model")
     lowRank.freezesA = values.flag("lora-fa")
@@ -194,17 +194,20 @@ public struct MethodOptions: Sendable {
       throw OptionError("--method mixture needs --expert DIR, several times: the LoRA adapters that it chooses between")
     }
     if !frozen.isEmpty, has(.dora, .ia3, .mixture) || lowRank.useDoRA {
-      throw OptionError(
-        "--freeze-adapter does not go with \(methods.map(\.rawValue).joined(separator: "+")), which acts at the same "
-          + "layers; merge the adapter into the model first (edge-lora merge)")
+      throw Self.cannotFreeze(under: methods.map(\.rawValue).joined(separator: "+"))
     }
-    if !frozen.isEmpty, lowRank.alpha == 0 { throw OptionError("--alpha 0 trains nothing") }
     try Self.check(values, methods)
     if Self.trainsNothing({ values.text($0) }) {
       throw OptionError(
         "--method \(methods.map(\.rawValue).joined(separator: "+")): everything is left out (--reduction-factor 0, "
           + "--parallel-reduction-factor 0, --num-virtual-tokens 0); there is nothing to train")
     }
+  }
+
+  private static func cannotFreeze(under method: String) -> OptionError {
+    OptionError(
+      "--freeze-adapter does not go with \(method), which acts at the same layers; merge the adapter into the model first "
+        + "(edge-lora merge)")
   }
 
   /// - Parameter text: a name, or two with a plus between them
@@ -228,6 +231,8 @@ public struct MethodOptions: Sendable {
   }
 
   private static let mostVirtualTokens = 4096
+  /// Of 0 nothing would be trained, and what a start or a frozen adapter divides by it would be no number.
+  private static let alphas = 1e-6...1e6
 
   /// Options that say something for some methods only.
   private static var own: [(methods: [Method], options: [String])] {
@@ -294,6 +299,13 @@ public struct MethodOptions: Sendable {
   /// Whether what is trained depends on adapters that lie elsewhere.
   var readsAdapters: Bool { initialAdapter != nil || !frozen.isEmpty || !experts.isEmpty }
 
+  /// What stays of the adapter that a run starts from and is in no checkpoint's parameters: LoRA-FA's `A`, which every start
+  /// reads again.
+  func frozenStart() throws -> [(String, String)] {
+    guard let initialAdapter, lowRank.freezesA, try AdapterFolder.areLowRank([initialAdapter]) else { return [] }
+    return [("init-adapter", try AdapterFolder.weightsChecksum(of: initialAdapter))]
+  }
+
   private static func start(_ values: OptionValues, useDoRA: Bool) throws -> LowRankInitialisation {
     let name = try values.required("init-lora-weights")
     guard let start = LowRankInitialisation(name) else {
@@ -356,6 +368,7 @@ public struct MethodOptions: Sendable {
       guard var lowRank = configuration as? LowRankConfiguration else {
         return try withFrozen([.init(name: "adapter", configuration: configuration)])
       }
+      if lowRank.useDoRA, !frozen.isEmpty { throw Self.cannotFreeze(under: "the DoRA adapter \(initialAdapter)") }
       lowRank.loraPlusRatio = self.lowRank.loraPlusRatio
       lowRank.freezesA = self.lowRank.freezesA
       return try withFrozen([.init(name: "adapter", configuration: lowRank)])

@@ -20,11 +20,17 @@ package struct BestModel {
   @discardableResult
   package mutating func take(step: Int, figures: JSONObject) throws -> Bool {
     guard step > 0, options.loadBest || options.patience != nil else { return false }
-    guard let figure = figures[options.metric]?.doubleValue else {
+    let said = figures[options.metric]
+    guard said == .null || said?.doubleValue != nil else {
       let names = figures.entries.filter { $0.1.doubleValue != nil }.map { String($0.0.dropFirst("eval_".count)) }
       throw OptionError(
         "--metric-for-best-model \(options.metric.dropFirst("eval_".count)): there is no such figure; there are "
           + names.joined(separator: ", "))
+    }
+    // A correlation where nothing varies is no number, and no better than any other.
+    guard let figure = said?.doubleValue, !figure.isNaN else {
+      worse += 1
+      return false
     }
     guard let best = value else {
       (self.step, value, worse) = (step, figure, 0)

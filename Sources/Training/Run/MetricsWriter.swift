@@ -15,7 +15,7 @@ final class MetricsWriter {
   private(set) var lastLoss: Double?
   /// Steps among those to be kept that have no line.
   private(set) var lostSteps = 0
-  /// The evaluations so far, by ascending steps, with the numbers among their figures.
+  /// The evaluations so far, by ascending steps, with the numbers among their figures, and those that are none.
   private(set) var evaluations: [(step: Int, figures: JSONObject)] = []
 
   /// The last step after which sample prompts were answered.
@@ -109,9 +109,12 @@ final class MetricsWriter {
     lastSampledStep = step
   }
 
-  /// The numbers of an evaluation.
+  /// The numbers of an evaluation; `null` where one does not exist, such as a correlation where nothing varies.
   private static func figures(of json: JSONValue) -> JSONObject {
-    JSONObject((json.objectValue?.entries ?? []).filter { $0.0.hasPrefix("eval_") && $0.1.doubleValue != nil })
+    JSONObject(
+      (json.objectValue?.entries ?? []).filter {
+        $0.0.hasPrefix("eval_") && ($0.1.doubleValue != nil || $0.1 == .null)
+      })
   }
 
   private func append(_ entries: [(String, JSONValue)]) throws {

@@ -44,7 +44,9 @@ public final class LowRankMethod: MergeableMethod {
   private let modules: TrainedModules?
   private let keptColumns: [LinearLocation: Int]
   private let model: LanguageModel
-  private var corrections: [FrozenFactorCorrection] = []
+  /// Of the gradient of each adapter's `B`, with LoRA-FA.
+  private let corrections: [FrozenFactorCorrection]
+  private var areCorrectionsReady = false
   /// How PEFT writes it down.
   var usesConv1D: Bool { model.description.linears.contains { $0.weight.isTransposed } }
 
@@ -66,10 +68,12 @@ public final class LowRankMethod: MergeableMethod {
       biasPlaces.map { place in
         Trainables.Wish(
           Self.biasName(place.location, isAdapted: place.isAdapted), rows: 1, columns: place.location.shape.out,
-          isVector: true)
+          isVector: true, learningRateFactor: ratio)
       }
       + normBiases.map { bias in
-        Trainables.Wish("base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true)
+        Trainables.Wish(
+          "base_model.model.\(bias.name)", rows: 1, columns: bias.values.count, isVector: true,
+          learningRateFactor: ratio)
       }
     let tokens = try TrainedTokens.tokens(configuration.trainedTokens, in: model)
     let tokenWishes = tokens.isEmpty ? [] : [TrainedTokens.wish(tokens, in: model)]
@@ -87,7 +91,8 @@ public final class LowRankMethod: MergeableMethod {
             Self.magnitudeName(location), rows: 1, columns: location.shape.out, isVector: true,
             learningRateFactor: ratio)
         ]
-      } + biasWishes + tokenWishes + TrainedModules.wishes(choice, in: model), of: model, in: room)
+      } + biasWishes + tokenWishes + TrainedModules.wishes(choice, in: model, vectorRate: ratio), of: model, in: room,
+      headVectorRate: ratio)
     let arena = room.arena
     let buffers = LowRankBuffers(
       tokens: room.tokens, rank: places.map { $0.rank + $0.fixedRank }.max() ?? 0,
@@ -120,6 +125,14 @@ public final class LowRankMethod: MergeableMethod {
             factor: arena.vector("magnitudes over norms", kind: .adapter, count: out),
             inverseNorms: arena.vector("norms of rows", kind: .adapter, count: out)),
         buffers: buffers)
+    }
+    let given = arena.vector(
+      "gradient before its correction", kind: .adapter,
+      count: freezesA ? places.map { $0.rank * $0.location.shape.out }.max() ?? 0 : 0)
+    corrections = (freezesA ? places : []).map { place in
+      FrozenFactorCorrection(
+        inverse: arena.matrix("correction of a gradient", kind: .adapter, rows: place.rank, columns: place.rank),
+        given: given)
     }
     biases = zip(biasPlaces, rest).map { ($0.location, $1) }
     rest = rest.dropFirst(biases.count)
@@ -269,9 +282,11 @@ public final class LowRankMethod: MergeableMethod {
   }
 
   public func prepareUpdate() {
-    guard configuration.freezesA else { return }
-    if corrections.isEmpty {
-      corrections = adapters.map { FrozenFactorCorrection(a: $0.a, scaling: $0.scaling) }
+    if !areCorrectionsReady {
+      for (adapter, correction) in zip(adapters, corrections) {
+        correction.prepare(a: adapter.a, scaling: adapter.scaling)
+      }
+      areCorrectionsReady = true
     }
     for (adapter, correction) in zip(adapters, corrections) { correction.apply(to: adapter.bTransposedGradient) }
   }
@@ -329,7 +344,8 @@ public final class LowRankMethod: MergeableMethod {
 extension SplitMix64 {
   /// Of the standard normal distribution. Source: Box & Muller 1958.
   mutating func normal() -> Float {
-    let radius = (-2 * logarithm(1 - Double(uniform(in: 0...1)) + 1e-12)).squareRoot()
+    // A draw of 0, one of 2^24, must not take the logarithm above 0.
+    let radius = (-2 * logarithm(min(1, 1 - Double(uniform(in: 0...1)) + 1e-12))).squareRoot()
     return Float(radius * cosine(2 * Double.pi * Double(uniform(in: 0...1))))
   }
 }

@@ -111,9 +111,19 @@ final class FixedFactors {
 struct FrozenFactorCorrection {
   /// What keeps the inverse finite.
   private static let delta = 1e-8
-  private let inverse: Factor
+  private let inverse: Matrix  // [rank, rank]
+  private let given: Vector  // room for a gradient, which all adapters share
 
-  init(a: Matrix, scaling: Float) {
+  /// - Parameters:
+  ///   - inverse: `[rank, rank]`, filled by `prepare`
+  ///   - given: `[rank * out]`, working memory
+  init(inverse: Matrix, given: Vector) {
+    self.inverse = inverse
+    self.given = given
+  }
+
+  /// To be called when `A` is there, before the first `apply`.
+  func prepare(a: Matrix, scaling: Float) {
     let rows = (0..<a.rows).map { a.row($0).values }
     var product = Factor(rows: a.rows, columns: a.rows)
     for i in rows.indices {
@@ -123,21 +133,19 @@ struct FrozenFactorCorrection {
         product.values[i * a.rows + j] = i == j ? sum + Self.delta : sum
       }
     }
-    inverse = product.inverse.scaled(by: 1 / Double(scaling * scaling))
+    let scaled = product.inverse.scaled(by: 1 / Double(scaling * scaling))
+    for row in 0..<a.rows { inverse.row(row).assign(scaled.row(row).map(Float.init)) }
   }
 
   /// - Parameter bTransposed: the gradient, `[rank, out]`
   func apply(to bTransposed: Matrix) {
-    let (rank, columns) = (bTransposed.rows, bTransposed.columns)
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: rank * columns) { buffer in
-      guard let base = buffer.baseAddress else { return }
-      let given = Matrix(base, rows: rank, columns: columns)
-      for row in 0..<rank { given.row(row).copy(bTransposed.row(row)) }
-      VectorOperations.fill(bTransposed, with: 0)
-      for row in 0..<rank {
-        for (factor, other) in zip(inverse.row(row), 0..<rank) {
-          VectorOperations.add(given.row(other), scaledBy: Float(factor), to: bTransposed.row(row))
-        }
+    let rank = bTransposed.rows
+    let given = given.matrix(rows: rank, columns: bTransposed.columns)
+    for row in 0..<rank { given.row(row).copy(bTransposed.row(row)) }
+    VectorOperations.fill(bTransposed, with: 0)
+    for row in 0..<rank {
+      for other in 0..<rank {
+        VectorOperations.add(given.row(other), scaledBy: inverse.row(row)[other], to: bTransposed.row(row))
       }
     }
   }

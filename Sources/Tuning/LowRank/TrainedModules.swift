@@ -44,12 +44,16 @@ struct TrainedModules {
   private let model: LanguageModel
 
   /// What is to be reserved, in this order.
-  static func wishes(_ choice: Choice, in model: LanguageModel) -> [Trainables.Wish] {
+  ///
+  /// - Parameter vectorRate: factor of the learning rate of weights and biases of norms
+  static func wishes(_ choice: Choice, in model: LanguageModel, vectorRate: Double) -> [Trainables.Wish] {
     func wish(_ name: String, _ rows: Int, _ columns: Int) -> Trainables.Wish {
       Trainables.Wish("base_model.model.\(name)", rows: rows, columns: columns)
     }
     func vector(_ name: String, _ size: Int) -> Trainables.Wish {
-      Trainables.Wish("base_model.model.\(name)", rows: 1, columns: size, isVector: true, decays: false)
+      Trainables.Wish(
+        "base_model.model.\(name)", rows: 1, columns: size, isVector: true, learningRateFactor: vectorRate,
+        decays: false)
     }
     var wishes = choice.norms.flatMap { norm in
       [vector("\(norm.path).weight", norm.size)] + (norm.hasBias ? [vector("\(norm.path).bias", norm.size)] : [])

@@ -116,8 +116,12 @@ public final class ScalingMethod: MergeableMethod {
     let inner = configuration.feedforwardModules.modules(wrapped: adapters.filter(\.isInput).map(\.location))
     var file = PEFTIA3(
       targetModules: targets, feedforwardModules: inner, common: trainables.common(baseModel: baseModel))
-    // As names both lists have to agree.
-    if case .familyDefault = configuration.targetModules {
+    if configuration.selection.layers != nil {
+      // PEFT's file has no numbers of layers here: each target by its whole name.
+      file.targetModules = .names(adapters.map(\.location.name).sorted())
+      file.feedforwardModules = .names(adapters.filter(\.isInput).map(\.location.name).sorted())
+    } else if case .familyDefault = configuration.targetModules {
+      // As names both lists have to agree.
       file.targetModules = .names(Self.names(adapters).sorted())
       file.feedforwardModules = .names(Self.names(adapters.filter(\.isInput)).sorted())
     }

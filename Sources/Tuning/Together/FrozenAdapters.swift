@@ -14,8 +14,8 @@ public struct FrozenAdapters: Sendable, Equatable {
     files = try adapters.map { try LowRankFile(directory: $0.directory, weight: $0.weight) }
     names = adapters.map { String($0.directory.split(separator: "/").last ?? ".") }
     identity = try adapters.map { adapter in
-      let sum = try FileChecksum(of: "\(adapter.directory)/\(TrainableFiles.weightsName)")
-      return "\(adapter.weight) of \(sum.text)"
+      let sum = try AdapterFolder.weightsChecksum(of: adapter.directory)
+      return "\(adapter.weight) of \(sum)"
     }.joined(separator: ", ")
   }
 
