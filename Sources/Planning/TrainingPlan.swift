@@ -149,15 +149,17 @@ public struct TrainingPlan: Sendable {
           "\(min(plan.strategy.keptAttentionLayers, plan.layerCount))/"
             + "\(min(plan.strategy.keptFeedForwardLayers, plan.layerCount)) of \(plan.layerCount)",
           "\(min(plan.strategy.residentLayers, plan.layerCount)) layers"
-            + (plan.strategy.isHeadResident ? ", vocabulary" : "")
-            + (plan.strategy.losses.isEmpty ? "" : "; lossy: \(plan.strategy.losses.joined(separator: ", "))"),
+            + (plan.strategy.isHeadResident ? ", vocabulary" : ""),
         ]))
+      if !plan.strategy.losses.isEmpty {
+        lines.append(row(["", "lossy: \(plan.strategy.losses.joined(separator: ", "))"]))
+      }
     }
     return lines.joined(separator: "\n")
   }
 
   private static func row(_ cells: [String]) -> String {
-    let left = "  " + zip(cells, [10, 11, 10, 11, 14]).map { $0.padding(to: $1) }.joined()
+    let left = "  " + zip(cells.dropLast(), [10, 11, 10, 11, 14]).map { $0.padding(to: $1) }.joined()
     return left + TerminalText.wrapped(cells.last ?? "", indent: left.count, used: left.count)
   }
 
