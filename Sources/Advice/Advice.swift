@@ -1,5 +1,6 @@
 import Formats
 import Memory
+import Options
 import Planning
 
 /// What `advise` answers.
@@ -72,23 +73,26 @@ public struct Advice: Sendable {
     lines.append("machine: \(free)\(Decimals.text(speed.products / 1e9, 0)) G multiply-adds/s")
     lines.append("")
     lines += Self.table(
-      [["", "method", "parameters", "peak", "time", "tokens/s", "file", "when used"]]
-        + methods.enumerated().map { Self.cells($0 + 1, $1) })
+      [["", "method", "parameters", "peak", "time", "tokens/s"]]
+        + methods.enumerated().map { Self.cells($0 + 1, $1) }, left: [1])
     lines.append("")
     for (place, method) in methods.enumerated() {
       lines.append(
-        "\(place + 1). \(method.candidate.name): \(method.reason)" + (method.source.map { " [\($0)]" } ?? ""))
+        Self.wrapped(
+          "\(place + 1). \(method.candidate.name): \(method.reason)" + (method.source.map { " [\($0)]" } ?? "")
+            + "; file \(ByteCount.text(method.fileBytes)), when used \(method.inference.text)"))
     }
-    lines += refused.map { "not \($0.name): \($0.reason)" }
+    lines += refused.map { Self.wrapped("not \($0.name): \($0.reason)") }
     if !matrix.isEmpty {
-      lines.append("\nwhich method for which task and budget, with its measured figure and tokens/s here:")
-      let rows = matrix.map { row in
-        [row.task.text]
-          + row.cells.map { cell in
-            cell.map { "\($0.method), \($0.figure.text), \(Int($0.tokensPerSecond))" } ?? "-"
-          }
+      lines.append("\nwhich method for which task and budget, measured there, and tokens/s here:")
+      let rows = matrix.flatMap { row in
+        zip(budgets, row.cells).enumerated().map { place, pair -> [String] in
+          let (budget, cell) = pair
+          return [place == 0 ? row.task.text : "", "\(budget >> 20)M"]
+            + (cell.map { [$0.method, $0.figure.text, "\(Int($0.tokensPerSecond))"] } ?? ["-"])
+        }
       }
-      lines += Self.table([["task"] + budgets.map { "\($0 >> 20)M" }] + rows, isLeft: true)
+      lines += Self.table([["task", "budget", "method", "measured", "tokens/s"]] + rows, left: [0, 2, 3])
     }
     if let first = methods.first { lines.append("\ntrain with the first:\n  \(first.command)") }
     return lines.joined(separator: "\n")
@@ -100,21 +104,24 @@ public struct Advice: Sendable {
     return [
       "\(place)", method.candidate.name, Decimals.grouped(method.plan.trainableParameters),
       ByteCount.text(method.plan.predictedPeakBytes), "\(time) (\(part))", "\(Int(method.tokensPerSecond))",
-      ByteCount.text(method.fileBytes), method.inference.text,
     ]
   }
 
-  /// Columns as wide as their longest word; all but the second and the last are set to the right.
-  private static func table(_ rows: [[String]], isLeft: Bool = false) -> [String] {
+  /// A line of a list.
+  private static func wrapped(_ line: String) -> String { TerminalText.wrapped(line, indent: 4) }
+
+  /// Columns as wide as their longest word, set to the right but for those in `left`.
+  private static func table(_ rows: [[String]], left: Set<Int>) -> [String] {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     return rows.map { row in
       let cells = row.enumerated().map { column, word -> String in
-        if column == columns - 1 { return word }
         let padding = String(repeating: " ", count: widths[column] - word.count)
-        return isLeft || column == 1 ? word + padding : padding + word
+        return left.contains(column) ? word + padding : padding + word
       }
-      return "  " + cells.joined(separator: "  ")
+      var line = " " + cells.joined(separator: " ")
+      while line.hasSuffix(" ") { line.removeLast() }
+      return line
     }
   }
 }

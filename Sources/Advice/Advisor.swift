@@ -137,6 +137,9 @@ public final class Advisor {
         refused.append((candidate.name, "needs --max-mem \(ByteCount.text(error.least)) at least"))
       } catch let error as AdapterError {
         refused.append((candidate.name, "\(error)".split(separator: "\n").first.map(String.init) ?? ""))
+      } catch let error as OptionError where found != nil {
+        // What all methods share is in order, as one of them has shown.
+        refused.append((candidate.name, "\(error)"))
       }
     }
     observer.progress(candidates.count, of: candidates.count, "planned")

@@ -103,15 +103,15 @@ struct DataInspector {
     // Rows of a plain text are no samples that could be alike.
     if !isPlain { (report.duplicates, report.contradictions) = (pairs.duplicates, pairs.contradictions) }
     var scripts = ScriptCounter()
-    if data.questions.isEmpty {
-      let tokenizer = try Tokenizer.load(directory: modelDirectory)
-      for sample in data.samples.prefix(1000) { scripts.add(tokenizer.decode(sample.tokens, skipSpecialTokens: true)) }
-    } else {
+    if !data.questions.isEmpty {
       for question in data.questions {
         scripts.add(question.prompt)
         scripts.add(question.answer)
       }
       report.openAnswers = Self.openAnswers(data.questions.map(\.answer))
+    } else if TokenizerFolder.hasTokenizer(modelDirectory) {
+      let tokenizer = try Tokenizer.load(directory: modelDirectory)
+      for sample in data.samples.prefix(1000) { scripts.add(tokenizer.decode(sample.tokens, skipSpecialTokens: true)) }
     }
     report.scripts = scripts.shares
     return report

@@ -1,4 +1,5 @@
 import Formats
+import Options
 
 /// What there is to say of data before anything is trained on it.
 public struct DataReport: Sendable {
@@ -108,7 +109,8 @@ public struct DataReport: Sendable {
       let shown = labels.prefix(8).map { "\($0.name) \(Decimals.grouped($0.count))" }
       lines.append("  labels: \(shown.joined(separator: ", "))\(labels.count > 8 ? ", ..." : "")")
     }
-    return (lines + findings.map { "  look at: \($0)" }).joined(separator: "\n")
+    lines += findings.map { "  look at: \($0)" }
+    return lines.map { TerminalText.wrapped($0, indent: 4) }.joined(separator: "\n")
   }
 
   package var json: JSONValue {

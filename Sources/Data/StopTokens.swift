@@ -7,9 +7,11 @@ import Tokenization
 public enum StopTokens {
   /// What the configuration, `generation_config.json` and the tokenizer call the end, and the ends of turns by name.
   ///
-  /// - Parameter directory: of the model
+  /// - Parameters:
+  ///   - directory: of the model
+  ///   - tokenizer: `nil` where it has none
   public static func of(
-    _ description: ModelDescription, directory: String, tokenizer: Tokenizer
+    _ description: ModelDescription, directory: String, tokenizer: Tokenizer?
   ) throws -> Set<Int32> {
     var ids = description.eosTokenIDs
     let path = "\(directory)/generation_config.json"
@@ -17,9 +19,9 @@ public enum StopTokens {
       ids += end.arrayValue?.compactMap(\.intValue) ?? end.intValue.map { [$0] } ?? []
     }
     var stops = Set(ids.compactMap { Int32(exactly: $0) })
-    if let end = tokenizer.eosTokenID { stops.insert(end) }
+    if let end = tokenizer?.eosTokenID { stops.insert(end) }
     for name in ["<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|endoftext|>", "<end_of_turn>"] {
-      if let id = tokenizer.tokenID(name) { stops.insert(id) }
+      if let id = tokenizer?.tokenID(name) { stops.insert(id) }
     }
     return stops
   }

@@ -9,10 +9,10 @@ import Transformer
 import Tuning
 import WeightStore
 
-/// A model with its tokenizer and, perhaps, adapters of which one is chosen, ready to be used but not trained.
+/// A model with its tokenizer, if it has one, and, perhaps, adapters of which one is chosen, ready to be used but not trained.
 public final class LoadedModel {
   public let model: LanguageModel
-  public let tokenizer: Tokenizer
+  private let ownTokenizer: Tokenizer?
   public let pool: ThreadPool
   public let precision: Precision
   /// Tokens after which generation ends.
@@ -24,22 +24,35 @@ public final class LoadedModel {
   /// - Parameters:
   ///   - directory: store or model folder
   ///   - adapter: PEFT folder, or a GGUF LoRA
-  public convenience init(directory: String, adapter: String?, precision: Precision, threads: Int?) throws {
+  ///   - needsTokenizer: `false` where texts may come as ids: a language model then needs none
+  public convenience init(
+    directory: String, adapter: String?, precision: Precision, threads: Int?, needsTokenizer: Bool = true
+  ) throws {
     try self.init(
-      directory: directory, adapters: adapter.map { [("", $0)] } ?? [], precision: precision, threads: threads)
+      directory: directory, adapters: adapter.map { [("", $0)] } ?? [], precision: precision, threads: threads,
+      needsTokenizer: needsTokenizer)
     if adapter != nil { select("") }
   }
 
   /// A model without an adapter at first.
   ///
-  /// - Parameter adapters: names and folders
+  /// - Parameters:
+  ///   - adapters: names and folders
+  ///   - needsTokenizer: `false` where texts may come as ids: a language model then needs none
   public init(
-    directory: String, adapters paths: [(name: String, path: String)], precision: Precision, threads: Int?
+    directory: String, adapters paths: [(name: String, path: String)], precision: Precision, threads: Int?,
+    needsTokenizer: Bool = true
   ) throws {
     if precision == .f32 { try ReferenceProduct.prepare() }
     model = try LanguageModel(store: try Self.open(directory, adapter: paths.first?.path))
-    tokenizer = try Tokenizer.load(directory: directory)
-    stopTokens = try StopTokens.of(model.description, directory: model.store.directory, tokenizer: tokenizer)
+    let isNeeded = needsTokenizer || model.description.labelling != nil || TokenizerFolder.hasTokenizer(directory)
+    ownTokenizer = isNeeded ? try Tokenizer.load(directory: directory) : nil
+    stopTokens = try StopTokens.of(model.description, directory: model.store.directory, tokenizer: ownTokenizer)
+    for (_, path) in paths.dropFirst() {
+      guard try Self.open(directory, adapter: path).description.labelling == model.description.labelling else {
+        throw WeightStore.Invalid(directory: path, reason: "says other labels than \(paths[0].path)")
+      }
+    }
     pool = ThreadPool(threadCount: threads)
     self.precision = precision
     adapters = try paths.map { [model, pool] name, path in
@@ -49,6 +62,17 @@ public final class LoadedModel {
       method.parametersChanged(pool: pool)
       return (name, arena, method)
     }
+  }
+
+  /// For who has not said that texts may come as ids.
+  public var tokenizer: Tokenizer {
+    guard let ownTokenizer else { preconditionFailure("a model without a tokenizer is asked about texts") }
+    return ownTokenizer
+  }
+
+  /// The tokenizer for who may need none; without one, the first text is refused with what is missing.
+  public var tokenizerSource: TokenizerSource {
+    ownTokenizer.map(TokenizerSource.init) ?? TokenizerSource(directory: model.store.directory)
   }
 
   /// Makes the model compute with an adapter from now on; without one if `nil`. Nothing is read again.

@@ -17,6 +17,7 @@ public struct Merger {
   public init(quantizer: Quantizer) { self.quantizer = quantizer }
 
   /// - Parameters:
+  ///   - directory: PEFT folder, or a GGUF LoRA
   ///   - check: looks at the finished folder before it gets its name, and may throw
   ///   - progress: weights done and in all; what it throws ends the run
   public func merge(
@@ -26,9 +27,11 @@ public struct Merger {
     let store = try LoadedModel.open(modelDirectory, adapter: directory)
     let model = try LanguageModel(store: store)
     let sum = try AdapterSum(adapter: directory, of: model)
-    let card = try ModelCard(
-      .merged(format: quantizer.format.name), adapter: directory, baseDirectory: modelDirectory, runFolder: directory,
-      program: Program.version)
+    let card = try AdapterImporter.withFolder(directory, for: store.description) {
+      try ModelCard(
+        .merged(format: quantizer.format.name), adapter: $0, baseDirectory: modelDirectory, runFolder: $0,
+        program: Program.version)
+    }
     return try quantizer.write(
       try sum.withHead(try ModelSource.open(store: store)), to: output, inputs: [directory],
       transform: { sum.apply(to: $0) },

@@ -1,6 +1,7 @@
 import Formats
 import Kernels
 import Memory
+import Options
 import Transformer
 
 /// A budget that no plan can meet.
@@ -123,7 +124,7 @@ public struct TrainingPlan: Sendable {
         + (vocabularySize == 0
           ? ""
           : "; head in chunks of \(strategy.headRows) tokens x \(min(strategy.headColumns, vocabularySize)) logits"),
-    ]
+    ].map { TerminalText.wrapped($0, indent: 2) }
     for (kind, byteCount) in memory.byteCountByKind {
       let name = kind.rawValue.padding(to: 16)
       lines.append("  \(name)\(ByteCount.text(byteCount).padding(to: 12))\(kind.explanation)")
@@ -139,7 +140,7 @@ public struct TrainingPlan: Sendable {
 
   /// One line of a comparison of budgets.
   public static func comparison(_ plans: [TrainingPlan]) -> String {
-    var lines = [row(["--max-mem", "peak", "tokens/s", "read per step", "kept (att/ff)", "resident"])]
+    var lines = [row(["--max-mem", "peak", "tokens/s", "read/step", "kept (att/ff)", "resident"])]
     for plan in plans {
       lines.append(
         row([
@@ -148,15 +149,18 @@ public struct TrainingPlan: Sendable {
           "\(min(plan.strategy.keptAttentionLayers, plan.layerCount))/"
             + "\(min(plan.strategy.keptFeedForwardLayers, plan.layerCount)) of \(plan.layerCount)",
           "\(min(plan.strategy.residentLayers, plan.layerCount)) layers"
-            + (plan.strategy.isHeadResident ? ", vocabulary" : "")
-            + (plan.strategy.losses.isEmpty ? "" : "; lossy: \(plan.strategy.losses.joined(separator: ", "))"),
+            + (plan.strategy.isHeadResident ? ", vocabulary" : ""),
         ]))
+      if !plan.strategy.losses.isEmpty {
+        lines.append(row(["", "lossy: \(plan.strategy.losses.joined(separator: ", "))"]))
+      }
     }
     return lines.joined(separator: "\n")
   }
 
   private static func row(_ cells: [String]) -> String {
-    "  " + cells.dropLast().map { $0.padding(to: 15) }.joined() + (cells.last ?? "")
+    let left = "  " + zip(cells.dropLast(), [10, 11, 10, 11, 14]).map { $0.padding(to: $1) }.joined()
+    return left + TerminalText.wrapped(cells.last ?? "", indent: left.count, used: left.count)
   }
 
   private static func decimal(_ value: Double) -> String {

@@ -13,7 +13,7 @@ extension CompanionFile {
       return (
         files,
         [
-          "\(directory) has no tokenizer: the store can only be trained on input_ids; "
+          "\(directory) has no tokenizer: the store can only be trained and evaluated on input_ids; "
             + "copy tokenizer.json beside the weights"
         ]
       )

@@ -14,6 +14,8 @@ package struct BaseFacts {
   ///   - name: what the adapter calls it: a name on the hub or a path
   ///   - directory: where it lies
   package init(name: String?, directory: String?) {
+    // A GGUF LoRA names none.
+    let name = name == "" ? nil : name
     let folder = directory ?? name ?? ""
     let stated = (try? JSONValue.parse(contentsOf: "\(folder)/config.json"))?["_name_or_path"]?.stringValue
     let isFolder = name.map { FileManager.default.fileExists(atPath: $0) } ?? true

@@ -22,6 +22,8 @@ public struct ModelCard {
   private let taskType: String?
   /// What AdapterHub's files say of a head.
   private let head: AdapterHubHead?
+  /// Without this many, transformers makes a head of two labels.
+  private let labelCount: Int?
   private let base: BaseFacts
   private let run: RunRecord?
   private let program: String
@@ -38,6 +40,8 @@ public struct ModelCard {
     let json = try JSONValue.parse(contentsOf: "\(adapter)/adapter_config.json")
     self.adapter = AdapterFacts(json)
     head = self.adapter.isAdapterHub ? try? AdapterHubHead.load(directory: adapter) : nil
+    let beside = (try? JSONValue.parse(contentsOf: "\(adapter)/config.json"))?["id2label"]?.objectValue
+    labelCount = head?.labels.count ?? beside?.entries.count
     taskType = head?.taskType ?? json["task_type"]?.stringValue
     base = BaseFacts(name: json["base_model_name_or_path"]?.stringValue, directory: baseDirectory)
     run = runFolder.flatMap { try? RunRecord(folder: $0, keepsSteps: false) }
@@ -159,14 +163,15 @@ public struct ModelCard {
     if adapter.hasFilesOfItsOwn {
       return "```\nedge-lora generate --model \(name) --adapter path/to/this/folder --prompt ...\n```"
     }
+    let labels = labelCount.map { ", num_labels=\($0)" } ?? ""
     if adapter.isAdapterHub {
-      let labels = head.map { ", num_labels=\($0.labels.count)" } ?? ""
       return "```python\nimport adapters\nfrom transformers import \(auto)\n\n"
         + "model = \(auto).from_pretrained(\"\(name)\"\(labels))\nadapters.init(model)\n"
         + "model.set_active_adapters(model.load_adapter(\"path/to/this/folder\", use_safetensors=True))\n```"
     }
     return "```python\nfrom peft import PeftModel\nfrom transformers import \(auto)\n\n"
-      + "model = PeftModel.from_pretrained(\(auto).from_pretrained(\"\(name)\"), \"path/to/this/folder\")\n```"
+      + "base = \(auto).from_pretrained(\"\(name)\"\(labels))\n"
+      + "model = PeftModel.from_pretrained(base, \"path/to/this/folder\")\n```"
   }
 
   private var training: String? {

@@ -36,6 +36,8 @@ public struct RunRecord: Sendable {
 
   static let metricsName = "metrics.jsonl"
 
+  /// A greater number is damage, and no place on an axis.
+  private static let mostSteps = 1 << 53
   /// Steps that were read and are not in `steps`.
   private var leftOut = 0
   /// Of many steps, those at the end that are kept when not all are.
@@ -113,7 +115,7 @@ public struct RunRecord: Sendable {
 
   private mutating func take(_ line: UnsafeRawBufferPointer, of path: String) {
     guard let object = (try? JSONValue.parse(line, file: path))?.objectValue, let step = object["step"]?.intValue,
-      step >= 0
+      (0...Self.mostSteps).contains(step)
     else {
       damagedLines += 1
       return

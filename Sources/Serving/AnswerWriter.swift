@@ -42,18 +42,21 @@ struct AnswerWriter: Sendable {
 
   /// Waits for the whole answer.
   ///
-  /// - Parameter isGone: asked now and then; an answer that nobody waits for any more is broken off
+  /// - Parameter isGone: asked about every second; an answer that nobody waits for any more is broken off
   func whole(_ stream: AnswerStream, isGone: () -> Bool) throws(APIError) -> JSONValue {
     var text = ""
     var probabilities: [TokenProbability] = []
+    var lastLook = ContinuousClock.now
     while true {
-      guard let event = stream.next(within: 1) else {
+      let event = stream.next(within: 1)
+      if event == nil || ContinuousClock.now - lastLook > .seconds(1) {
         if isGone() {
           stream.close()
           throw APIError(status: 499, "the client is gone")
         }
-        continue
+        lastLook = .now
       }
+      guard let event else { continue }
       switch event {
       case .text(let piece, let probability):
         text += piece
@@ -99,9 +102,14 @@ struct AnswerWriter: Sendable {
   private func logprobs(_ tokens: [TokenProbability]) -> JSONValue {
     func text(_ bytes: [UInt8]) -> JSONValue { .string(String(decoding: bytes, as: UTF8.self)) }
     if shape == .completion {
+      /// Parts of characters differ, as keys must.
+      func name(_ bytes: [UInt8]) -> String {
+        if let text = String(validating: bytes, as: UTF8.self) { return text }
+        return "bytes:" + bytes.map { "\\x\($0 < 16 ? "0" : "")" + String($0, radix: 16) }.joined()
+      }
       return .object(
         JSONObject([
-          ("tokens", .array(tokens.map { text($0.text) })),
+          ("tokens", .array(tokens.map { .string(name($0.text)) })),
           ("token_logprobs", .array(tokens.map { .number($0.logProbability) })),
           (
             "top_logprobs",
@@ -109,7 +117,7 @@ struct AnswerWriter: Sendable {
               tokens.map { token in
                 .object(
                   JSONObject(
-                    token.alternatives.map { (String(decoding: $0.text, as: UTF8.self), .number($0.logProbability)) }))
+                    token.alternatives.map { (name($0.text), .number($0.logProbability)) }))
               })
           ),
         ]))

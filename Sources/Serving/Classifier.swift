@@ -5,23 +5,35 @@ import Synchronization
 
 /// Answers `/v1/classify`: texts, one request after the other.
 final class Classifier: @unchecked Sendable {
-  // @unchecked: the predictor is used by who holds the mutex.
+  // @unchecked: model and predictor are used by who holds the mutex.
 
+  private let loaded: LoadedModel
   private let predictor: Predictor
   private let turn = Mutex(())
   let counters = ServerCounters()
   private static let most = 1024
 
-  init(_ loaded: LoadedModel) throws { predictor = try Predictor(loaded) }
+  init(_ loaded: LoadedModel) throws {
+    self.loaded = loaded
+    predictor = try Predictor(loaded)
+  }
 
   /// `input`, a text or a list of texts, to `data` with what `predict` says of each.
-  func answer(_ reader: RequestReader, name: String) throws(APIError) -> JSONValue {
+  ///
+  /// - Parameters:
+  ///   - adapter: the one that answers
+  ///   - name: of the model, as the request has it
+  func answer(_ reader: RequestReader, adapter: String?, name: String) throws(APIError) -> JSONValue {
     guard let texts = try reader.texts("input", most: Self.most), !texts.isEmpty else {
       throw APIError("input is missing: a text, or a list of texts")
     }
     let rows = texts.enumerated().map { LabelledRow(.text($1, pair: nil), file: "input", line: $0 + 1) }
     let found: Result<[JSONValue], any Error> = turn.withLock { _ in
-      Result { try predictor.predict(rows).map { predictor.json($0) } }
+      loaded.select(adapter)
+      return Result {
+        _ = try loaded.labelling()
+        return try predictor.predict(rows).map { predictor.json($0) }
+      }
     }
     counters.add(requests: 1)
     switch found {

@@ -280,7 +280,7 @@ extension TokenProbability {
     let top = Double(logits.max() ?? 0)
     let sum = logits.reduce(0) { $0 + exp(Double($1) - top) }
     func logProbability(_ index: Int) -> Double { Double(logits[index]) - top - log(sum) }
-    func bytes(_ index: Int) -> [UInt8] { Array(tokenizer.decode([Int32(index)], skipSpecialTokens: false).utf8) }
+    func bytes(_ index: Int) -> [UInt8] { tokenizer.bytes(decoding: Int32(index)) }
     var likeliest: [Int] = []
     for index in logits.indices where alternatives > 0 {
       let place = likeliest.lastIndex { logits[$0] >= logits[index] }.map { $0 + 1 } ?? 0

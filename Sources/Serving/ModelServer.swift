@@ -54,9 +54,16 @@ public final class ModelServer: @unchecked Sendable {
     modelName = name
     self.adapters = adapters
     tokenizer = loaded.tokenizer
-    usual = Mutex(nil)
+    // Its head may be the only one.
+    usual = Mutex(loaded.model.description.labelling != nil && !adapters.isEmpty ? 0 : nil)
+    if let same = adapters.first(where: { $0.name == name }) {
+      throw ServerError(
+        description: "the adapter in \(same.path) is called \(name), as the model is; name it as in --adapter "
+          + "other=\(same.path)")
+    }
     if loaded.model.description.labelling != nil {
       engine = nil
+      loaded.select(adapters.first?.name)
       classifier = try Classifier(loaded)
     } else {
       guard !loaded.model.description.isEncoder else {
@@ -125,7 +132,10 @@ public final class ModelServer: @unchecked Sendable {
       case ("POST", "/v1/completions"): return try complete(RequestReader(request.body), of: request)
       case ("POST", "/v1/classify"):
         guard let classifier else { throw APIError(status: 404, "this model says no labels") }
-        return Self.json(try classifier.answer(RequestReader(request.body), name: modelName))
+        let reader = try RequestReader(request.body)
+        return Self.json(
+          try classifier.answer(
+            reader, adapter: try adapter(of: reader), name: try reader.text("model") ?? modelName))
       default:
         let known = [
           "/health", "/v1/models", "/metrics", "/lora-adapters", "/v1/chat/completions", "/v1/completions",
@@ -263,6 +273,7 @@ public final class ModelServer: @unchecked Sendable {
       for (name, value) in object.entries { variables[name] = value }
     }
     variables["messages"] = .array(plain)
+    if let tools = reader["tools"], tools.arrayValue == nil { throw APIError("tools is no list") }
     variables["tools"] = reader["tools"] ?? .null
     let text: String
     var ignoresTools = false

@@ -77,6 +77,15 @@ public final class Tokenizer: Sendable {
     return String(decoding: result, as: UTF8.self)
   }
 
+  /// The bytes that one token within a text stands for, which may be a part of a character only.
+  public func bytes(decoding id: Int32) -> [UInt8] {
+    if pipeline.decoder.isByteLevel { return plainBytes(id) }
+    if let byte = fallbackByte(id) { return [byte] }
+    // The first token of a text may lose its space.
+    let (one, two) = (decode([id]).utf8, decode([id, id]).utf8)
+    return Array(two.starts(with: one) ? two.dropFirst(one.count) : one[...])
+  }
+
   /// The byte that a token like `<0x0A>` stands for, if the decoder reads such tokens.
   func fallbackByte(_ id: Int32) -> UInt8? {
     guard pipeline.decoder.readsByteTokens, let token = pipeline.model.vocabulary.text(id), token.count == 6 else {

@@ -96,6 +96,7 @@ public final class LanguageModel {
     prefixCount = 0
     (embedding.hooks.prompt, embedding.hooks.tokens, embedding.hooks.table) = (nil, nil, nil)
     setVocabularyHead(nil)
+    for layer in labelHead?.layers ?? [] { layer.use(nil) }
   }
 
   /// The last linear layers of every layer's blocks, which stand for the blocks.

@@ -22,9 +22,12 @@ struct Command: Sendable {
 
   /// The text of `--help`.
   var help: String {
-    var lines = ["usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", summary, ""]
+    var lines = [
+      "usage: edge-lora \(([name] + positional).joined(separator: " ")) [options]", "", TerminalText.wrapped(summary),
+      "",
+    ]
     guard parts.isEmpty else {
-      lines += parts.map { "  " + $0.name.padding(to: 16) + $0.summary }
+      lines += parts.map { Self.row("  " + $0.name, $0.summary, column: 18) }
       lines += ["", "edge-lora \(parts[0].name) --help lists the options of \(parts[0].name)."]
       return lines.joined(separator: "\n")
     }
@@ -33,9 +36,15 @@ struct Command: Sendable {
       let dashes = option.name.count == 1 ? "-" : "--"
       let left = "  \(dashes)\(option.name)\(option.placeholder.map { " " + $0 } ?? "")"
       let fallback = option.fallback.map { " (default: \($0))" } ?? ""
-      lines.append(left.padding(to: 36) + option.help + fallback)
+      lines.append(Self.row(left, option.help + fallback, column: 36))
     }
     return lines.joined(separator: "\n")
+  }
+
+  /// A name and, from a column on, what it means.
+  static func row(_ name: String, _ meaning: String, column: Int) -> String {
+    let left = name.padding(to: column)
+    return left + TerminalText.wrapped(meaning, indent: column, used: left.count)
   }
 }
 

@@ -48,7 +48,9 @@ struct EdgeLoRA {
       try InstructionSet.checkEnvironment()
       let arguments = try Arguments(given, for: command)
       try MissingPath.check(arguments, of: command)
-      return try command.run(arguments)
+      let code = try command.run(arguments)
+      try Console.checkOutput()
+      return code
     } catch {
       Console.finishLine()
       Console.error("error: \(error)")
@@ -58,7 +60,7 @@ struct EdgeLoRA {
   }
 
   private static var usage: String {
-    let lines = commands.map { "  \($0.name)\(String(repeating: " ", count: max(1, 12 - $0.name.count)))\($0.summary)" }
+    let lines = commands.map { Command.row("  \($0.name)", $0.summary, column: 14) }
     return """
       edge-lora \(version): fine-tune language models on small boards
 
@@ -73,11 +75,6 @@ struct EdgeLoRA {
   /// The exit codes in lines of a terminal.
   private static var exitCodes: String {
     let words = "Exit codes: \(ExitCode.meanings.map { "\($0.codes) \($0.meaning)" }.joined(separator: ", "))."
-    var lines = [""]
-    for word in words.split(separator: " ") {
-      if lines[lines.count - 1].count + word.count >= 80 { lines.append("") }
-      lines[lines.count - 1] += (lines[lines.count - 1].isEmpty ? "" : " ") + word
-    }
-    return lines.joined(separator: "\n")
+    return TerminalText.wrapped(words)
   }
 }

@@ -44,7 +44,8 @@ enum ModelOptions {
     return try body(folder)
   }
 
-  static func load(_ arguments: Arguments) throws -> LoadedModel {
+  /// - Parameter needsTokenizer: `false` where texts may come as ids
+  static func load(_ arguments: Arguments, needsTokenizer: Bool = true) throws -> LoadedModel {
     let name = try arguments.required("precision")
     guard let precision = Precision(rawValue: name) else {
       throw UsageError(description: "--precision \(name): expected int8 or f32")
@@ -52,7 +53,8 @@ enum ModelOptions {
     return try withAdapter(arguments) { given in
       let (model, adapter) = try ModelFinder.find(model: arguments.text("model"), adapter: given)
       return try LoadedModel(
-        directory: model, adapter: adapter, precision: precision, threads: try arguments.threads())
+        directory: model, adapter: adapter, precision: precision, threads: try arguments.threads(),
+        needsTokenizer: needsTokenizer)
     }
   }
 
@@ -62,7 +64,7 @@ enum ModelOptions {
   ) throws -> TrainingData {
     let length = min(maximumLength, loaded.maximumPositions)
     let data = try DataReader(
-      tokenizer: TokenizerSource(loaded.tokenizer), maximumLength: length, trainOnPrompt: trainOnPrompt,
+      tokenizer: loaded.tokenizerSource, maximumLength: length, trainOnPrompt: trainOnPrompt,
       skipBadLines: skipBadLines,
       vocabularySize: loaded.model.description.vocabularySize, keepsQuestions: true
     ).read(files)

@@ -118,7 +118,7 @@ struct Verification {
       me.notes += model.store.warnings.map { "warning: \($0)" }
     }
     guard TokenizerFolder.hasTokenizer(path) else {
-      notes.append("\(path): has no tokenizer; it can only be trained on input_ids")
+      notes.append("\(path): has no tokenizer; it can only be trained and evaluated on input_ids")
       return
     }
     attempt { _ in _ = try Tokenizer.load(directory: path) }

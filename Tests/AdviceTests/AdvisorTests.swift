@@ -175,4 +175,27 @@ struct AdviceOptionsTests {
     #expect(
       Decimals.duration(59.6) == "60 s" && Decimals.duration(90) == "1.5 min" && Decimals.duration(7260) == "2 h 1 min")
   }
+
+  /// Other methods are planned nevertheless.
+  @Test func aMethodThatTheModelHasNoRoomForIsRefusedAlone() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("short-\(UUID().uuidString)").path
+    try FileManager.default.copyItem(atPath: tinyLlama, toPath: folder)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let config = try String(contentsOfFile: "\(folder)/config.json", encoding: .utf8)
+    #expect(config.contains("\"max_position_embeddings\": 512"))
+    try config.replacingOccurrences(of: "\"max_position_embeddings\": 512", with: "\"max_position_embeddings\": 64")
+      .write(toFile: "\(folder)/config.json", atomically: true, encoding: .utf8)
+    let given: [String: [String]] = ["max-length": ["32"], "threads": ["1"], "no-trial": []]
+    let advisor = try Advisor(given: given, modelDirectory: folder, files: [homeControl], observer: Silence())
+    let advice = try advisor.advise()
+    #expect(advice.refused.map(\.name).contains("prompt_tuning"))
+    #expect(advice.methods.map(\.candidate.name).contains("lora"))
+  }
+
+  @Test func aTerminalHasRoomForIt() throws {
+    for file in [homeControl, intents] {
+      let lines = try advice(file).text.split(separator: "\n")
+      for line in lines where !line.hasPrefix("  edge-lora train") { #expect(line.count <= 80, "\(line)") }
+    }
+  }
 }

@@ -34,7 +34,7 @@ struct CommandLineTests {
   @Test func eachBenchHasOptionsOfItsOwn() throws {
     let help = try Program.run(["help", "bench", "kernels"])
     #expect(help.code == 0 && help.output.hasPrefix("usage: edge-lora bench kernels [options]"))
-    #expect(help.output.contains("(default: f16,int8,int4,nf4)") && !help.output.contains("--rank"))
+    #expect(help.output.contains("f16,int8,int4,nf4)") && !help.output.contains("--rank"))
     let foreign = try Program.run(["bench", "kernels", "--rank", "4"])
     #expect(foreign.code == 2 && foreign.error.contains("unknown option --rank"))
     let none = try Program.run(["bench"])
@@ -220,5 +220,58 @@ struct CommandLineTests {
     let common = zip(generated.output, answer).prefix { $0 == $1 }.count
     #expect(!answer.isEmpty && common >= answer.count / 2, "\(answer) for \(generated.output)")
     #expect(trained.error.contains("prompt: \(prompt)"))
+  }
+
+  @Test func whatStandardOutputDoesNotTakeIsAnError() throws {
+    let result = try Program.run(["inspect", tinyLlama], to: "/dev/full")
+    #expect(result.code == 74 && result.error.contains("standard output: writing stopped"), "\(result.error)")
+    #expect(try Program.run(["inspect", tinyLlama], to: "/dev/null").code == 0)
+  }
+
+  @Test func helpHasRoomInATerminal() throws {
+    for words in Self.commands.map({ [$0] }) + [["bench", "train"], []] {
+      let lines = try Program.run(words + ["--help"]).output.split(separator: "\n")
+      for line in lines { #expect(line.count <= 80, "\(words): \(line)") }
+    }
+  }
+
+  @Test func aPlanHasRoomInATerminal() throws {
+    let result = try Program.run(["plan", "--model", tinyLlama, "--data", data])
+    #expect(result.code == 0)
+    for line in result.output.split(separator: "\n") { #expect(line.count <= 80, "\(line)") }
+  }
+
+  @Test(arguments: [
+    (["export", "--adapter", "a", "-o", "a.gguf", "--format", "f16"], 2, "--format goes with --model"),
+    (["export", "--adapter", "a", "-o", "a.gguf"], 66, "a: no such file"),
+    (["export", "--adapter", "/", "--base", "b", "-o", "a.gguf"], 66, "b: no such file"),
+    (["combine", "--adapter", "a", "b", "-o", "c", "--svd-rank", "4"], 2, "--svd-rank has no effect"),
+    (["combine", "--adapter", "a", "b", "-o", "c", "--combination-type", "ties", "--seed", "4"], 2, "--seed has no"),
+    (["verify", "/", "--model", "b"], 66, "b: no such file"),
+    (["serve", "--api-key-file", "keys"], 66, "keys: cannot open"),
+  ])
+  func whatHasNoEffectOrIsMissingIsNamed(words: [String], code: Int32, message: String) throws {
+    let result = try Program.run(words)
+    #expect(result.code == code && result.error.contains(message), "\(result.error)")
+  }
+
+  /// As it can be trained on.
+  @Test func aModelWithoutATokenizerIsEvaluatedOnIds() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("ids-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: "\(folder)/model", withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    for file in ["config.json", "model.safetensors"] {
+      try FileManager.default.copyItem(atPath: "\(tinyLlama)/\(file)", toPath: "\(folder)/model/\(file)")
+    }
+    try #"{"input_ids": [5, 6, 7, 8]}"#.write(toFile: "\(folder)/ids.jsonl", atomically: true, encoding: .utf8)
+    try #"{"text": "a"}"#.write(toFile: "\(folder)/text.jsonl", atomically: true, encoding: .utf8)
+    func evaluate(_ model: String, _ file: String) throws -> Program.Result {
+      try Program.run(["evaluate", "--model", model, "--data", file, "--json"], in: folder)
+    }
+    let without = try evaluate("model", "ids.jsonl")
+    let with = try evaluate(tinyLlama, "ids.jsonl")
+    #expect(without.code == 0 && without.output == with.output)
+    let text = try evaluate("model", "text.jsonl")
+    #expect(text.code != 0 && text.error.contains("tokenizer.json"), "\(text.error)")
   }
 }

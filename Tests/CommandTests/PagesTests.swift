@@ -21,7 +21,9 @@ struct PagesTests {
       Page(path: $0, text: try String(contentsOf: root.appendingPathComponent($0), encoding: .utf8))
     }
     let lines = try Program.run(["--help"]).output.split(separator: "\n")
-    names = lines.filter { $0.hasPrefix("  ") }.compactMap { $0.split(separator: " ").first.map(String.init) }
+    names = lines.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }.compactMap {
+      $0.split(separator: " ").first.map(String.init)
+    }
   }
 
   /// The words of each command on a page that begins with `program`: up to the line's end, or that of the inline code or

@@ -8,8 +8,10 @@ enum Program {
     let error: String
   }
 
-  /// - Parameter folder: the working directory; a new empty one if `nil`
-  static func run(_ arguments: [String], in folder: String? = nil) throws -> Result {
+  /// - Parameters:
+  ///   - folder: the working directory; a new empty one if `nil`
+  ///   - device: takes standard output, which is then not read
+  static func run(_ arguments: [String], in folder: String? = nil, to device: String? = nil) throws -> Result {
     let tests = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     let process = Process()
     process.executableURL = tests.deletingLastPathComponent().appendingPathComponent("edge-lora")
@@ -21,7 +23,8 @@ enum Program {
     // Files, because a pipe that nobody reads would block the program.
     let (output, error) = (place.appendingPathComponent("output"), place.appendingPathComponent("error"))
     for file in [output, error] { try Data().write(to: file) }
-    process.standardOutput = try FileHandle(forWritingTo: output)
+    let target = device.map { URL(fileURLWithPath: $0) } ?? output
+    process.standardOutput = try FileHandle(forWritingTo: target)
     process.standardError = try FileHandle(forWritingTo: error)
     process.standardInput = FileHandle.nullDevice
     try process.run()

@@ -257,4 +257,16 @@ struct LabelledDataTests {
     #expect(ones.map(\.rowLength) == [5, 5, 5] && ones.flatMap(\.tokens) == batches[0].tokens)
     #expect(plan.all(microBatchSize: 2).reduce(0) { $0 + $1.labelledTokenCount } == 5)
   }
+
+  /// As of one to five stars: what transformers' scripts make of them, too.
+  @Test func numbersWithoutAZeroAreNames() throws {
+    let found = try rows("text,label\na,5\nb,1\nc,3\nd,5\n", "a.csv")
+    #expect(try LabellingFinder().labelling(of: found).labels == ["1", "3", "5"])
+    let ids = try rows("text,label\na,4\nb,0\n", "a.csv")
+    #expect(try LabellingFinder().labelling(of: ids).labels.count == 5)
+    let lists = try rows(#"{"text": "a", "label": [1, 10000]}"# + "\n" + #"{"text": "b", "label": []}"#, "a.jsonl")
+    #expect(try LabellingFinder().labelling(of: lists).labels == ["1", "10000"])
+    let zeros = try rows(#"{"text": "a", "label": [0, 1, 1]}"#, "a.jsonl")
+    #expect(try LabellingFinder().labelling(of: zeros).labels == ["LABEL_0", "LABEL_1", "LABEL_2"])
+  }
 }

@@ -115,6 +115,21 @@ struct MergerTests {
     }
   }
 
+  @Test func aGGUFLoRAIsMergedAsTheFolderThatItStandsFor() throws {
+    try withTemporaryFolder { folder in
+      let base = golden("qwen3")
+      _ = try AdapterExporter.export(
+        adapter: "\(base)/adapter", base: base, to: "\(folder)/lora.gguf", force: false)
+      for (adapter, output) in [("\(base)/adapter", "one"), ("\(folder)/lora.gguf", "two")] {
+        _ = try merger().merge(modelDirectory: base, adapter: adapter, to: "\(folder)/\(output)") { _, _ in }
+      }
+      let files = try ["one", "two"].map {
+        try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\($0)/model.safetensors"))
+      }
+      #expect(files[0] == files[1])
+    }
+  }
+
   @Test func aMergeIsWholeOrNothing() throws {
     struct Stop: Error {}
     try withTemporaryFolder { folder in

@@ -75,6 +75,17 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).map { abs
     }
   }
 
+  /// A Mistral has texts longer than its window.
+  @Test func aWindowIsNotTheLongestText() throws {
+    try withModel("mistral-window") { model, folder in
+      let source = try ModelSource.open(model).description
+      try export(model, to: "\(folder)/out.gguf")
+      let found = try ModelSource.open("\(folder)/out.gguf").description
+      #expect(found.maximumPositions == source.maximumPositions)
+      #expect(found.layers.map(\.attention.span) == source.layers.map(\.attention.span))
+    }
+  }
+
   @Test func anAdapterIsInTheWeights() throws {
     try withModel("qwen3") { model, folder in
       try export(model, to: "\(folder)/base.gguf")
@@ -89,6 +100,21 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).map { abs
     try withModel("gpt2") { model, folder in
       try export(model, to: "\(folder)/out.gguf")
       #expect(throws: FileError.self) { try export(model, to: "\(folder)/out.gguf") }
+    }
+  }
+
+  @Test func whatTheUserSaysToOllamaStays() throws {
+    try withTemporaryFolder { folder in
+      func write(_ name: String, force: Bool) throws -> String? {
+        try Modelfile.write(beside: "\(folder)/\(name)", stops: ["</s>"], force: force)
+      }
+      #expect(try write("a.gguf", force: false) != nil)
+      #expect(try write("b.gguf", force: false) == nil)
+      #expect(try write("b.gguf", force: true) != nil)
+      let own = "FROM ./b.gguf\nSYSTEM be brief\n"
+      try own.write(toFile: "\(folder)/Modelfile", atomically: true, encoding: .utf8)
+      #expect(try write("b.gguf", force: true) == nil)
+      #expect(try String(contentsOfFile: "\(folder)/Modelfile", encoding: .utf8) == own)
     }
   }
 

@@ -103,4 +103,13 @@ import Testing
     try card.write(to: new.path, unlessForeignIn: old.path)
     #expect(try String(contentsOfFile: new.path + "/README.md", encoding: .utf8) == "mine")
   }
+
+  /// transformers makes a head of two labels otherwise, into which no other one fits.
+  @Test func aHeadOfLabelsIsMadeWithTheirNumber() throws {
+    let folder = try ScratchFolder()
+    let without = try card(in: folder).text
+    #expect(!without.contains("num_labels"))
+    try folder.write(#"{"id2label": {"0": "a", "1": "b", "2": "c"}}"#, to: "config.json")
+    #expect(try card(in: folder).text.contains(#"from_pretrained("owner/Some-Model-1B", num_labels=3)"#))
+  }
 }

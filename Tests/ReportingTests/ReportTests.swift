@@ -45,7 +45,9 @@ import Testing
           + #" "storage_bytes_read": 1e308, "seconds": 1e308, "temperature_celsius": 1e-308, "energy_joules": 1e308}"#,
         #"{"step": 9000000000000001, "eval_loss": 1e308, "eval_confusion_matrix": [[1, "x"], [null, 2]], "samples": 3}"#,
         #"{"step": 9000000000000001, "eval_loss": 1, "eval_confusion_matrix": [[1], [2, 3]], "eval_labels": [1]}"#,
+        #"{"step": 9223372036854775807, "loss": 1}"#,
       ], folder)
+    #expect(record.damagedLines == 1)
     #expect(Report([record], program: "test").html.contains("</html>"))
     #expect(!MetricsTable.csv([record]).isEmpty)
   }

@@ -1,5 +1,6 @@
 import Deployment
 import Foundation
+import Serving
 import Testing
 
 /// What is answered, over HTTP.
@@ -86,6 +87,15 @@ struct AnswersTests {
     }
   }
 
+  /// Of tokens that are chosen by chance alone many are a part of a character.
+  @Test func partsOfCharactersAreToldByTheirBytes() throws {
+    let answer = try TestServer().ask(
+      "POST", "/v1/completions", #"{"prompt": "a", "temperature": 100, "seed": 5, "max_tokens": 100, "logprobs": 1}"#)
+    let found = try #require(answer.json?["choices"]?.arrayValue?.first?["logprobs"])
+    let tokens = try #require(found["tokens"]?.arrayValue).compactMap(\.stringValue)
+    #expect(tokens.contains { $0.hasPrefix(#"bytes:\x"#) } && !tokens.contains { $0.contains("\u{FFFD}") })
+  }
+
   @Test func theSeedDecidesWhatIsDrawn() throws {
     let server = try TestServer()
     func text(_ seed: Int) throws -> String? {
@@ -113,5 +123,34 @@ struct AnswersTests {
     #expect(scales == [1, 0])
     let names = try #require(server.ask("GET", "/v1/models").json?["data"]?.arrayValue)
     #expect(names.compactMap { $0["id"]?.stringValue } == ["tiny", "one", "two"])
+  }
+
+  /// Heads of opposite signs say opposite labels.
+  @Test func labelsAreThoseOfTheAdapterThatIsNamed() throws {
+    try withTemporaryFolder { folder in
+      let adapters = [("one", Float(1)), ("two", -1)].map { (name: $0.0, path: "\(folder)/\($0.0)", head: $0.1) }
+      for adapter in adapters { try writeAdapter(to: adapter.path, seed: 0, head: adapter.head) }
+      let named = adapters.map { (name: $0.name, path: $0.path) }
+      let loaded = try LoadedModel(directory: tinyLlama, adapters: named, precision: .int8, threads: 1)
+      var options = ModelServer.Options()
+      options.port = 0
+      let server = try ModelServer(loaded, name: "tiny", adapters: named, options: options)
+      defer { server.stop() }
+      func ask(_ more: String) throws -> Answer {
+        let connection = try Connection(server)
+        connection.send("POST", "/v1/classify", #"{"input": "the cup is in the"\#(more)}"#)
+        return connection.receive()
+      }
+      func label(_ more: String) throws -> String? {
+        try ask(more).json?["data"]?.arrayValue?.first?["label"]?.stringValue
+      }
+      let (one, two) = (try label(#", "model": "one""#), try label(#", "model": "two""#))
+      #expect(one != nil && two != nil && one != two)
+      // Where none is named it is the first, whose head the model has.
+      #expect(try label("") == one)
+      #expect(try label(#", "model": "tiny""#) == one)
+      #expect(try ask(#", "model": "three""#).status == 404)
+      #expect(try ask(#", "lora": []"#).message?.contains("head") == true)
+    }
   }
 }

@@ -30,6 +30,30 @@ struct LimitsTests {
     if answer.status == 400 { #expect(answer.message?.contains(name) == true, "\(answer.body)") }
   }
 
+  @Test(arguments: [
+    #""n_predict": 5"#, #""add_generation_prompt": false"#, #""chat_template": "x""#, #""guided_choice": ["a", "b"]"#,
+    #""guided_json": {"type": "object"}"#, #""guided_regex": "a""#, #""guided_grammar": "a""#,
+    #""structured_outputs": {"regex": "a"}"#,
+  ])
+  func whatWouldChangeTheAnswerIsRefused(field: String) throws {
+    let answer = try TestServer().ask("POST", "/v1/completions", #"{"prompt": "a", "max_tokens": 2, \#(field)}"#)
+    let name = String(field.split(separator: "\"")[0])
+    #expect(answer.status == 400 && answer.message?.contains(name) == true, "\(answer.body)")
+  }
+
+  @Test func anAdapterIsNotCalledAsTheModelIs() throws {
+    try withTemporaryFolder { folder in
+      try writeAdapter(to: folder, seed: 0)
+      let adapters = [(name: "tiny", path: folder)]
+      let loaded = try LoadedModel(directory: tinyLlama, adapters: adapters, precision: .int8, threads: 1)
+      var options = ModelServer.Options()
+      options.port = 0
+      #expect(throws: ServerError.self) {
+        try ModelServer(loaded, name: "tiny", adapters: adapters, options: options)
+      }
+    }
+  }
+
   /// The template of the tiny model knows none.
   @Test func toolsThatTheTemplateLeavesOutAreRefused() throws {
     let server = try TestServer()
@@ -42,6 +66,7 @@ struct LimitsTests {
     #expect(try ask("[]").status == 200)
     let refused = try ask(#"[{"type": "function", "function": {"name": "f"}}]"#)
     #expect(refused.status == 400 && refused.message?.contains("tools") == true)
+    #expect(try ask(#"{"type": "function"}"#).message == "tools is no list")
   }
 
   /// Clients send defaults along, and fields that change nothing.
@@ -107,9 +132,23 @@ struct LimitsTests {
     }
   }
 
+  /// Also where tokens come without a pause: of many long texts whose readers are gone, most is never written.
+  @Test func readersThatAreGoneAreMissedWhileTokensCome() throws {
+    let server = try TestServer {
+      $0.contextLength = 512
+      $0.parallel = 64
+    }
+    var connections = try (0..<64).map { _ in try Connection(server.server) }
+    for connection in connections { connection.send("POST", "/v1/completions", Self.endless("")) }
+    try waitUntil { try server.metric("requests_active") == 64 }
+    connections = []
+    try waitUntil { try server.metric("requests_active") == 0 }
+    #expect(try server.metric("generated_tokens_total") < 24_000)
+  }
+
   /// A text that goes on for as long as there is room, with probabilities, which take their time.
   private static func endless(_ more: String) -> String {
-    #"{"prompt": "the cup is in the", "temperature": 100, "max_tokens": 500, "seed": 5, "logprobs": 20\#(more)}"#
+    #"{"prompt": "the cup is in the", "temperature": 100, "max_tokens": 500, "seed": 7, "logprobs": 20\#(more)}"#
   }
 
   @Test func anAnswerIsCutWhenItsTimeIsOver() throws {

@@ -18,10 +18,13 @@ func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Re
 }
 
 /// Writes an adapter for the tiny checkpoint that changes what it says.
-func writeAdapter(to folder: String, seed: Int) throws {
+///
+/// - Parameter head: factor of the first of two labels' scores; without a head if `nil`
+func writeAdapter(to folder: String, seed: Int, head: Float? = nil) throws {
   try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+  let task = head == nil ? "\"CAUSAL_LM\"" : "\"SEQ_CLS\", \"modules_to_save\": [\"score\"]"
   let config = """
-    {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1, "lora_dropout": 0.0, "bias": "none",
+    {"peft_type": "LORA", "task_type": \(task), "r": 1, "lora_alpha": 1, "lora_dropout": 0.0, "bias": "none",
      "target_modules": ["o_proj"], "fan_in_fan_out": false}
     """
   try config.write(toFile: "\(folder)/adapter_config.json", atomically: true, encoding: .utf8)
@@ -40,6 +43,18 @@ func writeAdapter(to folder: String, seed: Int) throws {
         ))
       data += (0..<128).map { Float(($0 * 37 + layer * 11 + seed * 53) % 23 - 11) / 40 }
     }
+  }
+  if let head {
+    entries.append(
+      (
+        "base_model.model.score.weight",
+        .object(
+          JSONObject([
+            ("dtype", .string("F32")), ("shape", .array([.integer(2), .integer(128)])),
+            ("data_offsets", .array([.integer(data.count * 4), .integer(data.count * 4 + 1024)])),
+          ]))
+      ))
+    data += (0..<256).map { $0 < 128 ? head * Float($0 % 7 - 3) : 0 }
   }
   let header = Array(JSONValue.object(JSONObject(entries)).serialized().utf8)
   var file = Data()

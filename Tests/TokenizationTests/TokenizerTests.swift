@@ -148,3 +148,20 @@ func aDamagedTokenizerIsRefused(json: String) {
     json: "{\"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [\(normalizers)]}, " + model)
   #expect(growing.encode("aaaa").count < 1 << 23)
 }
+
+/// Characters of several tokens come apart, and the spaces between tokens stay.
+@Test func tokensHaveTheirBytes() throws {
+  let text = "日本語 😀 a word"
+  var count = 0
+  for entry in try published() {
+    let tokenizer = try tokenizer(entry)
+    let ids = tokenizer.encode(text, addSpecialTokens: false)
+    guard tokenizer.decode(ids) == text else { continue }
+    let bytes = ids.flatMap { tokenizer.bytes(decoding: $0) }
+    // Some put a space before a text.
+    let label = Comment("\(entry["name"]?.stringValue ?? "")")
+    #expect([text, " " + text].map { Array($0.utf8) }.contains(bytes), label)
+    count += 1
+  }
+  #expect(count > 1)
+}

@@ -87,13 +87,21 @@ public struct GGUFHeader: Sendable {
     add("attention.head_count", attention.headCount)
   }
 
-  /// The longest text that llama.cpp computes as the model does: where it knows no window, that of the window.
+  /// The longest text of the model or, of those whose window no reader would find, the longest that llama.cpp computes as the
+  /// model does.
   private mutating func contextLength() -> Int {
     guard model.family != .gemma3 else { return model.maximumPositions }
     let windows = model.layers.compactMap { layer in
       if case .window(let count) = layer.attention.span { count } else { nil }
     }
     guard let window = windows.min() else { return model.maximumPositions }
+    if model.family == .mistral {
+      // As llama.cpp's converter has it; `GGUFLlama` makes a Mistral of the window again.
+      add("attention.sliding_window", window)
+      remarks.append(
+        "llama.cpp has no window for \(architecture): beyond \(window) tokens it sees more than the model did")
+      return model.maximumPositions
+    }
     remarks.append(
       "llama.cpp has no window for \(architecture): the file says a context of \(window) tokens, up to which it is exact"
     )

@@ -86,11 +86,10 @@ public struct LabelSurvey: Sendable {
   }
 }
 
-/// Different labels: words, and the greatest of numbers.
+/// Different labels: words, and numbers.
 struct LabelNames: Sendable {
   private(set) var words: Set<String> = []
-  /// The greatest number of a label; -1 without one.
-  private(set) var greatest = -1
+  private(set) var numbers: Set<Int> = []
   /// The first that is neither a word nor the number of a label.
   private(set) var misfit: RowLabel?
   private(set) var isEmpty = true
@@ -106,7 +105,7 @@ struct LabelNames: Sendable {
     case .word(let word): return isFull || words.insert(word).inserted
     case .number:
       if let id = label.id, id < Labelling.most {
-        greatest = max(greatest, id)
+        numbers.insert(id)
       } else if misfit == nil {
         misfit = label
       }

@@ -13,6 +13,8 @@ public struct LabelledSamples {
   /// Rows of the model's table of types; 0 without one.
   let typeCount: Int
   private let ids: [String: Int]
+  /// Whether numbers name labels, and are no ids of them.
+  private let areNumbersNames: Bool
   private let indicatorWidth: Int?
 
   /// - Parameter survey: of the rows, by which lists of zeros and ones are told from lists of ids
@@ -26,6 +28,7 @@ public struct LabelledSamples {
     readsFirstToken = description.isEncoder
     typeCount = description.embedding.tokenTypes?.shape[0] ?? 0
     ids = Dictionary(labelling.labels.enumerated().map { ($1, $0) }) { first, _ in first }
+    areNumbersNames = labelling.labels.allSatisfy { Int($0) != nil }
     indicatorWidth = labelling.problem == .multiLabel ? survey?.indicatorWidth : nil
   }
 
@@ -103,7 +106,7 @@ public struct LabelledSamples {
     if case .number = label {
       // A number may be a name: "0" and "1" of a table.
       if let id = ids[label.text] { return id }
-      if let id = label.id, id < labelling.labels.count { return id }
+      if !areNumbersNames, let id = label.id, id < labelling.labels.count { return id }
     }
     let known = labelling.labels.prefix(8).joined(separator: ", ") + (labelling.labels.count > 8 ? ", ..." : "")
     throw row.failure("label \(label.text) is none of the \(labelling.labels.count) that the model knows: \(known)")

@@ -41,7 +41,7 @@ public struct LabellingFinder: Sendable {
     // Lists of zeros and ones say of each label whether it holds.
     if problem == .multiLabel, let width = survey.indicatorWidth {
       found = LabelNames()
-      found.add(.number(Double(width - 1)))
+      for id in 0..<width { found.add(.number(Double(id))) }
     }
     return Labelling(
       task: task, problem: problem, labels: try names ?? Self.names(found, first: first, isTagging: false))
@@ -55,13 +55,14 @@ public struct LabellingFinder: Sendable {
       throw first.failure("label \(label.text) is no number of a label; give --problem-type regression")
     }
     if found.words.isEmpty {
-      guard found.greatest >= 0 else { throw first.failure("no row has a label") }
-      return (0...found.greatest).map(Labelling.defaultName)
+      guard let greatest = found.numbers.max() else { throw first.failure("no row has a label") }
+      // Numbers from 0 on are ids; others, such as one to five stars, are names.
+      if found.numbers.contains(0) { return (0...greatest).map(Labelling.defaultName) }
+      return found.numbers.sorted().map { "\($0)" }
     }
     let words = found.words
-    guard found.greatest < 0 else {
-      throw first.failure(
-        "some labels are words and some numbers, such as \(found.greatest) and \(words.min() ?? "")")
+    if let number = found.numbers.max() {
+      throw first.failure("some labels are words and some numbers, such as \(number) and \(words.min() ?? "")")
     }
     guard !found.isFull else {
       throw first.failure("more than \(Labelling.most) different labels; give --problem-type regression for numbers")

@@ -7,7 +7,7 @@ public enum Modelfile {
   ///
   /// - Parameters:
   ///   - stops: texts after which generation ends
-  ///   - force: whether one that is there already is replaced
+  ///   - force: whether one that is there already is replaced, if it says nothing but what this writes
   /// - Returns: its path; `nil` if another one is there already
   public static func write(beside gguf: String, stops: [String], force: Bool) throws -> String? {
     let file = URL(fileURLWithPath: gguf)
@@ -15,8 +15,12 @@ public enum Modelfile {
     let text =
       "FROM ./\(file.lastPathComponent)\n"
       + stops.map { "PARAMETER stop \"\($0)\"\n" }.joined()
-    if FileManager.default.fileExists(atPath: path), !force {
-      return try? String(contentsOfFile: path, encoding: .utf8) == text ? path : nil
+    if FileManager.default.fileExists(atPath: path) {
+      guard let old = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
+      let isOurs = old.split(whereSeparator: \.isNewline).allSatisfy {
+        $0.hasPrefix("FROM ./") || $0.hasPrefix("PARAMETER stop ")
+      }
+      if old != text, !force || !isOurs { return nil }
     }
     let output = try AtomicOutput(path: path, force: true)
     try OutputFile.write(text, to: output.temporaryPath)

@@ -23,8 +23,12 @@ let combineCommand = Command(
     throw UsageError(description: "--adapter is needed, several times: DIR or DIR:WEIGHT")
   }
   let output = try arguments.required("output")
+  let kind = try arguments.values.choice("combination-type", AdapterCombination.Kind.self)
+  if let idle = kind.idleOptions.first(where: arguments.values.isGiven) {
+    throw UsageError(description: "--\(idle) has no effect with --combination-type \(kind.rawValue)")
+  }
   var combination = AdapterCombination(
-    kind: try arguments.values.choice("combination-type", AdapterCombination.Kind.self),
+    kind: kind,
     density: try arguments.number("density", in: 0...1),
     rank: try arguments.values.optionalNumber("svd-rank", in: 1...4096),
     seed: try arguments.number("seed", in: 0...UInt64.max))
@@ -37,4 +41,19 @@ let combineCommand = Command(
   try staging.commit()
   Console.print("wrote \(output)")
   return ExitCode.success
+}
+
+extension AdapterCombination.Kind {
+  /// Options of `combine` that say nothing to this kind.
+  fileprivate var idleOptions: [String] {
+    let own: Set<String> =
+      switch self {
+      case .linear, .cat: []
+      case .svd: ["svd-rank"]
+      case .ties, .magnitudePrune: ["density"]
+      case .dareLinear, .dareTies: ["density", "seed"]
+      case .arrow: ["expert-top-k", "router-temperature"]
+      }
+    return ["density", "svd-rank", "expert-top-k", "router-temperature", "seed"].filter { !own.contains($0) }
+  }
 }

@@ -22,7 +22,7 @@ let evaluateCommand = Command(
     .init("json", nil, "print JSON"),
   ] + TaskOptions.columnDeclarations
 ) { arguments in
-  let loaded = try ModelOptions.load(arguments)
+  let loaded = try ModelOptions.load(arguments, needsTokenizer: false)
   let files = arguments.values.list("data")
   guard !files.isEmpty else { throw UsageError(description: "--data is needed") }
   let length = try arguments.number("max-length", in: 8...131_072)

@@ -21,6 +21,11 @@ let exportCommand = Command(
   StopRequest.install()
   guard let model = arguments.text("model") else {
     let adapter = try arguments.required("adapter")
+    for name in ["format", "threads"] where arguments.values.isGiven(name) {
+      throw UsageError(description: "--\(name) goes with --model; an adapter on its own is written in floats")
+    }
+    try MissingPath.checkAdapter(adapter)
+    if let base = arguments.text("base") { try MissingPath.checkModel(base) }
     let count = try AdapterExporter.export(
       adapter: adapter, base: arguments.text("base"), to: output, force: force)
     Console.print("wrote \(output): \(count) layers; llama-cli -m BASE.gguf --lora \(output)")

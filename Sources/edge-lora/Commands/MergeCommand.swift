@@ -25,7 +25,9 @@ let mergeCommand = Command(
   let threads = try arguments.threads()
 
   func loss(directory: String, adapter: String?, file: String) throws -> Double {
-    let loaded = try LoadedModel(directory: directory, adapter: adapter, precision: .int8, threads: threads)
+    let loaded = try LoadedModel(
+      directory: directory, adapter: adapter, precision: .int8, threads: threads,
+      needsTokenizer: false)
     guard loaded.model.description.labelling == nil else {
       let labelling = try loaded.labelling()
       let data = try ModelOptions.labelledData([file], loaded, labelling, maximumLength: length)

@@ -42,7 +42,7 @@ let predictCommand = Command(
         continue
       }
       guard fputs(line + "\n", file) >= 0 else {
-        throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+        throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
       }
     }
   }
@@ -76,7 +76,7 @@ let predictCommand = Command(
     Console.error("\(predictor.cutCount) texts cut at \(predictor.maximumLength) tokens")
   }
   if let file, fclose(file) != 0 {
-    throw FileError.cannotWrite(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+    throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
   }
   try output?.commit()
   return ExitCode.success

@@ -58,11 +58,13 @@ enum StoreOptions {
     func pad(_ text: String, _ width: Int) -> String {
       text + String(repeating: " ", count: max(1, width - text.count))
     }
+    let width = max(26, (report.lines.map(\.kind.count).max() ?? 0) + 1)
     let head =
-      pad("kind", 26) + pad("format", 8) + pad("tensors", 9) + pad("bytes", 13) + pad("bits", 8) + "mean error   worst"
+      pad("kind", width) + pad("format", 7) + pad("tensors", 8) + pad("bytes", 12) + pad("bits", 7)
+      + pad("mean error", 12) + "worst"
     let lines = report.lines.map { line in
-      pad(line.kind, 26) + pad(line.format, 8) + pad("\(line.tensors)", 9) + pad("\(line.byteCount)", 13)
-        + pad(Console.decimal(line.bitsPerWeight, 2), 8) + pad(Console.decimal(line.meanError, 5), 13)
+      pad(line.kind, width) + pad(line.format, 7) + pad("\(line.tensors)", 8) + pad("\(line.byteCount)", 12)
+        + pad(Console.decimal(line.bitsPerWeight, 2), 7) + pad(Console.decimal(line.meanError, 5), 12)
         + Console.decimal(line.worstError, 5)
     }
     return ([head] + lines + ["sum \(ByteCount.text(report.byteCount))"]).joined(separator: "\n")

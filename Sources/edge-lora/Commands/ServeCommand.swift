@@ -1,4 +1,5 @@
 import Deployment
+import Formats
 import FoundationEssentials
 import Glibc
 import Memory
@@ -38,7 +39,6 @@ let serveCommand = Command(
   let loaded = try LoadedModel(
     directory: model, adapters: adapters, precision: try arguments.values.choice("precision", Precision.self),
     threads: try arguments.threads())
-  if loaded.model.description.labelling != nil, let first = adapters.first { loaded.select(first.name) }
   let name = URL(fileURLWithPath: model).standardizedFileURL.lastPathComponent
   let server = try ModelServer(loaded, name: name, adapters: adapters, options: options)
   Console.error(
@@ -53,7 +53,8 @@ let serveCommand = Command(
 
 private enum ServeSetup {
   static func keys(_ file: String) throws -> Set<String> {
-    let text = try String(contentsOfFile: file, encoding: .utf8)
+    let mapped = try MappedFile(path: file)
+    let text = withExtendedLifetime(mapped) { String(decoding: mapped.bytes, as: UTF8.self) }
     let keys = text.split(whereSeparator: \.isNewline).map { $0.filter { !$0.isWhitespace } }.filter { !$0.isEmpty }
     guard !keys.isEmpty else { throw OptionError("--api-key-file \(file): there is no key in it") }
     return Set(keys)

@@ -13,6 +13,7 @@ let verifyCommand = Command(
   guard let path = arguments.positional.first else {
     throw UsageError(description: "name a store, a model, an adapter, a checkpoint, or the output folder of a run")
   }
+  if let base = arguments.text("model") { try MissingPath.checkModel(base) }
   let all = ReadingSize.of(path)
   var done = 0
   var verification = Verification(base: arguments.text("model")) { count in

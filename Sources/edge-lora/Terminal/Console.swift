@@ -1,3 +1,4 @@
+import Formats
 import FoundationEssentials
 import Glibc
 
@@ -5,6 +6,8 @@ import Glibc
 enum Console {
   private nonisolated(unsafe) static var hasOpenLine = false
   private nonisolated(unsafe) static var lastDrawing = 0.0
+  /// Why standard output took not all.
+  private nonisolated(unsafe) static var failure: String?
   /// Whether standard error is a terminal, where a bar can be drawn.
   static let isTerminal = isatty(2) == 1
 
@@ -25,9 +28,20 @@ enum Console {
     var bytes = Array(text.utf8)[...]
     while !bytes.isEmpty {
       let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count <= 0 { return }
+      if count < 0, errno == EINTR { continue }
+      if count <= 0 {
+        // Who reads no more, such as `head`, has what it wanted.
+        if descriptor == 1, errno != EPIPE { failure = failure ?? String(cString: strerror(errno)) }
+        return
+      }
       bytes = bytes.dropFirst(count)
     }
+  }
+
+  /// - Throws: `FileError` where something that was printed is lost
+  static func checkOutput() throws {
+    guard let failure else { return }
+    throw FileError.writingFailed(file: "standard output", reason: failure)
   }
 
   /// Draws a bar over the last one, at most ten times a second. What a narrow terminal cuts off is the end of `text`.
