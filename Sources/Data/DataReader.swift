@@ -83,7 +83,7 @@ public struct DataReader {
   }
 
   /// Without the mark that some editors put before UTF-8.
-  fileprivate static func withoutMark(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+  static func withoutMark(_ bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
     bytes.starts(with: [0xEF, 0xBB, 0xBF]) ? UnsafeRawBufferPointer(rebasing: bytes[3...]) : bytes
   }
 
@@ -108,8 +108,8 @@ public struct DataReader {
     }
     for part in Self.parts(of: bytes) {
       let piece = UnsafeRawBufferPointer(rebasing: bytes[part])
-      let valid = try String(validating: piece, as: UTF8.self) ?? validLines(of: piece, file: file, &data)
-      let found = try tokenizerSource.tokenizer().encode(valid)
+      let valid = try String(validating: piece, as: UTF8.self) ?? validLines(of: part, in: bytes, file: file, &data)
+      let found = try encoded(valid, isFirst: part.lowerBound == 0, isLast: part.upperBound == bytes.count)
       guard found.allSatisfy({ Int($0) < vocabularySize }) else {
         throw DataError.badLine(file: file, line: 1, reason: "the tokenizer gives ids beyond the model's vocabulary")
       }
@@ -124,6 +124,13 @@ public struct DataReader {
       leave(part.upperBound, of: text)
     }
     try add(tokens[...])
+  }
+
+  /// The tokens of a part of a text: what the tokenizer puts around texts stands around the whole.
+  private func encoded(_ part: String, isFirst: Bool, isLast: Bool) throws -> [Int32] {
+    let tokenizer = try tokenizerSource.tokenizer()
+    if isLast { return tokenizer.encode(part, continuing: !isFirst) }
+    return isFirst ? tokenizer.encodeStart(part) : tokenizer.encode(part, addSpecialTokens: false, continuing: true)
   }
 
   /// A long text in parts that end with a line: only they are in memory as tokens.
@@ -142,15 +149,19 @@ public struct DataReader {
 
   private static let textPart = 8 << 20
 
-  private func validLines(of bytes: UnsafeRawBufferPointer, file: String, _ data: inout TrainingData) throws -> String {
+  private func validLines(
+    of part: Range<Int>, in bytes: UnsafeRawBufferPointer, file: String, _ data: inout TrainingData
+  ) throws -> String {
+    let lineEnd = UInt8(ascii: "\n")
+    let before = bytes[..<part.lowerBound].count { $0 == lineEnd }
     var text = ""
-    for (index, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+    for (index, line) in bytes[part].split(separator: lineEnd, omittingEmptySubsequences: false).enumerated() {
       if let valid = String(validating: line, as: UTF8.self) {
         text += index == 0 ? valid : "\n" + valid
       } else if skipBadLines {
         data.skippedLines += 1
       } else {
-        throw DataError.badLine(file: file, line: index + 1, reason: "not UTF-8 text")
+        throw DataError.badLine(file: file, line: before + index + 1, reason: "not UTF-8 text")
       }
     }
     return text
@@ -173,8 +184,17 @@ public struct DataReader {
     let header = reader.header ?? []
     let answers = Set(Self.questions.map { $0[1] })
     var left = 0
-    while let row = try reader.next() {
-      let fields = zip(header, row.fields).filter { !$1.isEmpty || answers.contains($0) }
+    while true {
+      let found: DelimitedReader.Row?
+      do {
+        found = try reader.next()
+      } catch let error as TableError {
+        guard skipBadLines else { throw DataError.badLine(file: file, line: error.line, reason: error.reason) }
+        data.skippedLines += 1
+        continue
+      }
+      guard let row = found else { break }
+      let fields = zip(header, row.fields).filter { !$0.isEmpty && (!$1.isEmpty || answers.contains($0)) }
       try addRow(number: row.line, file: file, to: &data) { data in
         try add(.object(JSONObject(fields.map { ($0, .string($1)) })), to: &data)
       }

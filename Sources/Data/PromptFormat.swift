@@ -98,7 +98,13 @@ public struct PromptFormat {
     var conversation = RenderedTurns(tokenizer, addsSpecialTokens: false)
     var prompt: [Int32] = []
     for (index, message) in messages.enumerated() where message["role"]?.stringValue == "assistant" {
-      let before = try render(index, prompt: true)
+      let before: String
+      do {
+        before = try render(index, prompt: true)
+      } catch is TemplateError where index == 0 {
+        // What nothing asks for is context, where the template needs something to ask with.
+        continue
+      }
       // Some templates write earlier turns in another way once a new one follows: those are not learnt.
       if !before.begins(with: conversation.text) { conversation.removeAll() }
       conversation.append(before.dropping(conversation.text.unicodeScalars.count), learnt: trainOnPrompt)

@@ -32,10 +32,12 @@ extension SamplePrompt {
     let file = try MappedFile(path: path)
     defer { withExtendedLifetime(file) {} }
     func invalid(_ reason: String, line: Int? = nil) -> Invalid { Invalid(file: path, line: line, reason: reason) }
-    guard file.byteCount <= mostBytes, let text = String(validating: file.bytes, as: UTF8.self) else {
+    let bytes = DataReader.withoutMark(file.bytes)
+    guard file.byteCount <= mostBytes, let text = String(validating: bytes, as: UTF8.self) else {
       throw invalid(file.byteCount > mostBytes ? "is too large for a few prompts" : "is no UTF-8 text")
     }
-    let lines = text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
+    // By scalars: for Swift, the line end of Windows is one character and no "\n".
+    let lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
       .map { (number: $0 + 1, text: String($1).trimmed) }.filter { !$0.text.isEmpty }
     guard !lines.isEmpty, lines.count <= most else {
       throw invalid(
@@ -56,7 +58,7 @@ extension SamplePrompt {
         guard let row = try JSONValue.parse(line.text, file: path).objectValue else {
           throw LineError(reason: "expected an object with prompt or messages")
         }
-        return try SamplePrompt(row: row, format: format)
+        return try SamplePrompt(row: JSONObject(row.entries.filter { $0.value != .null }), format: format)
       } catch let error as LineError {
         throw invalid(error.reason, line: line.number)
       } catch let error as JSONError {
@@ -74,20 +76,18 @@ extension SamplePrompt {
       return
     }
     func text(_ key: String) -> String? { row[key]?.stringValue }
-    let question: String
+    var question: String
     if let instruction = text("instruction") {
       let input = text("input") ?? ""
       question = input.isEmpty ? instruction : "\(instruction)\n\n\(input)"
-    } else if let found = text("prompt") {
+    } else if let found = text("prompt") ?? text("question") {
       question = found
-    } else if let found = text("question") {
-      let context = text("context") ?? ""
-      question = context.isEmpty ? found : "\(found)\n\n\(context)"
     } else {
       throw LineError(
         reason: "none of prompt, messages, question or instruction among the keys "
           + row.keys.prefix(8).joined(separator: ", "))
     }
+    if let context = text("context"), !context.isEmpty { question += "\n\n\(context)" }
     let answer = text("completion") ?? text("answer") ?? text("output")
     if let conversation = try Conversation(question: question, answer: answer ?? "", row: row) {
       self = try SamplePrompt(conversation: conversation, format: format)

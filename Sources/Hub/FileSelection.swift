@@ -6,8 +6,8 @@ public enum FileSelection {
   private static let companions: Set<String> = [
     "config.json", "generation_config.json", "adapter_config.json", "adapter.json", "head_config.json",
     "adapter_interface.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja",
-    "chat_template.json",
+    "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "merges.txt",
+    "chat_template.jinja", "chat_template.json",
   ]
   private static let weights = ["model.safetensors", "adapter_model.safetensors"]
   private static let tables = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".bio", ".iob"]

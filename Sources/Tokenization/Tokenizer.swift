@@ -49,11 +49,12 @@ public final class Tokenizer: Sendable {
   /// The ids of a text. Special tokens that the text spells out are found in either case.
   /// - Parameters:
   ///   - addSpecialTokens: whether the tokens that the tokenizer itself puts around a text are added
-  ///   - continuing: whether the text goes on from another one, so that no space is put before it
+  ///   - continuing: whether the text goes on from another one, so that no space and no token is put before it
   public func encode(_ text: String, addSpecialTokens: Bool = true, continuing: Bool = false) -> [Int32] {
     var text = text
     let ids = text.withUTF8 { text in withEncoder { $0.encode(text, continuing: continuing) } }
-    return addSpecialTokens && pipeline.hasSpecialTokens ? pipeline.prefix + ids + pipeline.suffix : ids
+    guard addSpecialTokens, pipeline.hasSpecialTokens else { return ids }
+    return (continuing ? [] : pipeline.prefix) + ids + pipeline.suffix
   }
 
   func withEncoder<Result>(_ body: (TextEncoder) -> Result) -> Result {

@@ -140,6 +140,15 @@ func aBadLineIsNamedOrCounted(line: String, reason: String) throws {
   }
 }
 
+@Test func badRowsOfATableAreNamedOrCounted() throws {
+  let tokenizer = try tiny()
+  let text = "prompt,completion,,\na,b,,\nc,d\ne,f,,\n"
+  let error = failure { try read(text, as: "data.csv", reader(tokenizer)) }
+  #expect(error.map { "\($0)".contains("data.csv:3: 2 fields, but the header has 4") } == true)
+  let data = try read(text, as: "data.csv", reader(tokenizer, skipBadLines: true))
+  #expect(data.samples.count == 2 && data.skippedLines == 1)
+}
+
 @Test(arguments: ["", "[]", "\n\n", "  [ ]  "]) func dataWithoutASampleIsAnError(text: String) throws {
   let tokenizer = try tiny()
   #expect(throws: DataError.self) { try read(text, as: "data.json", reader(tokenizer)) }
@@ -167,6 +176,60 @@ func aDamagedArrayIsRefused(text: String) throws {
   let data = try read(text, as: "data.txt", reader(tokenizer, maximumLength: 64))
   #expect(data.samples.flatMap(\.tokens) == tokenizer.encode(text))
   #expect(data.samples.dropLast().allSatisfy { $0.tokens.count == 64 && $0.labels == $0.tokens })
+}
+
+@Test func aLongTextIsOneText() throws {
+  var json = try JSONValue.parse(contentsOf: root.appendingPathComponent("Models/tiny-llama/tokenizer.json").path)
+  var object = try #require(json.objectValue)
+  let start = #"{"SpecialToken":{"id":"<|endoftext|>","type_id":0}}"#
+  object["post_processor"] = try JSONValue.parse(
+    #"{"type":"TemplateProcessing","single":[\#(start),{"Sequence":{"id":"A","type_id":0}},\#(start)],"#
+      + #""special_tokens":{"<|endoftext|>":{"id":"<|endoftext|>","ids":[0],"tokens":["<|endoftext|>"]}}}"#, file: "")
+  json = .object(object)
+  let tokenizer = try Tokenizer(json: json.serialized())
+  // Longer than the parts in which it is read.
+  let line = "the cup is in the kitchen.\n"
+  let count = (9 << 20) / line.utf8.count
+  let text = Array(String(repeating: line, count: count).utf8)
+  let data = try read(text, as: "data.txt", reader(tokenizer))
+  let tokens = data.samples.flatMap(\.tokens)
+  #expect(tokens.first == 0 && tokens.last == 0)
+  #expect(tokens.count { $0 == 0 } == 2)
+  #expect(tokens.count == 2 + count * tokenizer.encode(line, addSpecialTokens: false).count)
+  let error = failure { try read(text + [0xFF], as: "data.txt", reader(tokenizer)) }
+  #expect(error.map { "\($0)".contains("data.txt:\(count + 1): not UTF-8") } == true)
+}
+
+@Test func anAnswerThatNothingAsksForIsContext() throws {
+  let template =
+    "{% if messages[0]['role'] == 'system' %}sys{% endif %}"
+    + "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|im_end|>{% endfor %}"
+    + "{% if add_generation_prompt %}<assistant>{% endif %}"
+  let json = try String(contentsOf: root.appendingPathComponent("Models/tiny-llama/tokenizer.json"), encoding: .utf8)
+  let tokenizer = try Tokenizer(
+    json: json, configuration: .object(JSONObject([("chat_template", .string(template))])))
+  let line =
+    #"{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"b"},{"role":"assistant","content":"c"}]}"#
+  let sample = try #require(try read(line, reader(tokenizer)).samples.first)
+  #expect(tokenizer.decode(sample.tokens) == "<assistant>a<|im_end|><user>b<|im_end|><assistant>c<|im_end|>")
+  #expect(tokenizer.decode(sample.labels.filter { $0 >= 0 }) == "c<|im_end|>")
+}
+
+@Test func samplePromptsAreThoseOfTheData() throws {
+  let tokenizer = try tiny()
+  let folder = FileManager.default.temporaryDirectory.appendingPathComponent("prompts-\(UUID().uuidString)")
+  try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+  defer { try? FileManager.default.removeItem(at: folder) }
+  func prompts(_ text: String, _ name: String) throws -> [String] {
+    let path = folder.appendingPathComponent(name).path
+    try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+    return try SamplePrompt.read(path, tokenizer: tokenizer).map(\.text)
+  }
+  #expect(try prompts("\u{FEFF}one\r\ntwo\r\n\r\nthree", "a.txt") == ["one", "two", "three"])
+  let rows =
+    #"{"instruction":"who","context":"Ann","output":"x","system":null,"messages":null}"# + "\r\n"
+    + #"{"prompt":"where","context":"here"}"#
+  #expect(try prompts(rows, "a.jsonl") == ["who\n\nAnn", "where\n\nhere"])
 }
 
 @Test func aTemplateThatRewritesEarlierTurnsLeavesTheLastAnswer() throws {

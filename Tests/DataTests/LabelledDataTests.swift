@@ -51,6 +51,45 @@ struct LabelledDataTests {
     #expect(text.contains("no column kind among text, label"), "\(text)")
   }
 
+  @Test func aQuestionBesideASentenceIsTheFirstOfTwoTexts() throws {
+    let found =
+      try rows(#"{"question": "q", "sentence": "s", "label": 1}"#, "a.jsonl")
+      + rows("sentence,question,label\ns,q,1\n", "a.csv")
+    for row in found {
+      guard case .text("q", pair: "s") = row.content else {
+        Issue.record("\(row.content)")
+        continue
+      }
+    }
+    let named = try rows("sentence,question,label\ns,q,1\n", "a.csv", LabelledColumns(text: "sentence"))
+    guard case .text("s", pair: nil) = named[0].content else {
+      Issue.record("\(named[0].content)")
+      return
+    }
+  }
+
+  @Test func aSecondTextThatIsNamedAndMissingIsTold() {
+    let columns = LabelledColumns(pair: "second")
+    for (text, name) in [("text,label\na,b\n", "a.csv"), (#"{"text": "a", "label": "b"}"#, "a.jsonl")] {
+      let told = message { _ = try rows(text, name, columns) }
+      #expect(told.contains("no column second among text, label"), "\(told)")
+    }
+    let number = message { _ = try rows(#"{"text": "a", "second": 1, "label": "b"}"#, "a.jsonl", columns) }
+    #expect(number.contains("second is not a text"), "\(number)")
+  }
+
+  @Test func badRowsOfTablesAreSkippedAndCounted() throws {
+    for (text, name) in [("text,label\na,x\nb,y,z\nc,y\n", "a.csv"), ("a O\n\nb X O\n\nc B\n", "a.conll")] {
+      let path = try write(text, name)
+      let told = message { _ = try LabelledFiles([path], columns: LabelledColumns()).survey() }
+      #expect(told.contains("\(name):3: 3 "), "\(told)")
+      let files = try LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true)
+      var count = 0
+      let skipped = try files.forEachRow { _ in count += 1 }
+      #expect(skipped == 1 && count == 2)
+    }
+  }
+
   @Test func wordsBecomeLabelsInOrder() throws {
     let found = try rows(
       #"{"text": "a", "label": "light"}"# + "\n\n" + #"{"text": "b", "label": "heat"}"# + "\n", "a.jsonl")

@@ -35,6 +35,30 @@ import Testing
     }
   }
 
+  @Test func columnsMayLackNames() throws {
+    let found = try read("a,b,,\n1,2,,\n")
+    #expect(found.header == ["a", "b", "", ""] && found.rows == [["1", "2", "", ""]])
+  }
+
+  @Test func readingGoesOnBehindARowThatCannotBeUsed() throws {
+    try withTemporaryFolder { folder in
+      let text = "a,b\n1\n2,3\n\"x\"y,4\r\n5,6\n7,\u{0}\n8,9,10\n\n11,12\n13,\"open\n"
+      try Data(text.utf8).write(to: URL(fileURLWithPath: "\(folder)/t.csv"))
+      let reader = try DelimitedReader(path: "\(folder)/t.csv", format: .csv)
+      var (rows, bad): ([[String]], [Int]) = ([], [])
+      while true {
+        do {
+          guard let row = try reader.next() else { break }
+          rows.append(row.fields)
+        } catch let error as TableError {
+          bad.append(error.line)
+        }
+      }
+      #expect(rows == [["2", "3"], ["5", "6"], ["11", "12"]])
+      #expect(bad == [2, 4, 6, 7, 10])
+    }
+  }
+
   @Test func tabsAndFilesWithoutHeaderAreRead() throws {
     var format = DelimitedFormat.tsv
     format.hasHeader = false
@@ -113,6 +137,26 @@ import Testing
     #expect(try read("# text = a\na\tO\n", skipsComments: true).map(\.line) == [2])
     #expect(try read("\n\n").isEmpty)
     #expect(try read("a b\tO \n").map(\.rows) == [[["a b", "O"]]])
+  }
+
+  @Test func readingGoesOnBehindASentenceThatCannotBeUsed() throws {
+    try withTemporaryFolder { folder in
+      let long = String(repeating: "a", count: 70_000)
+      let text = "a O\n\nb X O\n\nc O\nd\ne O\r\n \r\nf O\n\n\(long)\ng O\n\nh O"
+      try Data(text.utf8).write(to: URL(fileURLWithPath: "\(folder)/t.conll"))
+      let reader = try CoNLLReader(path: "\(folder)/t.conll")
+      var (words, bad): ([String], [Int]) = ([], [])
+      while true {
+        do {
+          guard let sentence = try reader.next() else { break }
+          words += sentence.rows.map { $0[0] }
+        } catch let error as TableError {
+          bad.append(error.line)
+        }
+      }
+      #expect(words == ["a", "f", "h"])
+      #expect(bad == [3, 6, 11])
+    }
   }
 
   @Test func commentsBeforeASentenceAreNoWords() throws {

@@ -50,6 +50,8 @@ struct FileListTests {
     #expect(
       try chosen(["model.safetensors.index.json", "model-00001-of-00001.safetensors", "consolidated.safetensors"])
         == ["model.safetensors.index.json", "model-00001-of-00001.safetensors"])
+    let sentencePiece = ["sentencepiece.bpe.model", "model.safetensors"]
+    #expect(try chosen(sentencePiece) == sentencePiece)
     #expect(try chosen(["m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "config.json"]).count == 2)
     #expect(throws: HubError.self) { try chosen(["m.Q4_0.gguf", "m.Q8_0.gguf"]) }
     #expect(throws: HubError.self) { try chosen(["pytorch_model.bin", "config.json"]) }

@@ -64,6 +64,15 @@ func theTemplateLanguageWorks(source: String, expected: String) throws {
 }
 
 /// Python's whole numbers have no bound.
+@Test func conversationsWithToolsHaveATemplateOfTheirOwn() throws {
+  let template = try ChatTemplate(source: "plain", toolSource: "{{ tools | tojson }}")
+  func text(_ tools: JSONValue) throws -> String {
+    try template.render(messages: [], addGenerationPrompt: false, variables: ["tools": tools])
+  }
+  #expect(try text(.null) == "plain")
+  #expect(try text(.array([.string("t")])) == #"["t"]"#)
+}
+
 @Test func numbersOfARowKeepAllTheirDigits() throws {
   let template = try ChatTemplate(source: "{{ x.id }} {{ x | tojson }} {{ x.id is integer }} {{ x.id > 5 }}")
   let row = try JSONValue.parse(#"{"id": 123456789012345678901}"#, file: "test")

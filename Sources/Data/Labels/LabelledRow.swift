@@ -85,6 +85,13 @@ public struct LabelledColumns: Sendable {
     return names.count > 1 ? names : nil
   }
 
+  /// The columns of the text and of a second one. A question beside a sentence is the first of two (QNLI).
+  func texts(in keys: [String]) -> (text: String?, pair: String?) {
+    let text = find(self.text, Self.texts, in: keys)
+    if self.text == nil, pair == nil, text == "sentence", keys.contains("question") { return ("question", text) }
+    return (text, find(pair, Self.pairs, in: keys))
+  }
+
   func find(_ wanted: String?, _ usual: [String], in keys: [String]) -> String? {
     if let wanted { return keys.contains(wanted) ? wanted : nil }
     return usual.first { keys.contains($0) }

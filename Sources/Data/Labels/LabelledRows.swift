@@ -97,19 +97,28 @@ public final class LabelledRows {
     switch source {
     case .lines(let stream): return try nextLine(stream)
     case .table(let reader, let names):
-      guard let row = try reader.next() else { return nil }
+      guard let row = try readable({ try reader.next() }) else { return nil }
       line = row.line
       guard row.fields.count == names.count else {
         throw failure("\(row.fields.count) fields, but \(names.count) names of columns")
       }
       return try fromTable(row.fields, names)
     case .sentences(let reader):
-      guard let sentence = try reader.next() else { return nil }
+      guard let sentence = try readable({ try reader.next() }) else { return nil }
       let tags = sentence.rows.compactMap { $0.count > 1 ? RowLabel.word($0[$0.count - 1]) : nil }
       return LabelledRow(
         .words(sentence.rows.map { $0[0] }), label: tags.count == sentence.rows.count ? .list(tags) : nil, file: file,
         line: sentence.line)
     case .array(let array): return try nextElement(array)
+    }
+  }
+
+  /// - Throws: `DataError` for what is wrong in a table
+  private func readable<Row>(_ read: () throws -> Row?) throws -> Row? {
+    do {
+      return try read()
+    } catch let error as TableError {
+      throw failure(error.reason, line: error.line)
     }
   }
 
@@ -192,12 +201,15 @@ public final class LabelledRows {
       guard words.count == list.count, !words.isEmpty else { throw failure("\(key) is not a list of words") }
       return LabelledRow(.words(words), label: label, file: file, line: line)
     }
-    guard let key = columns.find(columns.text, LabelledColumns.texts, in: keys) else {
-      throw failure(missing(columns, keys))
-    }
+    let (textKey, pairKey) = columns.texts(in: keys)
+    guard let key = textKey else { throw failure(missing(columns, keys)) }
     guard let text = json[key]?.stringValue else { throw failure("\(key) is not a text") }
-    let pairKey = columns.find(columns.pair, LabelledColumns.pairs, in: keys)
-    let pair = pairKey.flatMap { json[$0]?.stringValue }
+    if let wanted = columns.pair, pairKey == nil { throw failure(absent(wanted, keys)) }
+    var pair: String?
+    if let pairKey, let value = json[pairKey], value != .null {
+      guard let found = value.stringValue else { throw failure("\(pairKey) is not a text") }
+      pair = found
+    }
     return LabelledRow(.text(text, pair: pair), label: label, file: file, line: line)
   }
 
@@ -207,8 +219,12 @@ public final class LabelledRows {
       + ", or the columns of a file without a header with --columns text,label"
   }
 
+  private static func absent(_ column: String, _ keys: [String]) -> String {
+    "no column \(column) among \(keys.prefix(8).joined(separator: ", "))"
+  }
+
   private func fromTable(_ fields: [String], _ names: [String]) throws -> LabelledRow {
-    let textKey = columns.find(columns.text, LabelledColumns.texts, in: names)
+    let (textKey, pairKey) = columns.texts(in: names)
     guard let key = textKey ?? columns.find(columns.text, LabelledColumns.words, in: names),
       let text = names.firstIndex(of: key)
     else { throw failure(Self.missing(columns, names), line: 1) }
@@ -217,7 +233,7 @@ public final class LabelledRows {
     if let wanted = columns.label, label == nil {
       let several = columns.labelNames ?? [wanted]
       if let gone = several.first(where: { !names.contains($0) }) {
-        throw failure("no column \(gone) among \(names.prefix(8).joined(separator: ", "))", line: 1)
+        throw failure(Self.absent(gone, names), line: 1)
       }
       label = try Self.label(several, value: { field($0).map { RowLabel(field: $0) } }, failure: { failure($0) })
     }
@@ -227,7 +243,7 @@ public final class LabelledRows {
       }
       return LabelledRow(.words(words), label: label, file: file, line: line)
     }
-    let pair = field(columns.find(columns.pair, LabelledColumns.pairs, in: names))
-    return LabelledRow(.text(fields[text], pair: pair), label: label, file: file, line: line)
+    if let wanted = columns.pair, pairKey == nil { throw failure(Self.absent(wanted, names), line: 1) }
+    return LabelledRow(.text(fields[text], pair: field(pairKey)), label: label, file: file, line: line)
   }
 }

@@ -17,6 +17,8 @@ public final class CoNLLReader {
   private var line = 0
   private var columnCount: Int?
   private var usesTabs: Bool?
+  /// Whether a line has been begun and not ended.
+  private var isInLine = false
   private static let longestLine = 1 << 16
   private static let longestSentence = 1 << 22
   private static let mostWords = 1 << 16
@@ -48,7 +50,32 @@ public final class CoNLLReader {
   private func failure(_ reason: String) -> TableError { TableError(file: file, line: line, reason: reason) }
 
   /// The next sentence, or `nil` at the end.
+  /// - Throws: `TableError` for a sentence that cannot be used; the next call goes on behind it
   public func next() throws -> Sentence? {
+    do {
+      return try nextSentence()
+    } catch let error as TableError {
+      try skipSentence()
+      throw error
+    }
+  }
+
+  /// Goes past the next empty line.
+  private func skipSentence() throws {
+    while true {
+      do {
+        if isInLine {
+          while let byte = try stream.peek(), !Self.isLineEnd(byte) { stream.take() }
+          try takeLineEnd()
+        }
+        guard let text = try nextLine(), !text.allSatisfy(Self.isBlank) else { return }
+      } catch is TableError {
+        continue
+      }
+    }
+  }
+
+  private func nextSentence() throws -> Sentence? {
     var rows: [[String]] = []
     var start = 0
     var byteCount = 0
@@ -76,20 +103,23 @@ public final class CoNLLReader {
     return rows.isEmpty ? nil : Sentence(line: start, rows: rows)
   }
 
+  private static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
+
+  private static func isLineEnd(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") }
+
   private func columns(of text: [UInt8]) throws -> [String] {
-    func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
-    if text.allSatisfy(isBlank) { return [] }
+    if text.allSatisfy(Self.isBlank) { return [] }
     let tabs = usesTabs ?? text.contains(UInt8(ascii: "\t"))
     usesTabs = tabs
     let parts =
       tabs
       ? text.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false)
-      : text.split(whereSeparator: isBlank)
+      : text.split(whereSeparator: Self.isBlank)
     return try parts.enumerated().map { index, part in
       var part = part
       // The tag.
       if index == parts.count - 1, index > 0 {
-        while let last = part.last, isBlank(last) { part.removeLast() }
+        while let last = part.last, Self.isBlank(last) { part.removeLast() }
       }
       guard let string = String(validating: part, as: UTF8.self) else { throw failure("the text is not UTF-8") }
       return string
@@ -99,18 +129,23 @@ public final class CoNLLReader {
   private func nextLine() throws -> [UInt8]? {
     guard try stream.peek() != nil else { return nil }
     line += 1
+    isInLine = true
     var text: [UInt8] = []
-    while let byte = try stream.peek() {
+    while let byte = try stream.peek(), !Self.isLineEnd(byte) {
       stream.take()
-      if byte == UInt8(ascii: "\n") { break }
-      if byte == UInt8(ascii: "\r") {
-        if try stream.peek() == UInt8(ascii: "\n") { stream.take() }
-        break
-      }
       guard byte != 0 else { throw failure("a zero byte, which no text has") }
       guard text.count < Self.longestLine else { throw failure("a line of more than \(Self.longestLine) bytes") }
       text.append(byte)
     }
+    try takeLineEnd()
     return text
+  }
+
+  /// Takes LF, CRLF or CR, if there is one.
+  private func takeLineEnd() throws {
+    isInLine = false
+    let isReturn = try stream.peek() == UInt8(ascii: "\r")
+    if isReturn { stream.take() }
+    if try stream.peek() == UInt8(ascii: "\n") { stream.take() }
   }
 }

@@ -28,7 +28,7 @@ public struct DelimitedFormat: Sendable, Equatable {
 /// Reads a table row by row; holds one row at a time, of 16 MB and 65,536 fields at most.
 ///
 /// Lines end with LF, CRLF or CR. Empty lines are passed over. All rows have as many fields as the first. A quote inside
-/// an unquoted field is text.
+/// an unquoted field is text. Several columns may lack a name, as spreadsheets leave them at the end.
 public final class DelimitedReader {
   public struct Row: Sendable, Equatable {
     /// Where it begins, from 1.
@@ -43,6 +43,8 @@ public final class DelimitedReader {
   private var stream: ByteStream
   private var line = 1
   private var columnCount: Int?
+  /// Whether nothing of the line has been read.
+  private var isAtLineStart = true
   private static let longestRow = 1 << 24
   private static let mostFields = 1 << 16
 
@@ -66,7 +68,7 @@ public final class DelimitedReader {
     guard format.hasHeader, let first = try next() else { return }
     header = first.fields
     var seen: Set<String> = []
-    for name in first.fields where !seen.insert(name).inserted {
+    for name in first.fields where !name.isEmpty && !seen.insert(name).inserted {
       throw TableError(file: file, line: first.line, reason: "two columns are named \"\(name.prefix(60))\"")
     }
   }
@@ -88,12 +90,31 @@ public final class DelimitedReader {
   }
 
   /// The next row, or `nil` at the end.
+  /// - Throws: `TableError` for a row that cannot be used; the next call goes on behind it
   public func next() throws -> Row? {
+    do {
+      return try nextRow()
+    } catch let error as TableError {
+      // A row of the wrong length has been read to its end.
+      if !isAtLineStart { try skipLine() }
+      throw error
+    }
+  }
+
+  private func skipLine() throws {
+    while let byte = try stream.peek() {
+      if byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") { return try takeLineEnd() }
+      stream.take()
+    }
+  }
+
+  private func nextRow() throws -> Row? {
     while let byte = try stream.peek(), byte == UInt8(ascii: "\n") || byte == UInt8(ascii: "\r") { try takeLineEnd() }
     guard try stream.peek() != nil else { return nil }
     let start = line
     var fields: [String] = []
     var bytes = 0
+    isAtLineStart = false
     while true {
       let field = try nextField(used: &bytes, rowStart: start)
       guard fields.count < Self.mostFields else { throw failure("a row of more than \(Self.mostFields) fields") }
@@ -106,6 +127,7 @@ public final class DelimitedReader {
         break
       }
     }
+    isAtLineStart = true
     let expected = columnCount ?? fields.count
     columnCount = expected
     guard fields.count == expected else {

@@ -68,9 +68,15 @@ private struct GGUFTokenizerBuilder {
     }
     configuration["clean_up_tokenization_spaces"] = .bool(false)
     if let template = file.metadata["tokenizer.chat_template"]?.stringValue {
-      configuration["chat_template"] = .string(template)
+      let withTools = file.metadata["tokenizer.chat_template.tool_use"]?.stringValue
+      configuration["chat_template"] =
+        withTools.map { .array([named("default", template), named("tool_use", $0)]) } ?? .string(template)
     }
     return .object(configuration)
+  }
+
+  private func named(_ name: String, _ template: String) -> JSONValue {
+    TokenizerJSON.object([("name", .string(name)), ("template", .string(template))])
   }
 
   // MARK: kinds
@@ -197,9 +203,15 @@ private struct GGUFTokenizerBuilder {
 
   // MARK: parts
 
+  /// GGUF does not say that tokens take white space along. Those of Phi-3's turns take what follows them; source: llama.cpp's
+  /// loader and transformers' reader of GGUF, which know it too.
   private func addedTokens() -> [JSONValue] {
-    tokens.enumerated().compactMap { id, token in
-      (2...4).contains(type(id)) ? TokenizerJSON.addedToken(token, id: id, isSpecial: type(id) != 4) : nil
+    let isPhi3 = file.metadata["general.architecture"]?.stringValue == "phi3" && model == "llama"
+    let plain = ["<unk>", "<s>", "<|endoftext|>"]
+    return tokens.enumerated().compactMap { id, token in
+      guard (2...4).contains(type(id)) else { return nil }
+      return TokenizerJSON.addedToken(
+        token, id: id, isSpecial: type(id) != 4, stripsRight: isPhi3 && type(id) == 3 && !plain.contains(token))
     }
   }
 

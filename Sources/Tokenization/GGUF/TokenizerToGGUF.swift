@@ -42,7 +42,7 @@ public struct TokenizerToGGUF {
     }
     let config = try json("config.json")
     var configuration = SpecialTokens.completed(
-      try json("tokenizer_config.json"), map: try json("special_tokens_map.json"),
+      try json("tokenizer_config.json"), map: try json("special_tokens_map.json"), added: try json("added_tokens.json"),
       modelType: config["model_type"]?.stringValue)
     let template = "\(directory)/chat_template.jinja"
     if FileManager.default.fileExists(atPath: template), var object = configuration.objectValue {
@@ -53,9 +53,10 @@ public struct TokenizerToGGUF {
     let path = "\(directory)/tokenizer.json"
     func make(_ bytes: Bytes) throws -> TokenizerToGGUF {
       guard bytes.isUTF8 else { throw TokenizerError(file: path, reason: "not JSON: the file is not UTF-8") }
+      var document = try TokenizerDocument(bytes, file: path)
+      try document.add(SpecialTokens.added(configuration))
       return try TokenizerToGGUF(
-        document: TokenizerDocument(bytes, file: path), configuration: configuration, config: config,
-        vocabularySize: vocabularySize)
+        document: document, configuration: configuration, config: config, vocabularySize: vocabularySize)
     }
     if let rebuilt = try TokenizerFolder(directory).rebuilt() {
       var text = rebuilt.tokenizer.serialized()

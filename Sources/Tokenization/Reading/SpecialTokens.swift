@@ -52,16 +52,60 @@ enum SpecialTokens {
     }
   }
 
-  /// The configuration with the tokens of `special_tokens_map.json`, which counts where the configuration does not list
-  /// added tokens itself, and with those that the class of the tokenizer has when no file names one.
-  static func completed(_ configuration: JSONValue, map: JSONValue?, modelType: String?) -> JSONValue {
+  /// The configuration with the tokens of `special_tokens_map.json` and `added_tokens.json`, which count where the
+  /// configuration does not list added tokens itself, and with those that the class of the tokenizer has when no file names one.
+  static func completed(_ configuration: JSONValue, map: JSONValue?, added: JSONValue?, modelType: String?) -> JSONValue
+  {
     var result = configuration.objectValue ?? JSONObject()
-    if let map = map?.objectValue, result["added_tokens_decoder"] == nil {
-      for (key, value) in map.entries where names.contains(key) { result[key] = value }
+    if result["added_tokens_decoder"] == nil {
+      for (key, value) in map?.objectValue?.entries ?? [] where names.contains(key) || further.contains(key) {
+        result[key] = value
+      }
+      if let added = added?.objectValue { result["added_tokens_decoder"] = decoder(added, result) }
     }
     let defaults = defaults(tokenizerClass(configuration, modelType: modelType))
     for key in names where result[key] == nil { if let token = defaults[key] { result[key] = .string(token) } }
     return .object(result)
+  }
+
+  /// Lists of special tokens that have no name.
+  private static let further = ["additional_special_tokens", "extra_special_tokens"]
+
+  /// The texts of those lists.
+  static func furtherTokens(_ configuration: JSONValue) -> [String] {
+    further.flatMap { key in
+      let list = configuration[key]
+      return (list?.arrayValue ?? list?.objectValue?.entries.map(\.value) ?? []).compactMap { text($0) }
+    }
+  }
+
+  /// `added_tokens.json`, which has ids by text, as `added_tokens_decoder`.
+  private static func decoder(_ added: JSONObject, _ configuration: JSONObject) -> JSONValue {
+    let configuration = JSONValue.object(configuration)
+    let special = Set(tokens(configuration).values).union(furtherTokens(configuration))
+    return .object(
+      JSONObject(
+        added.entries.compactMap { token, id in
+          id.intValue.map { ("\($0)", TokenizerJSON.addedToken(token, id: $0, isSpecial: special.contains(token))) }
+        }))
+  }
+
+  /// Tokens that the configuration adds to a tokenizer, as `added_tokens` of `tokenizer.json` has them: those that it lists by id,
+  /// and without an id the ends of texts and special tokens without a name.
+  ///
+  /// The padding is not among them: some take a sign such as `!` for it, which is text all the same.
+  static func added(_ configuration: JSONValue) -> [JSONValue] {
+    var result: [JSONValue] = []
+    for (key, value) in configuration["added_tokens_decoder"]?.objectValue?.entries ?? [] {
+      guard let id = Int(key), var token = value.objectValue, value["content"]?.stringValue != nil else { continue }
+      token["id"] = .integer(id)
+      result.append(.object(token))
+    }
+    let ends = ["bos_token", "eos_token"].compactMap { text(configuration[$0]) }
+    return result
+      + (ends + furtherTokens(configuration)).filter { !$0.isEmpty }.map {
+        .object(JSONObject([("content", .string($0)), ("normalized", .bool(false)), ("special", .bool(true))]))
+      }
   }
 
   /// The tokens by name; an empty one is none.

@@ -32,6 +32,34 @@ struct TokenizerDocument {
     }
   }
 
+  /// Adds tokens that another file names to `added_tokens`; of those without an id the ones that are in the vocabulary.
+  mutating func add(_ tokens: [JSONValue]) throws {
+    let own = settings["added_tokens"]?.arrayValue ?? []
+    var known = Set(own.compactMap { $0["content"]?.stringValue.map { Array($0.utf8) } })
+    var more: [JSONObject] = []
+    var unplaced: [[UInt8]: Int] = [:]
+    for case .object(let token) in tokens {
+      guard let text = token["content"]?.stringValue, known.insert(Array(text.utf8)).inserted else { continue }
+      if token["id"] == nil { unplaced[Array(text.utf8)] = more.count }
+      more.append(token)
+    }
+    if !unplaced.isEmpty {
+      try forEachID { text, id in if let place = unplaced[Array(text)] { more[place]["id"] = .integer(id) } }
+    }
+    more.removeAll { $0["id"] == nil }
+    if !more.isEmpty { settings["added_tokens"] = .array(own + more.map { .object($0) }) }
+  }
+
+  /// Goes through a vocabulary of either kind.
+  private func forEachID(_ body: (Bytes, Int) throws -> Void) throws {
+    guard let vocabulary, bytes[vocabulary.lowerBound] == UInt8(ascii: "[") else { return try forEachToken(body) }
+    var id = 0
+    try forEachScoredToken { text, _ in
+      try body(text, id)
+      id += 1
+    }
+  }
+
   private static func parse(_ bytes: Bytes, _ range: Range<Int>, _ file: String) throws -> JSONValue {
     try JSONValue.parse(UnsafeRawBufferPointer(bytes.part(range)), file: file)
   }

@@ -17,7 +17,7 @@ public struct TokenizerError: Error, CustomStringConvertible {
 ///
 /// The tokenizer is `tokenizer.json`; where there is none, `tokenizer.model` (or `spiece.model`, `sentencepiece.bpe.model`),
 /// `vocab.json` with `merges.txt`, or `vocab.txt`. Beside it `tokenizer_config.json`, `special_tokens_map.json`,
-/// `chat_template.jinja` and `config.json` are read where they exist.
+/// `added_tokens.json`, `chat_template.jinja` and `config.json` are read where they exist.
 public struct TokenizerFolder {
   public let path: String
   private let modelType: String?
@@ -44,7 +44,8 @@ public struct TokenizerFolder {
     let config = try json("config.json")
     modelType = config?["model_type"]?.stringValue
     configuration = SpecialTokens.completed(
-      try json("tokenizer_config.json") ?? .null, map: try json("special_tokens_map.json"), modelType: modelType)
+      try json("tokenizer_config.json") ?? .null, map: try json("special_tokens_map.json"),
+      added: try json("added_tokens.json"), modelType: modelType)
     chatTemplate = try Self.template(path, configuration)
   }
 
@@ -69,7 +70,8 @@ public struct TokenizerFolder {
     try Self.refuseStandIns(file)
     let mapped = try MappedFile(path: file)
     pipeline = try withExtendedLifetime(mapped) {
-      try Tokenizer.parse(mapped.bytes.bindMemory(to: UInt8.self), file: file)
+      try Tokenizer.parse(
+        mapped.bytes.bindMemory(to: UInt8.self), file: file, adding: SpecialTokens.added(configuration))
     }
     return Tokenizer(pipeline: pipeline, tokens: SpecialTokens.tokens(configuration), chatTemplate: chatTemplate)
   }
@@ -113,9 +115,7 @@ public struct TokenizerFolder {
       let source = withExtendedLifetime(template) { String(decoding: template.bytes, as: UTF8.self) }
       return try ChatTemplate(source: source, file: path, tokens: tokens)
     }
-    return try Tokenizer.templateSource(configuration).map {
-      try ChatTemplate(source: $0, file: "\(folder)/tokenizer_config.json: chat_template", tokens: tokens)
-    }
+    return try Tokenizer.template(configuration, file: "\(folder)/tokenizer_config.json: chat_template", tokens: tokens)
   }
 
   /// Whether something has this name, be it a link that leads nowhere.
@@ -155,21 +155,30 @@ extension Tokenizer {
     var json = json
     let pipeline = try json.withUTF8 { try Self.parse($0, file: file) }
     let tokens = SpecialTokens.tokens(configuration)
-    let template = try Self.templateSource(configuration).map {
-      try ChatTemplate(source: $0, file: "\(file): chat_template", tokens: tokens)
-    }
+    let template = try Self.template(configuration, file: "\(file): chat_template", tokens: tokens)
     self.init(pipeline: pipeline, tokens: tokens, chatTemplate: template)
   }
 
-  fileprivate static func parse(_ bytes: Bytes, file: String) throws -> TokenizerPipeline {
+  /// - Parameter tokens: what other files add
+  fileprivate static func parse(_ bytes: Bytes, file: String, adding tokens: [JSONValue] = []) throws
+    -> TokenizerPipeline
+  {
     guard bytes.isUTF8 else { throw TokenizerError(file: file, reason: "not JSON: the file is not UTF-8") }
-    return try TokenizerReader(TokenizerDocument(bytes, file: file)).pipeline()
+    var document = try TokenizerDocument(bytes, file: file)
+    try document.add(tokens)
+    return try TokenizerReader(document).pipeline()
   }
 
-  /// The template of the configuration; of several named ones, the default.
-  fileprivate static func templateSource(_ configuration: JSONValue) -> String? {
+  /// The template of the configuration; of several named ones, the default and that for tools.
+  fileprivate static func template(
+    _ configuration: JSONValue, file: String, tokens: [String: String]
+  ) throws -> ChatTemplate? {
     let template = configuration["chat_template"]
-    return template?.stringValue
-      ?? template?.arrayValue?.first { $0["name"]?.stringValue == "default" }?["template"]?.stringValue
+    func named(_ name: String) -> String? {
+      template?.arrayValue?.first { $0["name"]?.stringValue == name }?["template"]?.stringValue
+    }
+    return try (template?.stringValue ?? named("default")).map {
+      try ChatTemplate(source: $0, toolSource: named("tool_use"), file: file, tokens: tokens)
+    }
   }
 }

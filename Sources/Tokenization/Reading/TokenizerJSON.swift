@@ -25,12 +25,12 @@ enum TokenizerJSON {
     ])
   }
 
-  static func addedToken(_ text: String, id: Int, isSpecial: Bool, stripsLeft: Bool = false, isNormalized: Bool = false)
+  static func addedToken(_ text: String, id: Int, isSpecial: Bool, stripsLeft: Bool = false, stripsRight: Bool = false)
     -> JSONValue
   {
     object([
       ("id", .integer(id)), ("content", .string(text)), ("single_word", .bool(false)), ("lstrip", .bool(stripsLeft)),
-      ("rstrip", .bool(false)), ("normalized", .bool(isNormalized)), ("special", .bool(isSpecial)),
+      ("rstrip", .bool(stripsRight)), ("normalized", .bool(false)), ("special", .bool(isSpecial)),
     ])
   }
 

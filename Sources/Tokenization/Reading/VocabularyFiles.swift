@@ -102,15 +102,14 @@ enum VocabularyFiles {
     }
     // Special tokens that are not in the vocabulary get the ids behind.
     var next = (ids.values.max() ?? -1) + 1
-    for name in SpecialTokens.names {
-      guard let text = SpecialTokens.text(configuration[name]), !text.isEmpty, listed.insert(text).inserted else {
-        continue
-      }
+    let named = SpecialTokens.names.map {
+      (text: SpecialTokens.text(configuration[$0]) ?? "", stripsLeft: SpecialTokens.stripsLeft(configuration[$0]))
+    }
+    for (text, stripsLeft) in named + SpecialTokens.furtherTokens(configuration).map({ ($0, false) }) {
+      guard !text.isEmpty, listed.insert(text).inserted else { continue }
       let id = ids[text] ?? next
       if id == next { next += 1 }
-      result.append(
-        TokenizerJSON.addedToken(
-          text, id: id, isSpecial: true, stripsLeft: SpecialTokens.stripsLeft(configuration[name])))
+      result.append(TokenizerJSON.addedToken(text, id: id, isSpecial: true, stripsLeft: stripsLeft))
     }
     return result
   }

@@ -39,7 +39,9 @@ public enum TokenizerFromSentencePiece {
   static func tokenizerFiles(
     _ model: SentencePieceModel, configuration: JSONValue, modelType: String?
   ) throws -> RebuiltTokenizer {
-    let name = SpecialTokens.tokenizerClass(configuration, modelType: modelType)
+    // The class that these models name is Llama's, by which transformers does not read them.
+    let isMisnamed = modelType == "mistral" || modelType == "phi3"
+    let name = isMisnamed ? "" : SpecialTokens.tokenizerClass(configuration, modelType: modelType)
     let family = Family(tokenizerClass: name)
     var result = configuration.objectValue ?? JSONObject()
     let tokenizer: JSONValue
@@ -242,20 +244,33 @@ public enum TokenizerFromSentencePiece {
       names.insert(piece.text)
     }
     for key in SpecialTokens.names { if let name = special(configuration, key), !name.isEmpty { names.insert(name) } }
+    let further = SpecialTokens.furtherTokens(.object(configuration)).filter { !$0.isEmpty }
+    names.formUnion(further)
     let mask = special(configuration, "mask_token")
-    // Special tokens that are no pieces get the ids behind.
-    let known = Set(tokens)
-    var missing: [String] = []
-    for key in SpecialTokens.names {
-      if let name = special(configuration, key), !name.isEmpty, !known.contains(name), !missing.contains(name) {
-        missing.append(name)
+    func token(_ text: String, id: Int) -> JSONValue {
+      TokenizerJSON.addedToken(
+        text, id: id, isSpecial: true,
+        stripsLeft: text == mask && SpecialTokens.stripsLeft(configuration["mask_token"]))
+    }
+    // What the configuration lists by id behind the pieces; further special tokens get the ids behind those.
+    var known = Set(tokens)
+    var next = tokens.count
+    var behind: [JSONValue] = []
+    for entry in SpecialTokens.added(.object(configuration)) {
+      guard let text = entry["content"]?.stringValue, let id = entry["id"]?.intValue else { continue }
+      if known.insert(text).inserted {
+        behind.append(entry)
+        next = max(next, id + 1)
+      } else {
+        names.insert(text)
       }
     }
-    return (tokens + missing).enumerated().filter { names.contains($0.element) }.map { id, token in
-      TokenizerJSON.addedToken(
-        token, id: id, isSpecial: true,
-        stripsLeft: token == mask && SpecialTokens.stripsLeft(configuration["mask_token"]))
+    for text in SpecialTokens.names.compactMap({ special(configuration, $0) }) + further
+    where !text.isEmpty && known.insert(text).inserted {
+      behind.append(token(text, id: next))
+      next += 1
     }
+    return tokens.enumerated().filter { names.contains($0.element) }.map { token($0.element, id: $0.offset) } + behind
   }
 
   /// The tokens that `add_bos_token` and `add_eos_token` of the configuration ask for.

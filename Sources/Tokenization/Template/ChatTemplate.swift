@@ -16,6 +16,8 @@ public struct ChatMessage: Sendable, Equatable {
 /// Format: the `chat_template` of Hugging Face tokenizers, with `trim_blocks` and `lstrip_blocks` set as they set them.
 public struct ChatTemplate: Sendable {
   private let program: [TemplateNode]
+  /// What writes conversations with tools, of models that have a template of its own for them.
+  private let toolProgram: [TemplateNode]?
   private let file: String
   private let tokens: [String: String]
 
@@ -23,14 +25,21 @@ public struct ChatTemplate: Sendable {
   static let longestSource = 1 << 20
 
   /// - Parameters:
+  ///   - toolSource: the template for conversations with tools, if that is another one
   ///   - file: the name that errors carry
   ///   - tokens: `bos_token` and its like, for the template
   /// - Throws: `TemplateError`
-  public init(source: String, file: String = "chat template", tokens: [String: String] = [:]) throws {
-    guard source.utf8.count <= Self.longestSource else { throw Self.tooLong(file) }
+  public init(
+    source: String, toolSource: String? = nil, file: String = "chat template", tokens: [String: String] = [:]
+  ) throws {
+    func program(_ source: String) throws -> [TemplateNode] {
+      guard source.utf8.count <= Self.longestSource else { throw Self.tooLong(file) }
+      return try TemplateParser.parse(source, file: file)
+    }
     self.file = file
     self.tokens = tokens
-    program = try TemplateParser.parse(source, file: file)
+    self.program = try program(source)
+    toolProgram = try toolSource.map(program)
   }
 
   static func tooLong(_ file: String) -> TemplateError {
@@ -50,6 +59,7 @@ public struct ChatTemplate: Sendable {
     for (name, token) in tokens { globals[name] = .string(token) }
     for (name, value) in variables { globals[name] = TemplateValue(value) }
     let evaluator = TemplateEvaluator(file: file, globals: globals)
+    if case .list? = globals["tools"], let toolProgram { return try evaluator.run(toolProgram) }
     return try evaluator.run(program)
   }
 }
