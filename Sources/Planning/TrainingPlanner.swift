@@ -325,33 +325,12 @@ public struct TrainingPlanner {
       return (saved / Double(max(1, try byteCount(whole) - bytes)), improve)
     }.filter { $0.gain > 0 }.sorted { $0.gain > $1.gain }
     for option in ranked {
-      let fits = try Self.most(layers, within: budget) {
+      let fits = try BudgetSearch.most(layers, within: budget) {
         try byteCount(wishes.apply(to: option.improve(strategy, $0)))
       }
       strategy = wishes.apply(to: option.improve(strategy, fits))
     }
     return strategy
-  }
-
-  /// The most of `0...count` that need no more than `budget`; none always fit, and more never need less. As each needs about
-  /// the same, a straight line leads close to it: what one of them needs takes long to find out.
-  static func most(_ count: Int, within budget: Int, _ byteCount: (Int) throws -> Int) rethrows -> Int {
-    var (fits, tooMany) = (0, count)
-    var (least, most) = (try byteCount(0), try byteCount(count))
-    if most <= budget { return count }
-    var isNearLine = true
-    while tooMany - fits > 1 {
-      let share = isNearLine ? Double(budget - least) / Double(most - least) : 0.5
-      let next = min(max(fits + Int(share * Double(tooMany - fits)), fits + 1), tooMany - 1)
-      let needed = try byteCount(next)
-      isNearLine.toggle()
-      if needed <= budget {
-        (fits, least) = (next, needed)
-      } else {
-        (tooMany, most) = (next, needed)
-      }
-    }
-    return fits
   }
 
   private func seconds(_ strategy: TrainingStrategy) -> Double { seconds(cost(strategy)) }
