@@ -16,7 +16,7 @@ final class RegexMatcher {
   /// Steps after which the pattern is given up for a text: it does not describe words.
   private var mostSteps = stepsPerText
   /// What any text may take, and what each of its bytes may: some ten are usual.
-  private static let stepsPerText = 20_000_000
+  private static let stepsPerText = 5_000_000
   private static let stepsPerByte = 256
   /// Whether a match counts only if it takes the whole text.
   private var requiresEnd = false
