@@ -28,19 +28,21 @@ public struct PromptFormat {
     private(set) var text = ""
     private(set) var tokens: [Int32] = []
     private(set) var labels: [Int32] = []
+    private var whole: GrowingText
 
     init(_ tokenizer: Tokenizer, addsSpecialTokens: Bool) {
       self.tokenizer = tokenizer
       self.addsSpecialTokens = addsSpecialTokens
+      whole = GrowingText(tokenizer, addsSpecialTokens: addsSpecialTokens)
     }
 
     /// Adds text at the end.
     /// - Parameter learnt: whether its tokens carry loss
     mutating func append(_ rest: String, learnt: Bool) {
       text += rest
-      let whole = addsSpecialTokens ? tokenizer.encodeStart(text) : tokenizer.encode(text, addSpecialTokens: false)
-      if whole.starts(with: tokens) {
-        tokens = whole
+      let found = whole.append(rest)
+      if found.starts(with: tokens) {
+        tokens = found
       } else {
         tokens += tokenizer.encode(rest, addSpecialTokens: false, continuing: true)
       }
@@ -107,13 +109,13 @@ public struct PromptFormat {
       }
       // Some templates write earlier turns in another way once a new one follows: those are not learnt.
       if !before.begins(with: conversation.text) { conversation.removeAll() }
-      conversation.append(before.dropping(conversation.text.unicodeScalars.count), learnt: trainOnPrompt)
+      conversation.append(before.dropping(conversation.text.utf8.count), learnt: trainOnPrompt)
       prompt = conversation.tokens
       let after = try render(index + 1, prompt: false)
-      let common = zip(before.unicodeScalars, after.unicodeScalars).prefix { $0 == $1 }.count
+      let common = before.commonStart(with: after)
       let rest = after.dropping(common)
       // Some open a thought in the prompt that a known answer lacks; the answer follows all the same.
-      if common < before.unicodeScalars.count {
+      if common < before.utf8.count {
         let answer = (message["content"]?.stringValue ?? "").trimmed
         guard !answer.isEmpty, rest.trimmed.begins(with: answer) else {
           throw LineError(reason: "the chat template does not write an answer after the prompt that it asks with")
@@ -124,7 +126,7 @@ public struct PromptFormat {
     if trainOnPrompt {
       let all = try render(messages.count, prompt: false)
       if all.begins(with: conversation.text) {
-        conversation.append(all.dropping(conversation.text.unicodeScalars.count), learnt: true)
+        conversation.append(all.dropping(conversation.text.utf8.count), learnt: true)
       }
     } else if conversation.text.isEmpty {
       throw LineError(reason: "messages have no assistant turn to learn")
@@ -137,8 +139,17 @@ extension String {
   /// Whether the text starts with another one, scalar by scalar.
   fileprivate func begins(with start: String) -> Bool { utf8.starts(with: start.utf8) }
 
-  /// The text without its first scalars.
-  fileprivate func dropping(_ count: Int) -> String { String(unicodeScalars.dropFirst(count)) }
+  /// Bytes of the scalars that both texts start with.
+  fileprivate func commonStart(with other: String) -> Int {
+    let same = zip(utf8, other.utf8).prefix { $0 == $1 }.count
+    var place = utf8.index(utf8.startIndex, offsetBy: same)
+    // Two scalars that differ may begin alike.
+    while place < utf8.endIndex, utf8[place] & 0xC0 == 0x80 { place = utf8.index(before: place) }
+    return utf8.distance(from: utf8.startIndex, to: place)
+  }
+
+  /// The text without its first bytes, which are whole scalars.
+  fileprivate func dropping(_ byteCount: Int) -> String { String(decoding: utf8.dropFirst(byteCount), as: UTF8.self) }
   /// The text without white space at both ends.
   public var trimmed: String {
     let scalars = unicodeScalars.drop { $0.properties.isWhitespace }

@@ -57,9 +57,20 @@ public final class Predictor {
       tokens: tokenCapacity, positions: longest, headRows: 64, purpose: .evaluation)
   }
 
+  /// Whether a row has no token that a label could be read from.
+  public func seesNothing(of row: LabelledRow) -> Bool {
+    labelling.task == .sequenceClassification && samples.question(row).sample.tokens.isEmpty
+  }
+
   /// What the model says of each row, in their order. Rows of any length; nothing is padded.
+  /// - Throws: `DataError` where a row has no token that a label could be read from
   public func predict(_ rows: [LabelledRow]) throws -> [Prediction] {
     let questions = rows.map { samples.question($0) }
+    if labelling.task == .sequenceClassification,
+      let (row, _) = zip(rows, questions).first(where: { $1.sample.tokens.isEmpty })
+    {
+      throw DataError.badLine(file: row.file, line: row.line, reason: "no token")
+    }
     cutCount += questions.count { $0.isCut }
     var answers = [Prediction?](repeating: nil, count: rows.count)
     var batch: [Int] = []

@@ -7,7 +7,7 @@ public enum FileSelection {
     "config.json", "generation_config.json", "adapter_config.json", "adapter.json", "head_config.json",
     "adapter_interface.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt", "merges.txt",
-    "chat_template.jinja", "chat_template.json",
+    "chat_template.jinja", "chat_template.json", "additional_chat_templates/tool_use.jinja",
   ]
   private static let weights = ["model.safetensors", "adapter_model.safetensors"]
   private static let tables = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".conll", ".bio", ".iob"]
@@ -43,7 +43,9 @@ public enum FileSelection {
 
   private static func model(_ files: [HubFile], _ repository: RepositoryName) throws -> [HubFile] {
     let top = files.filter { !$0.path.contains("/") }
-    let beside = top.filter { companions.contains($0.path) || $0.path.hasPrefix("LICENSE") }
+    let beside = files.filter { file in
+      companions.contains(file.path) || file.path.hasPrefix("LICENSE") && !file.path.contains("/")
+    }
     let safetensors = top.filter { $0.path.hasSuffix(".safetensors") }
     if !safetensors.isEmpty { return beside + parts(of: safetensors, top) }
 

@@ -119,9 +119,7 @@ public final class RepositoryFetch {
   }
 
   private func checkRoom(for files: [HubFile], in folder: String) throws {
-    var status = statvfs()
-    guard statvfs(folder, &status) == 0 else { return }
-    let free = Int(status.f_bavail) * Int(status.f_frsize)
+    guard let free = FreeSpace.byteCount(of: folder) else { return }
     let needed = files.reduce(0) { sum, file in
       var there = stat()
       let has = stat("\(folder)/\(file.path)\(Self.unfinished)", &there) == 0 ? Int(there.st_size) : 0

@@ -231,9 +231,13 @@ public struct ModelSource: Sendable {
       guard let place = wanted.gguf, let tensor = file.tensor(place.name) else {
         throw SafetensorsError.missingTensor(file: path, tensor: wanted.gguf?.name ?? wanted.name, similar: nil)
       }
+      let scale = try file.scale(of: tensor)
       return SourceTensor(
         name: wanted.name, shape: tensor.shape, elementType: tensor.type == .bf16 ? .bf16 : .f16,
-        read: { rows, target in file.dequantize(tensor, at: place, rows: rows, into: target) },
+        read: { rows, target in
+          file.dequantize(tensor, at: place, rows: rows, into: target)
+          if scale != 1 { for index in 0..<rows.count * tensor.columns { target[index] *= scale } }
+        },
         release: { file.dropPages(of: tensor) })
     }
   }
@@ -255,6 +259,23 @@ extension StoredTensor {
 }
 
 extension GGUFFile {
+  /// What a weight is to be multiplied with: beside those of NVFP4 stands a tensor of one number, where it is not 1.
+  ///
+  /// Source: `_repack_nvfp4` of llama.cpp's converter, and `build_lora_mm`, which multiplies with it.
+  fileprivate func scale(of weight: GGUFTensor) throws -> Float {
+    let end = ".weight"
+    guard weight.name.hasSuffix(end), let scale = tensor(weight.name.dropLast(end.count) + ".scale") else { return 1 }
+    guard scale.rows * scale.columns == 1 else {
+      throw GGUFError.badValue(
+        file: scale.path, place: "tensor \(scale.name)", reason: "has shape \(scale.shape), expected one number")
+    }
+    var value: Float = 1
+    withUnsafeMutablePointer(to: &value) {
+      dequantize(scale, rows: 0..<1, into: UnsafeMutableBufferPointer(start: $0, count: 1))
+    }
+    return value
+  }
+
   /// Rows of a weight in Hugging Face's order and with its values.
   fileprivate func dequantize(
     _ tensor: GGUFTensor, at place: TensorDescription.GGUFPlace, rows: Range<Int>,

@@ -116,7 +116,8 @@ public final class ModelServer: @unchecked Sendable {
       let path = request.path.hasSuffix("/") ? String(request.path.dropLast()) : request.path
       let isOpen = path == "/health" || path == "/v1/health"
       if !isOpen, !options.keys.isEmpty { try authorize(request) }
-      switch (request.method, path) {
+      // What HEAD asks for is GET's answer without its body, which the library leaves out.
+      switch (request.method == "HEAD" ? "GET" : request.method, path) {
       case ("GET", "/health"), ("GET", "/v1/health"): return Self.json(.object(JSONObject([("status", .string("ok"))])))
       case ("GET", "/v1/models"): return Self.json(models)
       case ("GET", let one) where one.hasPrefix("/v1/models/"):

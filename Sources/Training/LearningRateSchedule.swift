@@ -43,11 +43,15 @@ public struct LearningRateSchedule: Sendable {
           throw OptionError("--\(option) \(part): expected a name and a number, such as num_cycles=3")
         }
         switch pair[0] {
-        case "num_cycles": cycles = value
+        case "num_cycles":
+          guard value <= 1e6 else { throw OptionError("--\(option) \(part): expected num_cycles of at most a million") }
+          cycles = value
         case "power": power = value
         case "lr_end": lastRate = value
         case "num_decay_steps": decaySteps = Int(min(value, 1e9))
-        case "min_lr_ratio", "min_lr_rate": minimumRatio = min(value, 1)
+        case "min_lr_ratio", "min_lr_rate":
+          guard value <= 1 else { throw OptionError("--\(option) \(part): expected a share of the peak, 0 to 1") }
+          minimumRatio = value
         case "timescale":
           guard value >= 1 else { throw OptionError("--\(option) \(part): expected a timescale of 1 or more") }
           timescale = Int(min(value, 1e9))

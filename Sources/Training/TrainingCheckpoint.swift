@@ -122,6 +122,21 @@ package struct TrainingCheckpoint {
     return TrainingCheckpoint(step: step, path: path, run: state.run, identity: state.identity)
   }
 
+  /// What `open` has thrown for a checkpoint that is damaged.
+  /// - Throws: what else it has thrown: a checkpoint that the system does not let be read now may be whole
+  static func damage(_ error: any Error, of path: String) throws -> any Error {
+    let gone = [ENOENT, ENOTDIR].map { String(cString: strerror($0)) }
+    switch error {
+    case FileError.cannotOpen(let file, let reason), FileError.cannotMap(let file, let reason):
+      if gone.contains(reason) || reason == FilePieces.shortened { return error }
+      throw CheckpointError(
+        path: file,
+        reason: "cannot be read: \(reason)\n       --resume again when it can; if \(path) is lost, remove it, and an "
+          + "older checkpoint is taken")
+    default: return error
+    }
+  }
+
   /// Puts parameters and moments back; changes nothing where it throws.
   /// - Returns: the form of the checkpoint's moments, of AdamW; if it is not the memory's, they were converted
   func restore(into memory: TrainingMemory) throws -> MomentFormat? {

@@ -19,7 +19,12 @@ public struct CompanionFile: Sendable {
   private static let names = [
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
     "vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja", "chat_template.json",
+    toolTemplateName,
   ]
+  /// The template for conversations with tools, where there are two.
+  private static let toolTemplateName = "\(templateFolder)/tool_use.jinja"
+  /// Where transformers leaves named templates.
+  public static let templateFolder = "additional_chat_templates"
 
   /// Those that a folder has.
   public static func all(in directory: String) throws -> [CompanionFile] {
@@ -49,6 +54,7 @@ public struct CompanionFile: Sendable {
   /// Writes the file into `directory`, which exists.
   package func write(to directory: String) throws {
     let path = "\(directory)/\(name)"
+    if name.contains("/") { try OutputFolder.create(OutputFolder.above(path)) }
     switch content {
     case .text(let text): try OutputFile.write(text, to: path)
     case .file(let source):

@@ -1,5 +1,6 @@
 import Formats
 import FoundationEssentials
+import Search
 import Tokenization
 import Training
 import Transformer
@@ -17,6 +18,17 @@ struct VerificationFailed: Error, CustomStringConvertible {
       + (isDamage
         ? "\n       copy or download it again, or make it again: quantize, merge, or train --resume, which takes the newest "
           + "whole checkpoint" : "")
+  }
+}
+
+/// A folder that holds runs, and is none.
+struct SearchFolder: Error, CustomStringConvertible {
+  let path: String
+  let trials: [String]
+
+  var description: String {
+    "\(path): is the folder of a search: name the run of a trial in it"
+      + (trials.first.map { ", such as \(path)/\($0)" } ?? "")
   }
 }
 
@@ -55,7 +67,10 @@ struct Verification {
     let names = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
     let checkpoints = names.filter { $0.hasPrefix("checkpoint-") && has("\($0)/trainer_state.json") }
     for name in checkpoints { checkCheckpoint("\(path)/\(name)") }
-    if !isAdapter, checkpoints.isEmpty { checkModel(path) }
+    if !isAdapter, checkpoints.isEmpty {
+      guard !has(Ledger.name) else { throw SearchFolder(path: path, trials: names.filter { $0.hasPrefix("trial-") }) }
+      checkModel(path)
+    }
   }
 
   /// Does a part; what it throws is a problem, and the rest goes on.

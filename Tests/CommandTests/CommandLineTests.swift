@@ -77,6 +77,19 @@ struct CommandLineTests {
     let evaluate = ["evaluate", "--model", "merged", "--data", intents]
     let refused = try Program.run(evaluate + ["--exact-match"], in: folder)
     #expect(refused.code == 2 && refused.error.contains("the model says labels"), "\(refused.error)")
+    let figures = try Program.run(evaluate, in: folder)
+    #expect(figures.code == 0 && figures.output.hasPrefix("loss "))
+    #expect(figures.output.split(separator: "\n").allSatisfy { $0.count < 80 }, "\(figures.output)")
+    // Nothing stands before a text of this model.
+    let predict = ["predict", "--model", "merged"]
+    let empty = try Program.run(predict + ["--text", ""], in: folder)
+    #expect(empty.code == 2 && empty.error.contains("no token"), "\(empty.error)")
+    try #"{"text": "a"}"#.appending("\n{\"text\": \"\"}\n").write(
+      toFile: "\(folder)/texts.jsonl", atomically: true, encoding: .utf8)
+    let rows = try Program.run(predict + ["--data", "texts.jsonl"], in: folder)
+    #expect(rows.code == 65 && rows.error.contains("texts.jsonl:2: no token"), "\(rows.error)")
+    let rest = try Program.run(predict + ["--data", "texts.jsonl", "--skip-bad-lines"], in: folder)
+    #expect(rest.code == 0 && rest.output.split(separator: "\n").count == 1 && rest.error.contains("1 bad lines"))
   }
 
   @Test(arguments: commands) func helpListsTheOptions(command: String) throws {

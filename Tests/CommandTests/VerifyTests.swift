@@ -94,6 +94,16 @@ struct VerifyTests {
     }
   }
 
+  @Test func theFolderOfASearchIsNoModel() throws {
+    try withFolder { folder in
+      try manager.createDirectory(atPath: "\(folder)/trial-000", withIntermediateDirectories: true)
+      try "{}".write(toFile: "\(folder)/ledger.json", atomically: true, encoding: .utf8)
+      let result = try Program.run(["verify", folder])
+      let expected = "is the folder of a search: name the run of a trial in it, such as \(folder)/trial-000"
+      #expect(result.code == 66 && result.error.contains(expected), "\(result.error)")
+    }
+  }
+
   @Test func whatIsNotThereIsNamed() throws {
     #expect(try Program.run(["verify"]).code == 2)
     #expect(try Program.run(["verify", "/nonexistent/x.gguf"]).code == 66)

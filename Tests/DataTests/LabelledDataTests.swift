@@ -195,6 +195,19 @@ struct LabelledDataTests {
     }
   }
 
+  /// The next row shows what the first one leaves open.
+  @Test func aLabelThatIsNullDecidesNothing() throws {
+    let null = #"{"text": "a", "label": null}"# + "\n"
+    let file = try write(null + null + #"{"text": "b", "label": "x"}"#, "a.jsonl")
+    #expect(LabelledRows.areLabelled(file, columns: LabelledColumns()))
+    #expect(!LabelledRows.areLabelled(try write(null, "a.jsonl"), columns: LabelledColumns()))
+    #expect(!LabelledRows.areLabelled(try write(null + #"{"text": "b"}"#, "a.jsonl"), columns: LabelledColumns()))
+    let told = message {
+      _ = try LabellingFinder().labelling(of: try rows(try String(contentsOfFile: file, encoding: .utf8), "a.jsonl"))
+    }
+    #expect(told.contains(":1: no label"), "\(told)")
+  }
+
   @Test func linesToJudgeAreTextsOrObjects() throws {
     let path = try write("a b\r\n\n{\"text\": \"c\"}\n [d]", "a.txt")
     let rows = try LabelledRows(path, columns: LabelledColumns(), takesText: true)

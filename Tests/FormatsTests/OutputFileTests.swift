@@ -79,10 +79,19 @@ import Testing
       try file.requireFile(kind: "some") { $0 == source }
       let output = try AtomicOutput(path: "\(folder)/out", force: true)
       #expect(throws: FileError.self) { try output.requireResult("source", kind: "some") }
+      try output.requireResult("source", kind: "some", folder: "more")
       try FileManager.default.removeItem(atPath: "\(folder)/out/more")
       #expect(throws: FileError.self) { try output.requireResult("mark", kind: "some") }
       try output.requireResult("source", kind: "some")
     }
+  }
+
+  /// Some file systems of a network say that their room has no end.
+  @Test func roomWithoutEndIsANumber() {
+    #expect(FreeSpace.byteCount(blocks: .max, of: 4096) == Int.max)
+    #expect(FreeSpace.byteCount(blocks: .max, of: 1) == Int.max)
+    #expect(FreeSpace.byteCount(blocks: 3, of: 4096) == 12_288)
+    #expect(FreeSpace.byteCount(of: "/nonexistent") == nil)
   }
 
   @Test func anOldFolderThatAKillKeptFromComingBackComesBack() throws {

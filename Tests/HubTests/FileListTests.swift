@@ -52,6 +52,8 @@ struct FileListTests {
         == ["model.safetensors.index.json", "model-00001-of-00001.safetensors"])
     let sentencePiece = ["sentencepiece.bpe.model", "model.safetensors"]
     #expect(try chosen(sentencePiece) == sentencePiece)
+    let tools = ["additional_chat_templates/tool_use.jinja", "model.safetensors"]
+    #expect(try chosen(tools + ["onnx/config.json", "original/LICENSE"]) == tools)
     #expect(try chosen(["m-00001-of-00002.gguf", "m-00002-of-00002.gguf", "config.json"]).count == 2)
     #expect(throws: HubError.self) { try chosen(["m.Q4_0.gguf", "m.Q8_0.gguf"]) }
     #expect(throws: HubError.self) { try chosen(["pytorch_model.bin", "config.json"]) }

@@ -93,6 +93,9 @@ struct LimitsTests {
     #expect(tooLong.status == 400 && tooLong.message?.contains("512") == true)
     #expect(try server.ask("POST", "/v1/completions", String(repeating: "a", count: 5 << 20)).status == 413)
     #expect(try server.ask("GET", "/health").status == 200)
+    let head = try server.ask("HEAD", "/health")
+    #expect(head.status == 200 && head.body.isEmpty && head.head.contains("Content-Length: 1"), "\(head.head)")
+    #expect(try server.ask("HEAD", "/v1/completions").status == 405)
   }
 
   @Test func aKeyIsNeededWhereThereAreKeys() throws {

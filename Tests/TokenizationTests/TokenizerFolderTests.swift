@@ -85,6 +85,26 @@ struct TokenizerFolderTests {
     }
   }
 
+  /// As transformers 5 saves several templates.
+  @Test func theTemplateForToolsMayStandInAFolder() throws {
+    let json = try String(contentsOf: Self.tiny.appendingPathComponent("tokenizer.json"), encoding: .utf8)
+    for plain in [["chat_template.jinja": "plain"], ["tokenizer_config.json": #"{"chat_template": "plain"}"#]] {
+      try withFolder(plain.merging(["tokenizer.json": json]) { $1 }) { folder in
+        let tools = "\(folder)/additional_chat_templates"
+        try FileManager.default.createDirectory(atPath: tools, withIntermediateDirectories: true)
+        try "tools".write(toFile: "\(tools)/tool_use.jinja", atomically: true, encoding: .utf8)
+        let template = try #require(try Tokenizer.load(directory: folder).chatTemplate)
+        for (tools, expected) in [(JSONValue.null, "plain"), (.array([.string("t")]), "tools")] {
+          let text = try template.render(messages: [], addGenerationPrompt: false, variables: ["tools": tools])
+          #expect(text == expected)
+        }
+        let metadata = try TokenizerToGGUF.read(directory: folder, vocabularySize: 1024).metadata
+        let templates = metadata.filter { $0.key.hasPrefix("tokenizer.chat_template") }
+        #expect(templates.map(\.key) == ["tokenizer.chat_template", "tokenizer.chat_template.tool_use"])
+      }
+    }
+  }
+
   @Test func whatGGUFDoesNotSayOfPhi3IsKnown() throws {
     try withFolder([:]) { folder in
       let path = "\(folder)/phi3.gguf"

@@ -28,6 +28,35 @@ private func tokenizer(_ entry: JSONValue) throws -> Tokenizer {
   }
 }
 
+/// Also where a stage ends within an added token, or with white space that one takes along.
+@Test func aTextThatGrowsHasTheTokensOfTheWhole() throws {
+  for entry in try published() {
+    let tokenizer = try tokenizer(entry)
+    let json = try JSONValue.parse(try #require(entry["tokenizer"]?.stringValue), file: "tokenizer")
+    let added = (json["added_tokens"]?.arrayValue ?? []).compactMap { $0["content"]?.stringValue }
+    let cases = (entry["cases"]?.arrayValue ?? []).compactMap { $0["text"]?.stringValue }.filter { $0.utf8.count < 80 }
+    var text = ""
+    for (index, piece) in cases.prefix(24).enumerated() {
+      text += piece
+      if !added.isEmpty { text += added[index % added.count] + (index % 3 == 0 ? " \n" : "") }
+    }
+    for step in [1, 7, 40] {
+      var growing = GrowingText(tokenizer, addsSpecialTokens: step == 7)
+      var whole = ""
+      var rest = text.unicodeScalars[...]
+      while !rest.isEmpty {
+        let part = String(String.UnicodeScalarView(rest.prefix(step)))
+        rest = rest.dropFirst(step)
+        whole += part
+        let expected = step == 7 ? tokenizer.encodeStart(whole) : tokenizer.encode(whole, addSpecialTokens: false)
+        let found = growing.append(part)
+        #expect(found == expected, "\(entry["name"]?.stringValue ?? ""): \(whole.suffix(60).debugDescription)")
+        if found != expected { break }
+      }
+    }
+  }
+}
+
 @Test func textsAreThoseOfTokenizersAlsoPieceByPiece() throws {
   for entry in try published() {
     let tokenizer = try tokenizer(entry)

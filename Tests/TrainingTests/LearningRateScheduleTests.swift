@@ -4,9 +4,13 @@ import Options
 import Testing
 import Training
 
-/// The root of nothing would be a rate without end.
-@Test func aTimescaleOfNothingIsRefused() {
-  let values = ["lr-scheduler": ["inverse_sqrt"], "lr-scheduler-kwargs": ["timescale=0"]]
+/// The root of nothing would be a rate without end, so many waves one that is no number, and no end lies above the peak.
+@Test(arguments: [
+  ("inverse_sqrt", "timescale=0"), ("cosine_with_restarts", "num_cycles=1e308"),
+  ("cosine_with_min_lr", "min_lr_rate=2"), ("warmup_stable_decay", "min_lr_ratio=1.5"),
+])
+func shapesWithoutARateAreRefused(kind: String, shape: String) {
+  let values = ["lr-scheduler": [kind], "lr-scheduler-kwargs": [shape]]
   #expect(throws: OptionError.self) { try TrainingOptions(values) }
 }
 

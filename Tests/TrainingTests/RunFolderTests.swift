@@ -170,6 +170,30 @@ struct RunFolderTests {
     }
   }
 
+  /// It may be whole: the next save would remove it. A link to itself is what nobody can open, whoever asks.
+  @Test func aCheckpointThatCannotBeReadEndsTheRunAndStays() throws {
+    try withFolder { folder in
+      try train(folder, Self.short)
+      let file = "\(folder)/checkpoint-4/optimizer.safetensors"
+      try manager.moveItem(atPath: file, toPath: "\(folder)/moments")
+      try manager.createSymbolicLink(atPath: file, withDestinationPath: file)
+      let longer = ["max-steps": ["6"], "save-steps": ["1"], "save-total-limit": ["1"], "resume": []]
+      do {
+        try train(folder, longer)
+        Issue.record("the run went on")
+      } catch let error as CheckpointError {
+        let text = "\(error)"
+        #expect(text.contains("\(file): cannot be read: ") && text.contains("--resume again"), "\(text)")
+      }
+      #expect(try names(folder).isSuperset(of: ["checkpoint-2", "checkpoint-4"]))
+      try manager.removeItem(atPath: file)
+      try manager.moveItem(atPath: "\(folder)/moments", toPath: file)
+      let listener = Listener()
+      try train(folder, longer, observer: listener)
+      #expect(listener.notes.contains("resumed after step 4"))
+    }
+  }
+
   @Test func aDamagedCheckpointFallsBackAndDoesNotCount() throws {
     try withFolder { folder in
       let values = ["max-steps": ["8"], "save-steps": ["2"], "save-total-limit": ["2"]]

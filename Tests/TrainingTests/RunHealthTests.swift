@@ -57,6 +57,14 @@ struct RunHealthTests {
 
   private func repeated(_ loss: Double, _ count: Int) -> [Double] { [Double](repeating: loss, count: count) }
 
+  @Test func aStartWithoutAGradientIsNoDamageOfTheBaseFirst() {
+    var health = RunHealth(vocabularySize: 1000)
+    do {
+      try health.check(step: 1, loss: 5, gradientNorm: 0, labelledTokens: 9)
+      Issue.record("the run went on")
+    } catch { #expect("\(error)".contains("nothing that is trained moves the loss: see whether a factor (--scaling")) }
+  }
+
   @Test func tenLossesFarAboveTheFirstOnesAreADeath() {
     #expect(end(of: repeated(2, 10) + repeated(7.1, 10)) == 20)
     #expect(end(of: repeated(2, 10) + repeated(6.5, 50)) == nil)

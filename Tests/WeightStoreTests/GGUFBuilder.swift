@@ -22,6 +22,8 @@ struct GGUFBuilder {
     ("blk.0.attn_v.weight", [16, 32]), ("blk.0.attn_output.weight", [32, 32]), ("blk.0.ffn_gate.weight", [64, 32]),
     ("blk.0.ffn_up.weight", [64, 32]), ("blk.0.ffn_down.weight", [32, 64]),
   ]
+  /// What all numbers of a tensor are, other than 0.
+  var fills: [String: Float] = [:]
 
   func write(to path: String) throws {
     var data = Data("GGUF".utf8)
@@ -68,7 +70,8 @@ struct GGUFBuilder {
       add(UInt64(offset))
       offset += shape.reduce(4, *)
     }
-    data.append(contentsOf: [UInt8](repeating: 0, count: (32 - data.count % 32) % 32 + offset))
+    data.append(contentsOf: [UInt8](repeating: 0, count: (32 - data.count % 32) % 32))
+    for (name, shape) in tensors { for _ in 0..<shape.reduce(1, *) { add((fills[name] ?? 0).bitPattern) } }
     try data.write(to: URL(fileURLWithPath: path))
   }
 }

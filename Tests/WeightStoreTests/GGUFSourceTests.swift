@@ -58,6 +58,26 @@ import Testing
     #expect(found.rotaries[0].frequencies[0] == 1 && found.rotaries[0].frequencies[7] < pow(500_000, -14.0 / 16))
   }
 
+  /// As llama.cpp's converter leaves it beside NVFP4.
+  @Test func aWeightIsMultipliedWithTheScaleBesideIt() throws {
+    try withTemporaryFolder { folder in
+      var builder = GGUFBuilder()
+      builder.tensors.append(("blk.0.ffn_up.scale", [1]))
+      builder.fills = ["blk.0.ffn_up.weight": 3, "blk.0.ffn_gate.weight": 3, "blk.0.ffn_up.scale": 0.5]
+      try builder.write(to: "\(folder)/model")
+      let source = try ModelSource.open("\(folder)/model")
+      for (name, expected) in [("up_proj", Float(1.5)), ("gate_proj", 3)] {
+        let found = try values(source.tensor(named: "model.layers.0.mlp.\(name).weight"))
+        #expect(found.allSatisfy { $0 == expected }, "\(name)")
+      }
+      builder.tensors[builder.tensors.count - 1].shape = [2]
+      try builder.write(to: "\(folder)/model")
+      let other = try ModelSource.open("\(folder)/model")
+      let told = message { _ = try other.tensor(named: "model.layers.0.mlp.up_proj.weight") }
+      #expect(told.contains("blk.0.ffn_up.scale: has shape [2], expected one number"), "\(told)")
+    }
+  }
+
   @Test func aMissingTensorIsNamed() throws {
     let source = try ModelSource.open("\(golden)/tiny.gguf")
     let lmHead = TensorDescription(

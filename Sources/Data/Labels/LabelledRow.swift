@@ -46,13 +46,20 @@ public struct LabelledRow: Sendable {
 
   public let content: Content
   public let label: RowLabel?
+  /// Whether there is a place for the label, and nothing in it.
+  let isLabelNull: Bool
   /// Where it stands.
   public let file: String
   public let line: Int
 
   public init(_ content: Content, label: RowLabel? = nil, file: String, line: Int) {
+    self.init(content, label: label, isLabelNull: false, file: file, line: line)
+  }
+
+  init(_ content: Content, label: RowLabel?, isLabelNull: Bool, file: String, line: Int) {
     self.content = content
     self.label = label
+    self.isLabelNull = isLabelNull
     self.file = file
     self.line = line
   }

@@ -196,10 +196,12 @@ public final class LabelledRows {
       guard let found = RowLabel(value) else { throw failure("\(labelKey) is no text, number or list of them") }
       label = found
     }
+    let names = labelKey.map { [$0] } ?? columns.labelNames ?? []
+    let isLabelNull = label == nil && names.contains { json[$0] == .null }
     if let key = columns.find(columns.text, LabelledColumns.words, in: keys), let list = json[key]?.arrayValue {
       let words = list.compactMap(\.stringValue)
       guard words.count == list.count, !words.isEmpty else { throw failure("\(key) is not a list of words") }
-      return LabelledRow(.words(words), label: label, file: file, line: line)
+      return LabelledRow(.words(words), label: label, isLabelNull: isLabelNull, file: file, line: line)
     }
     let (textKey, pairKey) = columns.texts(in: keys)
     guard let key = textKey else { throw failure(missing(columns, keys)) }
@@ -210,7 +212,7 @@ public final class LabelledRows {
       guard let found = value.stringValue else { throw failure("\(pairKey) is not a text") }
       pair = found
     }
-    return LabelledRow(.text(text, pair: pair), label: label, file: file, line: line)
+    return LabelledRow(.text(text, pair: pair), label: label, isLabelNull: isLabelNull, file: file, line: line)
   }
 
   private static func missing(_ columns: LabelledColumns, _ keys: [String]) -> String {

@@ -150,10 +150,16 @@ public struct LabelledSamples {
 
 extension LabelledRows {
   /// Whether a file has labels, as far as its kind, its columns and its first row show; otherwise it is text to go on with.
+  /// A row whose label is null shows nothing: the next one does.
   public static func areLabelled(_ file: String, columns: LabelledColumns) -> Bool {
     if file == "-" { return false }
     if hasLabels(file, columns: columns) { return true }
     guard [".jsonl", ".json"].contains(where: { file.lowercased().hasSuffix($0) }) else { return false }
-    return (try? LabelledRows(file, columns: columns).nextRow())??.label != nil
+    guard let rows = try? LabelledRows(file, columns: columns) else { return false }
+    while let row = try? rows.nextRow() {
+      if row.label != nil { return true }
+      if !row.isLabelNull { return false }
+    }
+    return false
   }
 }

@@ -103,12 +103,13 @@ public final class AtomicOutput {
   /// - Parameters:
   ///   - mark: the file by which a result is known
   ///   - kind: what people call the folder
-  public func requireResult(_ mark: String, kind: String) throws {
+  ///   - own: the one folder that a result may hold
+  public func requireResult(_ mark: String, kind: String, folder own: String? = nil) throws {
     guard System.kind(path) != .nothing else { return }
     guard let names = System.names(in: path) else {
       throw FileError.notReplaceable(file: path, reason: "it is no folder that can be read")
     }
-    if let folder = names.first(where: { (try? PathKind("\(path)/\($0)")) == .directory }) {
+    if let folder = names.first(where: { $0 != own && (try? PathKind("\(path)/\($0)")) == .directory }) {
       throw FileError.notReplaceable(file: path, reason: "it holds the folder \(folder)")
     }
     guard names.isEmpty || names.contains(mark) else {

@@ -46,6 +46,8 @@ public enum FilePieces {
   }
 
   private static let most = 1 << 20
+  /// The reason of an error where a file ends before its end.
+  public static let shortened = "it became shorter"
 
   /// - Parameter parts: of the file; the whole of it if `nil`
   public static func forEach(
@@ -69,7 +71,7 @@ public enum FilePieces {
         guard count > 0 else {
           throw FileError.cannotOpen(
             file: path,
-            reason: count == 0 ? "it became shorter" : "reading stopped: " + String(cString: strerror(errno)))
+            reason: count == 0 ? shortened : "reading stopped: " + String(cString: strerror(errno)))
         }
         try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         posix_fadvise(descriptor, off_t(offset), off_t(count), POSIX_FADV_DONTNEED)

@@ -44,10 +44,17 @@ public struct TokenizerToGGUF {
     var configuration = SpecialTokens.completed(
       try json("tokenizer_config.json"), map: try json("special_tokens_map.json"), added: try json("added_tokens.json"),
       modelType: config["model_type"]?.stringValue)
-    let template = "\(directory)/chat_template.jinja"
-    if FileManager.default.fileExists(atPath: template), var object = configuration.objectValue {
-      let file = try MappedFile(path: template)
-      object["chat_template"] = .string(withExtendedLifetime(file) { String(decoding: file.bytes, as: UTF8.self) })
+    let plain = try TokenizerFolder.templateSource("\(directory)/\(TokenizerFolder.templateName)")
+    let withTools = try TokenizerFolder.templateSource("\(directory)/\(TokenizerFolder.toolTemplateName)")
+    if plain != nil || withTools != nil, var object = configuration.objectValue {
+      let named = [
+        ("default", plain ?? Self.template("default", of: configuration)),
+        ("tool_use", withTools ?? (plain == nil ? Self.template("tool_use", of: configuration) : nil)),
+      ]
+      object["chat_template"] = .array(
+        named.compactMap { name, source in
+          source.map { .object(JSONObject([("name", .string(name)), ("template", .string($0))])) }
+        })
       configuration = .object(object)
     }
     let path = "\(directory)/tokenizer.json"
@@ -87,7 +94,10 @@ public struct TokenizerToGGUF {
     if isByteLevel { add("merges", .strings(try merges())) }
     addSpecialTokens()
     if let addsSpace { add("add_space_prefix", .bool(addsSpace)) }
-    if let template = chatTemplate { metadata.append(("tokenizer.chat_template", .string(template))) }
+    for (key, name) in [("", "default"), (".tool_use", "tool_use")] {
+      guard let template = Self.template(name, of: configuration) else { continue }
+      metadata.append(("tokenizer.chat_template\(key)", .string(template)))
+    }
     stops = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"].filter { tokens.contains($0) }
   }
 
@@ -95,10 +105,11 @@ public struct TokenizerToGGUF {
 
   private mutating func add(_ key: String, _ value: GGUFField) { metadata.append(("tokenizer.ggml.\(key)", value)) }
 
-  private var chatTemplate: String? {
+  /// A chat template by its name; one alone is the default.
+  private static func template(_ name: String, of configuration: JSONValue) -> String? {
     let template = configuration["chat_template"]
-    return template?.stringValue
-      ?? template?.arrayValue?.first { $0["name"]?.stringValue == "default" }?["template"]?.stringValue
+    if let only = template?.stringValue { return name == "default" ? only : nil }
+    return template?.arrayValue?.first { $0["name"]?.stringValue == name }?["template"]?.stringValue
   }
 
   // MARK: tokens

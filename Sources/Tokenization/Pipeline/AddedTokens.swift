@@ -21,10 +21,16 @@ struct AddedTokenFinder: Sendable {
   /// By first byte, longest first.
   private var candidates: [[AddedToken]]
   private(set) var isEmpty = true
+  /// Bytes of the longest token.
+  private(set) var longest = 0
+  /// Tokens that are found whatever stands around them, and take nothing of it along.
+  private(set) var plain: Set<Int32> = []
 
   init(_ tokens: [AddedToken]) {
     candidates = Array(repeating: [], count: 256)
     for token in tokens where !token.text.isEmpty {
+      longest = max(longest, token.text.count)
+      if !token.stripsLeft, !token.stripsRight, !token.isSingleWord { plain.insert(token.id) }
       candidates[Int(token.text[0])].append(token)
       isEmpty = false
     }

@@ -29,6 +29,39 @@ final class TextEncoder: @unchecked Sendable {
     return output
   }
 
+  /// Where a text may be cut, whatever it goes on with: the tokens of both sides together are those of the whole.
+  struct Cut {
+    /// Bytes before it.
+    var byteCount = 0
+    /// Tokens before it.
+    var tokenCount = 0
+  }
+
+  /// The tokens of a text that may grow, and the last place where it may be cut: before an added token that lies so far from
+  /// the end that no longer one can begin before it.
+  func encodeGrowing(_ text: Bytes) -> (tokens: [Int32], cut: Cut) {
+    continuing = false
+    var (cut, end) = (Cut(), 0)
+    for matcher in matchers { matcher?.begin(byteCount: text.count) }
+    let finder = pipeline.rawTokens
+    finder.pieces(text, table) { piece in
+      let whole = Stretch(text: text, origins: nil)
+      switch piece {
+      case .token(let id, let range):
+        if range.lowerBound >= end, range.lowerBound + finder.longest <= text.count, finder.plain.contains(id) {
+          cut = Cut(byteCount: range.lowerBound, tokenCount: output.count)
+        }
+        end = range.upperBound
+        output.append(id)
+      case .text(let range):
+        end = range.upperBound
+        normalize(whole.part(range), isStart: range.lowerBound == 0)
+      }
+    }
+    defer { output = [] }
+    return (output, cut)
+  }
+
   /// The tokens of a text with the place that each comes from.
   func trace(_ text: Bytes) -> TracedTokens {
     continuing = false

@@ -17,7 +17,7 @@ public struct TokenizerError: Error, CustomStringConvertible {
 ///
 /// The tokenizer is `tokenizer.json`; where there is none, `tokenizer.model` (or `spiece.model`, `sentencepiece.bpe.model`),
 /// `vocab.json` with `merges.txt`, or `vocab.txt`. Beside it `tokenizer_config.json`, `special_tokens_map.json`,
-/// `added_tokens.json`, `chat_template.jinja` and `config.json` are read where they exist.
+/// `added_tokens.json`, `chat_template.jinja`, `additional_chat_templates/tool_use.jinja` and `config.json` are read where they exist.
 public struct TokenizerFolder {
   public let path: String
   private let modelType: String?
@@ -106,16 +106,28 @@ public struct TokenizerFolder {
   }
 
   private static func template(_ folder: String, _ configuration: JSONValue) throws -> ChatTemplate? {
-    let path = "\(folder)/chat_template.jinja"
+    let path = "\(folder)/\(templateName)"
     let tokens = SpecialTokens.tokens(configuration)
-    if isThere(path) {
-      try refuseStandIns(path)
-      let template = try MappedFile(path: path)
-      guard template.byteCount <= ChatTemplate.longestSource else { throw ChatTemplate.tooLong(path) }
-      let source = withExtendedLifetime(template) { String(decoding: template.bytes, as: UTF8.self) }
-      return try ChatTemplate(source: source, file: path, tokens: tokens)
+    let toolSource = try templateSource("\(folder)/\(toolTemplateName)")
+    if let source = try templateSource(path) {
+      return try ChatTemplate(source: source, toolSource: toolSource, file: path, tokens: tokens)
     }
-    return try Tokenizer.template(configuration, file: "\(folder)/tokenizer_config.json: chat_template", tokens: tokens)
+    return try Tokenizer.template(
+      configuration, toolSource: toolSource, file: "\(folder)/tokenizer_config.json: chat_template", tokens: tokens)
+  }
+
+  /// The template that writes all conversations, or all without tools.
+  static let templateName = "chat_template.jinja"
+  /// The one for conversations with tools, where a model has two: transformers 5 leaves named ones in a folder.
+  static let toolTemplateName = "additional_chat_templates/tool_use.jinja"
+
+  /// The text of a template; `nil` where there is no such file.
+  static func templateSource(_ path: String) throws -> String? {
+    guard isThere(path) else { return nil }
+    try refuseStandIns(path)
+    let template = try MappedFile(path: path)
+    guard template.byteCount <= ChatTemplate.longestSource else { throw ChatTemplate.tooLong(path) }
+    return withExtendedLifetime(template) { String(decoding: template.bytes, as: UTF8.self) }
   }
 
   /// Whether something has this name, be it a link that leads nowhere.
@@ -171,14 +183,14 @@ extension Tokenizer {
 
   /// The template of the configuration; of several named ones, the default and that for tools.
   fileprivate static func template(
-    _ configuration: JSONValue, file: String, tokens: [String: String]
+    _ configuration: JSONValue, toolSource: String? = nil, file: String, tokens: [String: String]
   ) throws -> ChatTemplate? {
     let template = configuration["chat_template"]
     func named(_ name: String) -> String? {
       template?.arrayValue?.first { $0["name"]?.stringValue == name }?["template"]?.stringValue
     }
     return try (template?.stringValue ?? named("default")).map {
-      try ChatTemplate(source: $0, toolSource: named("tool_use"), file: file, tokens: tokens)
+      try ChatTemplate(source: $0, toolSource: toolSource ?? named("tool_use"), file: file, tokens: tokens)
     }
   }
 }

@@ -27,9 +27,7 @@ final class DiskRoom {
   init(in directory: String, held: Int, needed: Int) throws {
     path = "\(directory)/\(Self.name)"
     unlink(path)
-    var status = statvfs()
-    if statvfs(directory, &status) == 0 {
-      let free = Int(status.f_bavail) * Int(status.f_frsize)
+    if let free = FreeSpace.byteCount(of: directory) {
       guard free >= held + needed else {
         throw FileError.cannotWrite(
           file: directory,

@@ -120,6 +120,7 @@ final class RunFolder {
           foreign.append(step)
         }
       } catch {
+        let error = try TrainingCheckpoint.damage(error, of: "\(path)/\(TrainingCheckpoint.name(step))")
         damaged = true
         note("warning: \(error); an older checkpoint is tried")
       }
@@ -230,7 +231,14 @@ final class RunFolder {
 
   /// Puts the parameters of a checkpoint of this run into `memory`; `false` where it is gone or damaged.
   func restore(step: Int, into memory: TrainingMemory) throws -> Bool {
-    guard holds(step), let checkpoint = try? TrainingCheckpoint.open(step: step, in: path) else { return false }
+    guard holds(step) else { return false }
+    let checkpoint: TrainingCheckpoint
+    do {
+      checkpoint = try TrainingCheckpoint.open(step: step, in: path)
+    } catch {
+      _ = try TrainingCheckpoint.damage(error, of: "\(path)/\(TrainingCheckpoint.name(step))")
+      return false
+    }
     _ = try checkpoint.restore(into: memory)
     return true
   }

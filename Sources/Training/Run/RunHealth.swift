@@ -6,19 +6,23 @@ public struct RunFailed: Error, CustomStringConvertible {
   /// The step in which it showed.
   public let step: Int
   let reason: String
+  /// What to do in the first step, where it is not the usual.
+  private let firstAdvice: String?
   /// Where the last good state is.
   var state: String?
 
-  init(step: Int, reason: String) {
+  init(step: Int, reason: String, firstAdvice: String? = nil) {
     self.step = step
     self.reason = reason
+    self.firstAdvice = firstAdvice
   }
 
   public var description: String {
     "step \(step): \(reason)\n       "
       + (state.map { "the last good state is in \($0); " } ?? "there was no good state to keep; ")
       + (step == 1
-        ? "see with `edge-lora verify` whether the base model is damaged, or try a smaller --learning-rate"
+        ? firstAdvice
+          ?? "see with `edge-lora verify` whether the base model is damaged, or try a smaller --learning-rate"
         : "try a smaller --learning-rate, --warmup-steps or a smaller --max-grad-norm")
   }
 }
@@ -48,7 +52,10 @@ package struct RunHealth {
   package mutating func check(step: Int, loss: Double, gradientNorm: Double, labelledTokens: Int) throws {
     guard labelledTokens > 0 else { return }
     if gradientNorm == 0, loss > Self.learntLoss {
-      throw RunFailed(step: step, reason: "the gradient is exactly zero at a loss of \(Self.text(loss))")
+      throw RunFailed(
+        step: step, reason: "the gradient is exactly zero at a loss of \(Self.text(loss))",
+        firstAdvice: "nothing that is trained moves the loss: see whether a factor (--scaling, --alpha) or the adapter "
+          + "that it goes on from is zero, or, with `edge-lora verify`, whether the base model is damaged")
     }
     if first.count < Self.window {
       first.append(loss)

@@ -100,8 +100,8 @@ private func evaluateLabels(
   }
   let parts = figures.entries.compactMap { name, value in value.doubleValue.map { "\(name) \(Console.decimal($0, 4))" }
   }
-  Console.print(
-    (["loss \(Console.decimal(loss, 4))"] + parts + ["\(data.samples.count) samples"]).joined(separator: "  "))
+  Console.print("loss \(Console.decimal(loss, 4))  \(data.samples.count) samples")
+  if !parts.isEmpty { Console.print(parts.joined(separator: "  ")) }
   for (name, score) in figures["labels"]?.objectValue?.entries ?? [] {
     let cells = ["precision", "recall", "f1"].map { "\($0) \(Console.decimal(score[$0]?.doubleValue ?? 0, 4))" }
     Console.print("  \(name)  \(cells.joined(separator: "  "))  of \(score["support"]?.intValue ?? 0)")

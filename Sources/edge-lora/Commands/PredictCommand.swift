@@ -46,7 +46,13 @@ let predictCommand = Command(
       }
     }
   }
-  if let text { try answer([LabelledRow(.text(text, pair: nil), file: "--text", line: 1)]) }
+  if let text {
+    let row = LabelledRow(.text(text, pair: nil), file: "--text", line: 1)
+    guard !predictor.seesNothing(of: row) else {
+      throw UsageError(description: "--text: there is no token in it, and this model puts none before a text")
+    }
+    try answer([row])
+  }
   let columns = TaskOptions.columns(arguments.values)
   // A file of words and tags may be a .txt too.
   let isOfTexts = predictor.labelling.task == .sequenceClassification
@@ -57,7 +63,7 @@ let predictCommand = Command(
     while true {
       do {
         guard let row = try reader.nextRow() else { break }
-        rows.append(row)
+        if arguments.flag("skip-bad-lines"), predictor.seesNothing(of: row) { skipped += 1 } else { rows.append(row) }
       } catch let error as DataError {
         guard arguments.flag("skip-bad-lines") else { throw error }
         skipped += 1
