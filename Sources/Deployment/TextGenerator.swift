@@ -74,16 +74,17 @@ public final class TextGenerator {
   ///
   /// - Parameters:
   ///   - stops: texts before which the answer ends
+  ///   - continuesText: the answer goes on with the text of the prompt, also with a space, instead of beginning one
   ///   - stream: gets the text piece by piece; `false` ends early
   /// - Returns: the whole continuation, the number of its tokens, and why it ends
   @discardableResult
   public func generate(
     prompt: [Int32], maximumTokens: Int, sampling: SamplingOptions, stops: [String] = [],
-    stream: (String) -> Bool = { _ in true }
+    continuesText: Bool = false, stream: (String) -> Bool = { _ in true }
   ) throws -> (text: String, tokens: Int, ending: Ending) {
     var logits = try read(prompt)
     var sampler = TokenSampler(sampling)
-    var decoder = StreamingDecoder(loaded.tokenizer)
+    var decoder = StreamingDecoder(loaded.tokenizer, after: continuesText ? prompt : [])
     var scanner = StopScanner(stops)
     var text = ""
     var count = 0

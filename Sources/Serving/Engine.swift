@@ -15,6 +15,8 @@ struct AnswerRequest: Sendable {
   var maximumTokens: Int
   var sampling: SamplingOptions
   var stops: [String]
+  /// The answer goes on with the text of the prompt.
+  var continuesText = false
   /// Likely tokens to name with each; `nil` for no probabilities.
   var alternatives: Int?
   /// When an answer is cut, and one that has not begun is refused.
@@ -195,7 +197,8 @@ final class Engine: @unchecked Sendable {
     slot.work = Work(
       request: request, stream: stream, cachedTokens: max(0, cached - request.virtualTokens.count),
       sampler: TokenSampler(request.sampling),
-      decoder: StreamingDecoder(loaded.tokenizer), scanner: StopScanner(request.stops))
+      decoder: StreamingDecoder(loaded.tokenizer, after: request.continuesText ? request.prompt : []),
+      scanner: StopScanner(request.stops))
     counters.add(requests: 1, promptTokens: request.prompt.count - max(0, cached - request.virtualTokens.count))
   }
 

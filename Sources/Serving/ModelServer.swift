@@ -330,7 +330,7 @@ public final class ModelServer: @unchecked Sendable {
     let wantedAnswer = AnswerRequest(
       prompt: prompt, adapter: try adapter(of: reader), maximumTokens: most,
       sampling: try reader.sampling(seed: UInt64(number) &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(started)),
-      stops: try reader.texts("stop", most: 16) ?? [], alternatives: alternatives,
+      stops: try reader.texts("stop", most: 16) ?? [], continuesText: shape == .completion, alternatives: alternatives,
       deadline: .now + .seconds(options.timeLimit))
     let wantsUsage = reader["stream_options"]?["include_usage"]?.boolValue ?? false
     let writer = AnswerWriter(

@@ -1,7 +1,7 @@
 /// Turns ids into text as they come, holding back what does not make a whole character yet.
 ///
-/// All pieces and the rest from `finish` together are what `Tokenizer.decode` gives for all ids at once (of ids that
-/// do not make UTF-8, tokenizers with byte fallback may give another number of U+FFFD).
+/// All pieces and the rest from `finish` together are what `Tokenizer.decode` gives for all ids at once, or what it adds for
+/// them to the text of those that they continue (of ids that do not make UTF-8, tokenizers with byte fallback may give another number of U+FFFD).
 public struct StreamingDecoder {
   private let tokenizer: Tokenizer
   private let skipsSpecialTokens: Bool
@@ -11,11 +11,20 @@ public struct StreamingDecoder {
   private var window: [Int32] = []
   private var writtenCount = 0
 
-  /// - Parameter skipSpecialTokens: whether special tokens are left out
-  public init(_ tokenizer: Tokenizer, skipSpecialTokens: Bool = true) {
+  /// - Parameters:
+  ///   - skipSpecialTokens: whether special tokens are left out
+  ///   - context: what the ids continue: tokenizers that write a space as part of the word after it drop that of the first
+  ///     word of a text, which this one is not then
+  public init(_ tokenizer: Tokenizer, skipSpecialTokens: Bool = true, after context: [Int32] = []) {
     self.tokenizer = tokenizer
     skipsSpecialTokens = skipSpecialTokens
+    guard !tokenizer.pipeline.decoder.isByteLevel else { return }
+    window = context.filter { !skipSpecialTokens || !tokenizer.isSpecial($0) }.suffix(Self.contextLength)
+    writtenCount = window.count
   }
+
+  /// More ids of the context than a character can take.
+  private static let contextLength = 8
 
   /// The text that `id` completes.
   public mutating func append(_ id: Int32) -> String {

@@ -22,6 +22,16 @@ struct TokenizerFolderTests {
     try withFolder(files) { try Tokenizer.load(directory: $0) }
   }
 
+  @Test func kindsWithoutAPlaceInGGUFAreNamed() throws {
+    let unigram = #"{"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.0]]},"added_tokens":[]}"#
+    try withFolder(["tokenizer.json": unigram]) { folder in
+      let error = #expect(throws: TokenizerError.self) {
+        try TokenizerToGGUF.read(directory: folder, vocabularySize: 2)
+      }
+      #expect(error?.description.contains("of type Unigram cannot be written as GGUF") == true)
+    }
+  }
+
   /// transformers adds the tokens of the other files, too.
   @Test func tokensThatOtherFilesNameAreFoundInText() throws {
     var object = try #require(

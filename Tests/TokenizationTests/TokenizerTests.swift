@@ -87,6 +87,21 @@ private func tokenizer(_ entry: JSONValue) throws -> Tokenizer {
   }
 }
 
+@Test func whatContinuesATextIsWrittenWithItsSpace() throws {
+  for entry in try published() where ["llama2", "mistral", "metaspace"].contains(entry["name"]?.stringValue) {
+    let tokenizer = try tokenizer(entry)
+    let start = tokenizer.encodeStart("it")
+    let rest = tokenizer.encode(" is", addSpecialTokens: false, continuing: true)
+    func text(after context: [Int32]) -> String {
+      var decoder = StreamingDecoder(tokenizer, after: context)
+      return rest.map { decoder.append($0) }.joined() + decoder.finish()
+    }
+    #expect(text(after: start) == " is")
+    #expect(text(after: []) == "is")
+    #expect(text(after: tokenizer.encodeStart("")) == "is", "behind special tokens alone a text begins")
+  }
+}
+
 /// A million characters without a space would take hours if merging were quadratic.
 @Test func aHugeWordIsEncodedInGoodTime() throws {
   for entry in try published() {

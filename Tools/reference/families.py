@@ -145,10 +145,6 @@ CASES = {
         "hidden_activation": "silu", "tie_word_embeddings": False, "rms_norm_eps": 1e-5,
         "layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "rope_parameters": {
             "full_attention": rope("default", 50000.0), "sliding_attention": rope("default", 500.0)}}),
-    "gemma3-capped": Case("capped logits", "Gemma3", GATED | {
-        "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
-        "query_pre_attn_scalar": 32, "sliding_window": 6, "final_logit_softcapping": 2.0},
-        stores=("f16",), whole=False),
     "gemma3-images": Case("the text part of a model with images", "Gemma3ForConditionalGeneration", {
         "text_config": GATED | TOKENS | {
             "hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 2, "num_key_value_heads": 1,

@@ -79,11 +79,11 @@ public struct TokenizerToGGUF {
     self.config = config
     tokens = (0..<vocabularySize).map { "[PAD\($0)]" }
     types = Array(repeating: Kind.unused, count: vocabularySize)
-    try readTokens()
-    let isByteLevel = document.model["byte_fallback"]?.boolValue != true
     guard document.model["type"]?.stringValue ?? "BPE" == "BPE" else {
       throw refuse("a tokenizer of type \(document.model["type"]?.stringValue ?? "none") cannot be written as GGUF")
     }
+    try readTokens()
+    let isByteLevel = document.model["byte_fallback"]?.boolValue != true
     add("model", .string(isByteLevel ? "gpt2" : "llama"))
     add("pre", .string(isByteLevel ? try preTokenizerName() : "default"))
     let addsSpace = isByteLevel ? nil : try addsSpace()

@@ -46,7 +46,8 @@ let generateCommand = Command(
   let generator = try TextGenerator(
     loaded, capacity: tokens.count + most, budget: try arguments.values.size("max-mem"))
   let answer = try generator.generate(
-    prompt: tokens, maximumTokens: most, sampling: sampling, stops: arguments.values.list("stop")
+    prompt: tokens, maximumTokens: most, sampling: sampling, stops: arguments.values.list("stop"),
+    continuesText: !isChat
   ) { piece in
     Console.printPart(piece)
     return true
