@@ -28,8 +28,17 @@ struct RegexClass: Sendable {
 
   func contains(_ scalar: UInt32, _ table: UnicodeTable) -> Bool {
     var found = holds(scalar, table)
-    if !found, foldsCase { found = Self.otherCases(scalar).contains { holds($0, table) } }
+    if !found, foldsCase { found = holdsOtherCase(scalar, table) }
     return found != isNegated
+  }
+
+  private func holdsOtherCase(_ scalar: UInt32, _ table: UnicodeTable) -> Bool {
+    guard scalar < 0x80 else { return Self.otherCases(scalar).contains { holds($0, table) } }
+    let letter = scalar | 0x20
+    guard letter >= 0x61, letter <= 0x7A else { return false }
+    if holds(scalar ^ 0x20, table) { return true }
+    // The long s and the sign of Kelvin.
+    return letter == 0x73 && holds(0x17F, table) || letter == 0x6B && holds(0x212A, table)
   }
 
   private func holds(_ scalar: UInt32, _ table: UnicodeTable) -> Bool {
@@ -45,15 +54,14 @@ struct RegexClass: Sendable {
     return false
   }
 
+  /// Of a scalar beyond ASCII.
   private static func otherCases(_ scalar: UInt32) -> [UInt32] {
-    guard let known = Unicode.Scalar(scalar) else { return [] }
+    guard let known = Unicode.Scalar(scalar), known.properties.changesWhenCaseMapped else { return [] }
     let mapped = [known.properties.lowercaseMapping, known.properties.uppercaseMapping].compactMap { text -> UInt32? in
       text.unicodeScalars.count == 1 ? text.unicodeScalars.first?.value : nil
     }
     // The letters that share their fold with another one than their own capital.
     switch scalar {
-    case 0x73, 0x53: return mapped + [0x17F]
-    case 0x6B, 0x4B: return mapped + [0x212A]
     case 0xE5, 0xC5: return mapped + [0x212B]
     case 0x17F: return [0x73, 0x53]
     case 0x212A: return [0x6B, 0x4B]
