@@ -6,8 +6,11 @@ import Testing
   var random = SystemRandomNumberGenerator()
   for _ in 0..<2000 {
     let count = Int.random(in: 1...40, using: &random)
-    let steps = (0..<count).map { _ in Bool.random(using: &random) ? 0 : Int.random(in: 1...1000, using: &random) }
-    let needed = steps.reduce(into: [100]) { $0.append(($0.last ?? 0) + $1) }
+    var needed = [100]
+    for place in 0..<count {
+      let step = Bool.random(using: &random) ? 0 : Int.random(in: 1...1000, using: &random)
+      needed.append(needed[place] + step)
+    }
     let budget = Int.random(in: 100...needed[count] + 100, using: &random)
     let most = BudgetSearch.most(count, within: budget) { needed[$0] }
     #expect(most == needed.lastIndex { $0 <= budget })

@@ -25,10 +25,11 @@ struct TokenizerFolderTests {
   @Test func kindsWithoutAPlaceInGGUFAreNamed() throws {
     let unigram = #"{"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["a",-1.0]]},"added_tokens":[]}"#
     try withFolder(["tokenizer.json": unigram]) { folder in
-      let error = #expect(throws: TokenizerError.self) {
+      #expect {
         try TokenizerToGGUF.read(directory: folder, vocabularySize: 2)
+      } throws: { error in
+        "\(error)".contains("of type Unigram cannot be written as GGUF")
       }
-      #expect(error?.description.contains("of type Unigram cannot be written as GGUF") == true)
     }
   }
 
@@ -63,11 +64,17 @@ struct TokenizerFolderTests {
 
   /// A SentencePiece model of type BPE that keeps all spaces, as Llama's does.
   private func sentencePiece(_ pieces: [(text: String, type: UInt8)]) -> Data {
-    let written = pieces.enumerated().flatMap { index, piece in
-      let score = withUnsafeBytes(of: Float(-index).bitPattern.littleEndian) { Array($0) }
-      return field(1, field(1, Array(piece.text.utf8)) + [2 << 3 | 5] + score + [3 << 3, piece.type])
+    var file: [UInt8] = []
+    for (index, piece) in pieces.enumerated() {
+      var entry = field(1, Array(piece.text.utf8))
+      entry.append(2 << 3 | 5)
+      entry += withUnsafeBytes(of: Float(-index).bitPattern.littleEndian) { Array($0) }
+      entry += [3 << 3, piece.type]
+      file += field(1, entry)
     }
-    return Data(written + field(2, [3 << 3, 2]) + field(3, [4 << 3, 0]))
+    file += field(2, [3 << 3, 2])
+    file += field(3, [4 << 3, 0])
+    return Data(file)
   }
 
   /// As fine-tuned models of 2023 came: `tokenizer.model`, and the tokens of turns in other files.
