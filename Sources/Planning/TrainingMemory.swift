@@ -53,17 +53,6 @@ public final class TrainingMemory {
     }
   }
 
-  /// The same with the method of a configuration.
-  public convenience init(
-    model: LanguageModel, tuning: any TuningConfiguration, strategy: TrainingStrategy, rowLength: Int,
-    precision: Precision, spillDirectory: String, pool: ThreadPool, arena: Arena
-  ) throws {
-    let room = TuningRoom(arena: arena, trainingTokens: strategy.microBatchSize * rowLength)
-    self.init(
-      model: model, method: try tuning.reserve(for: model, in: room), strategy: strategy, rowLength: rowLength,
-      precision: precision, spillDirectory: spillDirectory, pool: pool, arena: arena)
-  }
-
   /// Makes the memory usable and the method hook into `model`.
   public func begin(with model: LanguageModel) throws {
     try arena.commit()

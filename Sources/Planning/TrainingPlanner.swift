@@ -370,13 +370,13 @@ public struct TrainingPlanner {
     guard arena.isCounting else {
       return try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: tokens))
     }
-    if countedMethods.values[tokens] == nil {
-      let count = Arena.counting
-      let method = try tuning.reserve(for: model, in: TuningRoom(arena: count, trainingTokens: tokens))
-      countedMethods.values[tokens] = (method, count.buffers)
+    if let (method, buffers) = countedMethods.values[tokens] {
+      arena.count(buffers)
+      return method
     }
-    guard let (method, buffers) = countedMethods.values[tokens] else { preconditionFailure("just counted") }
-    arena.count(buffers)
+    let start = arena.buffers.count
+    let method = try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: tokens))
+    countedMethods.values[tokens] = (method, Array(arena.buffers[start...]))
     return method
   }
 

@@ -32,9 +32,6 @@ final class Classifier: @unchecked Sendable {
       loaded.select(adapter)
       return Result {
         _ = try loaded.labelling()
-        if let row = rows.first(where: predictor.seesNothing) {
-          throw APIError("input: there is no token in text \(row.line - 1), and this model puts none before a text")
-        }
         return try predictor.predict(rows).map { predictor.json($0) }
       }
     }
@@ -48,7 +45,8 @@ final class Classifier: @unchecked Sendable {
       }
       return .object(
         JSONObject([("object", .string("list")), ("model", .string(name)), ("data", .array(data))]))
-    case .failure(let error as APIError): throw error
+    case .failure(DataError.badLine(_, let line, _)):
+      throw APIError("input: there is no token in text \(line - 1), and this model puts none before a text")
     case .failure(let error): throw APIError("\(error)")
     }
   }

@@ -13,8 +13,9 @@ import WeightStore
   let model = try LanguageModel(store: WeightStore.open(tinyLlama))
   func memory(rank: Int, _ targets: TargetModules) throws -> TrainingMemory {
     func reserve(_ arena: Arena) throws -> TrainingMemory {
-      try TrainingMemory(
-        model: model, tuning: LowRankConfiguration(rank: rank, targetModules: targets),
+      let tuning = LowRankConfiguration(rank: rank, targetModules: targets)
+      return TrainingMemory(
+        model: model, method: try tuning.reserve(for: model, in: TuningRoom(arena: arena, trainingTokens: 32)),
         strategy: TrainingStrategy(
           groupRows: 1, microBatchSize: 1, keptAttentionLayers: 0, keptFeedForwardLayers: 0, headRows: 128),
         rowLength: 32, precision: .int8, spillDirectory: ".", pool: ThreadPool(threadCount: 1), arena: arena)

@@ -41,29 +41,18 @@ public struct TokenizerToGGUF {
       return FileManager.default.fileExists(atPath: path) ? try JSONValue.parse(contentsOf: path) : .null
     }
     let config = try json("config.json")
-    var configuration = SpecialTokens.completed(
+    let configuration = SpecialTokens.completed(
       try json("tokenizer_config.json"), map: try json("special_tokens_map.json"), added: try json("added_tokens.json"),
       modelType: config["model_type"]?.stringValue)
-    let plain = try TokenizerFolder.templateSource("\(directory)/\(TokenizerFolder.templateName)")
-    let withTools = try TokenizerFolder.templateSource("\(directory)/\(TokenizerFolder.toolTemplateName)")
-    if plain != nil || withTools != nil, var object = configuration.objectValue {
-      let named = [
-        ("default", plain ?? Self.template("default", of: configuration)),
-        ("tool_use", withTools ?? (plain == nil ? Self.template("tool_use", of: configuration) : nil)),
-      ]
-      object["chat_template"] = .array(
-        named.compactMap { name, source in
-          source.map { .object(JSONObject([("name", .string(name)), ("template", .string($0))])) }
-        })
-      configuration = .object(object)
-    }
+    let templates = try TemplateSources(folder: directory, configuration: configuration)
     let path = "\(directory)/tokenizer.json"
     func make(_ bytes: Bytes) throws -> TokenizerToGGUF {
       guard bytes.isUTF8 else { throw TokenizerError(file: path, reason: "not JSON: the file is not UTF-8") }
       var document = try TokenizerDocument(bytes, file: path)
       try document.add(SpecialTokens.added(configuration))
       return try TokenizerToGGUF(
-        document: document, configuration: configuration, config: config, vocabularySize: vocabularySize)
+        document: document, configuration: configuration, templates: templates, config: config,
+        vocabularySize: vocabularySize)
     }
     if let rebuilt = try TokenizerFolder(directory).rebuilt() {
       var text = rebuilt.tokenizer.serialized()
@@ -73,7 +62,10 @@ public struct TokenizerToGGUF {
     return try withExtendedLifetime(mapped) { try make(mapped.bytes.bindMemory(to: UInt8.self)) }
   }
 
-  private init(document: TokenizerDocument, configuration: JSONValue, config: JSONValue, vocabularySize: Int) throws {
+  private init(
+    document: TokenizerDocument, configuration: JSONValue, templates: TemplateSources, config: JSONValue,
+    vocabularySize: Int
+  ) throws {
     self.document = document
     self.configuration = configuration
     self.config = config
@@ -94,9 +86,8 @@ public struct TokenizerToGGUF {
     if isByteLevel { add("merges", .strings(try merges())) }
     addSpecialTokens()
     if let addsSpace { add("add_space_prefix", .bool(addsSpace)) }
-    for (key, name) in [("", "default"), (".tool_use", "tool_use")] {
-      guard let template = Self.template(name, of: configuration) else { continue }
-      metadata.append(("tokenizer.chat_template\(key)", .string(template)))
+    for (key, template) in [("", templates.plain), (".tool_use", templates.withTools)] {
+      if let template { metadata.append(("tokenizer.chat_template\(key)", .string(template))) }
     }
     stops = ["<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>"].filter { tokens.contains($0) }
   }
@@ -104,13 +95,6 @@ public struct TokenizerToGGUF {
   private func refuse(_ reason: String) -> TokenizerError { TokenizerError(file: document.file, reason: reason) }
 
   private mutating func add(_ key: String, _ value: GGUFField) { metadata.append(("tokenizer.ggml.\(key)", value)) }
-
-  /// A chat template by its name; one alone is the default.
-  private static func template(_ name: String, of configuration: JSONValue) -> String? {
-    let template = configuration["chat_template"]
-    if let only = template?.stringValue { return name == "default" ? only : nil }
-    return template?.arrayValue?.first { $0["name"]?.stringValue == name }?["template"]?.stringValue
-  }
 
   // MARK: tokens
 

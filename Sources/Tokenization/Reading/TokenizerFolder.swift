@@ -106,20 +106,10 @@ public struct TokenizerFolder {
   }
 
   private static func template(_ folder: String, _ configuration: JSONValue) throws -> ChatTemplate? {
-    let path = "\(folder)/\(templateName)"
-    let tokens = SpecialTokens.tokens(configuration)
-    let toolSource = try templateSource("\(folder)/\(toolTemplateName)")
-    if let source = try templateSource(path) {
-      return try ChatTemplate(source: source, toolSource: toolSource, file: path, tokens: tokens)
-    }
-    return try Tokenizer.template(
-      configuration, toolSource: toolSource, file: "\(folder)/tokenizer_config.json: chat_template", tokens: tokens)
+    let sources = try TemplateSources(folder: folder, configuration: configuration)
+    let file = sources.hasFile ? TemplateSources.fileName : "tokenizer_config.json: chat_template"
+    return try ChatTemplate(sources, file: "\(folder)/\(file)", tokens: SpecialTokens.tokens(configuration))
   }
-
-  /// The template that writes all conversations, or all without tools.
-  static let templateName = "chat_template.jinja"
-  /// The one for conversations with tools, where a model has two: transformers 5 leaves named ones in a folder.
-  static let toolTemplateName = "additional_chat_templates/tool_use.jinja"
 
   /// The text of a template; `nil` where there is no such file.
   static func templateSource(_ path: String) throws -> String? {
@@ -167,7 +157,8 @@ extension Tokenizer {
     var json = json
     let pipeline = try json.withUTF8 { try Self.parse($0, file: file) }
     let tokens = SpecialTokens.tokens(configuration)
-    let template = try Self.template(configuration, file: "\(file): chat_template", tokens: tokens)
+    let sources = TemplateSources(configuration)
+    let template = try ChatTemplate(sources, file: "\(file): chat_template", tokens: tokens)
     self.init(pipeline: pipeline, tokens: tokens, chatTemplate: template)
   }
 
@@ -180,17 +171,12 @@ extension Tokenizer {
     try document.add(tokens)
     return try TokenizerReader(document).pipeline()
   }
+}
 
-  /// The template of the configuration; of several named ones, the default and that for tools.
-  fileprivate static func template(
-    _ configuration: JSONValue, toolSource: String? = nil, file: String, tokens: [String: String]
-  ) throws -> ChatTemplate? {
-    let template = configuration["chat_template"]
-    func named(_ name: String) -> String? {
-      template?.arrayValue?.first { $0["name"]?.stringValue == name }?["template"]?.stringValue
-    }
-    return try (template?.stringValue ?? named("default")).map {
-      try ChatTemplate(source: $0, toolSource: toolSource ?? named("tool_use"), file: file, tokens: tokens)
-    }
+extension ChatTemplate {
+  /// `nil` where a model has none that writes all conversations.
+  fileprivate init?(_ sources: TemplateSources, file: String, tokens: [String: String]) throws {
+    guard let plain = sources.plain else { return nil }
+    try self.init(source: plain, toolSource: sources.withTools, file: file, tokens: tokens)
   }
 }
