@@ -58,7 +58,7 @@ final class FilePart: ResumableTarget {
     self.progress = progress
     hash = HubDigest(of: file)
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: String(cString: strerror(errno))) }
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: .system) }
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
     while byteCount <= file.byteCount {
       let count = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
@@ -74,7 +74,7 @@ final class FilePart: ResumableTarget {
 
   func restart() throws {
     guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else {
-      throw FileError.writingFailed(file: path, reason: String(cString: strerror(errno)))
+      throw FileError.writingFailed(file: path, reason: .system)
     }
     byteCount = 0
     hash = HubDigest(of: file)
@@ -110,7 +110,7 @@ final class FilePart: ResumableTarget {
       let count = write(descriptor, part.baseAddress, part.count)
       if count < 0, errno == EINTR { continue }
       guard count > 0 else {
-        throw FileError.writingFailed(file: path, reason: String(cString: strerror(errno)))
+        throw FileError.writingFailed(file: path, reason: .system)
       }
       rest = rest.dropFirst(count)
     }
@@ -123,7 +123,7 @@ final class FilePart: ResumableTarget {
   /// Waits until the file is on the disk.
   func finish() throws {
     guard fsync(descriptor) == 0 else {
-      throw FileError.writingFailed(file: path, reason: String(cString: strerror(errno)))
+      throw FileError.writingFailed(file: path, reason: .system)
     }
   }
 

@@ -78,7 +78,7 @@ public final class RepositoryFetch {
       report(.finished(file, isOld: false))
     }
     guard rename(partial, target.temporaryPath) == 0 else {
-      throw FileError.cannotWrite(file: target.path, reason: String(cString: strerror(errno)))
+      throw FileError.cannotWrite(file: target.path, reason: .system)
     }
     try target.commit()
     return withExtendedLifetime(lock) { files }
@@ -154,7 +154,7 @@ public final class RepositoryFetch {
       }
       guard let problem else {
         guard rename(place + Self.unfinished, place) == 0 else {
-          throw FileError.cannotWrite(file: place, reason: String(cString: strerror(errno)))
+          throw FileError.cannotWrite(file: place, reason: .system)
         }
         return
       }

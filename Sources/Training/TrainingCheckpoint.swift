@@ -124,11 +124,10 @@ package struct TrainingCheckpoint {
 
   /// What `open` has thrown for a checkpoint that is damaged, by its content or by a storage that gives it back no more.
   /// - Throws: what else it has thrown: a checkpoint that the system does not let be read now may be whole
-  static func damage(_ error: any Error, of path: String) throws -> any Error {
-    let gone = [ENOENT, ENOTDIR, EIO].map { String(cString: strerror($0)) }
+  package static func damage(_ error: any Error, of path: String) throws -> any Error {
     switch error {
     case FileError.cannotOpen(let file, let reason), FileError.cannotMap(let file, let reason):
-      if gone.contains(where: reason.hasSuffix) || reason == FilePieces.shortened { return error }
+      if [ENOENT, ENOTDIR, EIO].contains(reason.code) || reason == FilePieces.shortened { return error }
       throw CheckpointError(
         path: file,
         reason: "cannot be read: \(reason)\n       --resume again when it can; if \(path) is lost, remove it, and an "

@@ -56,6 +56,26 @@ struct VerifyTests {
     }
   }
 
+  @Test func checksumsCoverTheFoldersOfAStore() throws {
+    try withFolder { folder in
+      let (model, store) = ("\(folder)/model", "\(folder)/store")
+      try manager.copyItem(atPath: tinyLlama, toPath: model)
+      try manager.createDirectory(atPath: "\(model)/additional_chat_templates", withIntermediateDirectories: true)
+      let name = "additional_chat_templates/tool_use.jinja"
+      try Data("{{ messages }}".utf8).write(to: URL(fileURLWithPath: "\(model)/\(name)"))
+      try run(["quantize", model, "-o", store])
+      // what comes later in a folder is somebody's own
+      try manager.createDirectory(atPath: "\(store)/runs", withIntermediateDirectories: true)
+      try Data("x".utf8).write(to: URL(fileURLWithPath: "\(store)/runs/note"))
+      let sound = try Program.run(["verify", store])
+      #expect(sound.code == 0 && !sound.output.contains("note"), "\(sound.output)\(sound.error)")
+      try damage("\(store)/\(name)", at: 3)
+      try expectRefusal(store, "\(store)/\(name): its checksum is not that of what was written")
+      try manager.removeItem(atPath: "\(store)/\(name)")
+      try expectRefusal(store, "\(store)/\(name): is missing")
+    }
+  }
+
   /// As a store of another program: structure and numbers are checked alone.
   @Test func aStoreWithoutChecksumsIsReadThrough() throws {
     try withFolder { folder in

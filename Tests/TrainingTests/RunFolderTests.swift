@@ -194,6 +194,25 @@ struct RunFolderTests {
     }
   }
 
+  /// A card that dies gives back no more: an older checkpoint goes on. Too many open files say nothing of the checkpoint.
+  @Test func onlyWhatTheDiskHasLostIsDamage() throws {
+    func opening(_ code: Int32) -> FileError {
+      errno = code
+      return .cannotOpen(file: "optimizer.safetensors", reason: .system("reading stopped"))
+    }
+    for code in [EIO, ENOENT, ENOTDIR] {
+      #expect(try "\(TrainingCheckpoint.damage(opening(code), of: "checkpoint-1"))" == "\(opening(code))")
+    }
+    for code in [EMFILE, EACCES, ENOMEM] {
+      do {
+        _ = try TrainingCheckpoint.damage(opening(code), of: "checkpoint-1")
+        Issue.record("error \(code) counts as damage")
+      } catch let error as CheckpointError {
+        #expect("\(error)".contains("optimizer.safetensors: cannot be read: reading stopped: "), "\(error)")
+      }
+    }
+  }
+
   @Test func aDamagedCheckpointFallsBackAndDoesNotCount() throws {
     try withFolder { folder in
       let values = ["max-steps": ["8"], "save-steps": ["2"], "save-total-limit": ["2"]]

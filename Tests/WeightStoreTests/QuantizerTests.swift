@@ -117,14 +117,14 @@ import WeightStore
 
   @Test func aWeightThatOverflowsIsRefusedWithItsPlaceAndWhatTakesIt() throws {
     try withTemporaryFolder { (folder: String) throws in
-      func text(_ format: StoreFormat) -> String {
+      func text(_ format: StoreFormat, _ value: Float = -1e5) -> String {
         message {
           _ = try quantizer(format).write(
             try source(), to: "\(folder)/store",
             transform: { tensor in
               tensor.changing { rows, values in
                 if tensor.name.hasSuffix("1.mlp.up_proj.weight"), rows.contains(77) {
-                  values[(77 - rows.lowerBound) * 64 + 5] = -1e5
+                  values[(77 - rows.lowerBound) * 64 + 5] = value
                 }
               }
             }, progress: { _, _ in })
@@ -134,6 +134,10 @@ import WeightStore
       #expect(refused.contains("row 77 has a value too large for F16; --format bf16 takes it"), "\(refused)")
       let taken = text(.bf16)
       #expect(!taken.contains("too large"), "\(taken)")
+      // a group's scale is a half: 65504 times 8 is the most that int4 takes
+      let scaled = text(.int4(groupSize: 64), -6e5)
+      #expect(scaled.contains("row 77 has a value too large for INT4; --format bf16 takes it"), "\(scaled)")
+      #expect(!text(.int4(groupSize: 64), -5e5).contains("too large"))
     }
   }
 

@@ -36,7 +36,7 @@ public final class LabelledFiles {
 
   private static func copy(of file: String, in directory: String) throws -> OutputFile {
     guard let input = file == "-" ? fdopen(dup(0), "r") : fopen(file, "r") else {
-      throw FileError.cannotOpen(file: file, reason: String(cString: strerror(errno)))
+      throw FileError.cannotOpen(file: file, reason: .system)
     }
     defer { fclose(input) }
     let copy = try OutputFile(unnamedIn: directory)

@@ -67,7 +67,7 @@ public final class LabelledRows {
       }
       if file != "-", case .directory = try PathKind(file) { throw FileError.isDirectory(file: file) }
       guard let stream = file == "-" ? fdopen(dup(0), "r") : fopen(file, "r") else {
-        throw FileError.cannotOpen(file: file, reason: String(cString: strerror(errno)))
+        throw FileError.cannotOpen(file: file, reason: .system)
       }
       source = .lines(stream)
     }

@@ -129,7 +129,7 @@ public final class AtomicOutput {
     }
   }
 
-  private func refusal() -> FileError { FileError.cannotWrite(file: path, reason: System.reason) }
+  private func refusal() -> FileError { FileError.cannotWrite(file: path, reason: .system) }
 
   private func renameToFreeName() throws {
     switch canExchange ? System.rename(temporaryPath, path, .withoutReplacing) : nil {

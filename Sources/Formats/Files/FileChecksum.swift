@@ -41,20 +41,20 @@ public enum FilePieces {
   /// Bytes of a file.
   public static func byteCount(of path: String) throws -> Int {
     var status = stat()
-    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
+    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: .system) }
     return Int(status.st_size)
   }
 
   private static let most = 1 << 20
   /// The reason of an error where a file ends before its end.
-  public static let shortened = "it became shorter"
+  public static let shortened: FileError.Reason = "it became shorter"
 
   /// - Parameter parts: of the file; the whole of it if `nil`
   public static func forEach(
     of path: String, parts: ((_ byteCount: Int) -> [Range<Int>])? = nil, _ body: (UnsafeRawBufferPointer) throws -> Void
   ) throws {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: String(cString: strerror(errno))) }
+    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: .system) }
     defer { close(descriptor) }
     var status = stat()
     guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
@@ -69,9 +69,7 @@ public enum FilePieces {
         let count = pread(descriptor, buffer.baseAddress, min(buffer.count, part.upperBound - offset), off_t(offset))
         if count < 0, errno == EINTR { continue }
         guard count > 0 else {
-          throw FileError.cannotOpen(
-            file: path,
-            reason: count == 0 ? shortened : "reading stopped: " + String(cString: strerror(errno)))
+          throw FileError.cannotOpen(file: path, reason: count == 0 ? shortened : .system("reading stopped"))
         }
         try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         posix_fadvise(descriptor, off_t(offset), off_t(count), POSIX_FADV_DONTNEED)

@@ -1,13 +1,19 @@
+#if canImport(Glibc)
+  import Glibc
+#elseif canImport(Musl)
+  import Musl
+#endif
+
 /// What the operating system refused.
 public enum FileError: Error, CustomStringConvertible {
-  case cannotOpen(file: String, reason: String)
-  case cannotMap(file: String, reason: String)
+  case cannotOpen(file: String, reason: Reason)
+  case cannotMap(file: String, reason: Reason)
   case isDirectory(file: String)
   case notRegular(file: String)
-  case cannotWrite(file: String, reason: String)
-  case writingFailed(file: String, reason: String)
+  case cannotWrite(file: String, reason: Reason)
+  case writingFailed(file: String, reason: Reason)
   case alreadyExists(file: String)
-  case notReplaceable(file: String, reason: String)
+  case notReplaceable(file: String, reason: Reason)
 
   public var description: String {
     switch self {
@@ -20,5 +26,29 @@ public enum FileError: Error, CustomStringConvertible {
     case .alreadyExists(let file): "\(file): exists already; name another output or give --force to replace it"
     case .notReplaceable(let file, let reason): "\(file): is not replaced: \(reason); name another output"
     }
+  }
+
+  /// Why: what the system said of its last call, or what was found.
+  public struct Reason: Sendable, Equatable, CustomStringConvertible, ExpressibleByStringInterpolation {
+    /// The system's number for it, as `ENOSPC`; `nil` where the system has refused nothing.
+    public let code: Int32?
+    public let description: String
+
+    public init(stringLiteral text: String) {
+      code = nil
+      description = text
+    }
+
+    private init(code: Int32, doing: String?) {
+      self.code = code
+      let said = String(cString: strerror(code))
+      description = doing.map { "\($0): \(said)" } ?? said
+    }
+
+    /// What the last call that failed said.
+    public static var system: Self { Self(code: errno, doing: nil) }
+
+    /// - Parameter doing: what the call was for
+    public static func system(_ doing: String) -> Self { Self(code: errno, doing: doing) }
   }
 }

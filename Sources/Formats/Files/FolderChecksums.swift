@@ -1,4 +1,4 @@
-/// Sizes and CRC-32 of the files of a folder, in `checksums.json` beside them.
+/// Sizes and CRC-32 of the files of a folder and of the folders in it, in `checksums.json`.
 ///
 /// Other programs pass over the file. A folder without one is as good as any: its bytes cannot be compared, that is all.
 public struct FolderChecksums {
@@ -8,7 +8,7 @@ public struct FolderChecksums {
   private static let filesKey = "files"
   private static let sumKey = "crc32"
 
-  /// Name and sum of each file, in alphabetical order.
+  /// Name and sum of each file, in alphabetical order; that of a file in a folder begins with the folder's.
   private let entries: [(name: String, bytes: Int, crc32: Int)]
   private let directory: String
 
@@ -16,7 +16,7 @@ public struct FolderChecksums {
   public struct Findings: Equatable, Sendable {
     /// A sentence for each file that is damaged or missing.
     public var problems: [String] = []
-    /// Files that came later.
+    /// Files that came later; not those in folders, which may be a run's.
     public var unlisted: [String] = []
   }
 
@@ -26,14 +26,28 @@ public struct FolderChecksums {
     }
   }
 
+  /// Names of all files, those in folders with the folder's name before theirs.
+  private static func allNames(in directory: String) -> [String] {
+    let folders = (System.names(in: directory) ?? []).filter { name in
+      !name.hasPrefix(".") && System.kind("\(directory)/\(name)") == .directory
+    }
+    let within = folders.flatMap { folder in allNames(in: "\(directory)/\(folder)").map { "\(folder)/\($0)" } }
+    return (names(in: directory) + within).sorted()
+  }
+
+  /// Whether a name leads to something in the folder.
+  private static func isInside(_ name: String) -> Bool {
+    name.split(separator: "/", omittingEmptySubsequences: false).allSatisfy { !["", ".", ".."].contains($0) }
+  }
+
   private static func text(_ files: JSONObject) -> String { JSONValue.object(files).serialized() }
 
-  /// Writes the sums of all files that `directory` has.
+  /// Writes the sums of all files that `directory` and its folders have.
   ///
   /// - Parameter piece: is called for every piece that has been read; what it throws ends the reading
   public static func write(into directory: String, piece: (_ byteCount: Int) throws -> Void = { _ in }) throws {
     var files = JSONObject()
-    for name in names(in: directory) {
+    for name in allNames(in: directory) {
       let sum = try FileChecksum(of: "\(directory)/\(name)", piece: piece)
       files[name] = .object(JSONObject([("bytes", .integer(sum.byteCount)), (sumKey, .integer(Int(sum.crc32)))]))
     }
@@ -54,7 +68,7 @@ public struct FolderChecksums {
       json[Self.sumKey]?.intValue == FileChecksum.crc32(of: Self.text(files))
     else { throw refuse() }
     entries = try files.entries.map { name, value in
-      guard let bytes = value["bytes"]?.intValue, let sum = value[Self.sumKey]?.intValue, !name.contains("/") else {
+      guard let bytes = value["bytes"]?.intValue, let sum = value[Self.sumKey]?.intValue, isInside(name) else {
         throw refuse()
       }
       return (name, bytes, sum)

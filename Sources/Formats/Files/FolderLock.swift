@@ -49,13 +49,13 @@ public final class FolderLock {
     self.file = file
     while true {
       let descriptor = System.retrying { open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644) }
-      guard descriptor >= 0 else { throw FileError.cannotWrite(file: file, reason: System.reason) }
+      guard descriptor >= 0 else { throw FileError.cannotWrite(file: file, reason: .system) }
       if System.retrying({ flock(descriptor, LOCK_EX | LOCK_NB) }) != 0 {
         let code = errno
         defer { close(descriptor) }
         guard [ENOLCK, ENOTSUP, ENOSYS].contains(code) else {
           if code == EWOULDBLOCK { throw Held(path: path, holder: Self.text(descriptor)) }
-          throw FileError.cannotWrite(file: file, reason: "cannot be locked: \(System.reason)")
+          throw FileError.cannotWrite(file: file, reason: .system("cannot be locked"))
         }
         isEffective = false
         self.descriptor = -1

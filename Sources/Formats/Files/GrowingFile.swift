@@ -15,7 +15,7 @@ public final class GrowingFile {
   public init(path: String) throws {
     self.path = path
     descriptor = System.retrying { open(path, O_WRONLY | O_APPEND | O_CLOEXEC) }
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: System.reason) }
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: .system) }
     byteCount = Int(lseek(descriptor, 0, SEEK_END))
   }
 
@@ -28,7 +28,7 @@ public final class GrowingFile {
       let count = record.withUnsafeBytes { write(descriptor, $0.baseAddress.map { $0 + done }, record.count - done) }
       if count < 0, errno == EINTR { continue }
       guard count > 0 else {
-        let reason = System.reason
+        let reason = FileError.Reason.system
         ftruncate(descriptor, off_t(byteCount))
         throw FileError.writingFailed(file: path, reason: reason)
       }
@@ -40,7 +40,7 @@ public final class GrowingFile {
   /// Waits until all that was written is on the disk.
   public func synchronize() throws {
     guard fsync(descriptor) == 0 || errno == EINVAL else {
-      throw FileError.writingFailed(file: path, reason: "cannot be synced: \(System.reason)")
+      throw FileError.writingFailed(file: path, reason: .system("cannot be synced"))
     }
   }
 }

@@ -12,7 +12,7 @@ public enum PathKind: Sendable {
   /// - Throws: `FileError.cannotOpen` with the system's reason when there is nothing, or no way to it.
   public init(_ path: String) throws {
     var status = stat()
-    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
+    guard stat(path, &status) == 0 else { throw FileError.cannotOpen(file: path, reason: .system) }
     self = status.st_mode & S_IFMT == S_IFDIR ? .directory : .other
   }
 }
@@ -28,7 +28,7 @@ public final class MappedFile: @unchecked Sendable {
   public convenience init(path: String) throws {
     // O_NONBLOCK: opening a pipe would wait for a writer.
     let descriptor = System.retrying { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
+    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: .system) }
     defer { close(descriptor) }
     try self.init(descriptor: descriptor, path: path)
   }
@@ -40,7 +40,7 @@ public final class MappedFile: @unchecked Sendable {
     self.path = path
     var status = stat()
     guard fstat(descriptor, &status) == 0 else {
-      throw FileError.cannotOpen(file: path, reason: System.reason)
+      throw FileError.cannotOpen(file: path, reason: .system)
     }
     switch status.st_mode & S_IFMT {
     case S_IFREG: break
@@ -53,7 +53,7 @@ public final class MappedFile: @unchecked Sendable {
       return
     }
     guard let address = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), address != MAP_FAILED else {
-      throw FileError.cannotMap(file: path, reason: System.reason)
+      throw FileError.cannotMap(file: path, reason: .system)
     }
     bytes = UnsafeRawBufferPointer(start: address, count: count)
   }

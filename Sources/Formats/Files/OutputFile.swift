@@ -14,7 +14,7 @@ public final class OutputFile {
   public init(path: String) throws {
     self.path = path
     descriptor = System.retrying { open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644) }
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: System.reason) }
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: path, reason: .system) }
     buffer.reserveCapacity(1 << 20)
   }
 
@@ -23,7 +23,7 @@ public final class OutputFile {
     path = "\(directory)/edge-lora-XXXXXX"
     var name = Array(path.utf8CString)
     descriptor = mkstemp(&name)
-    guard descriptor >= 0 else { throw FileError.cannotWrite(file: directory, reason: System.reason) }
+    guard descriptor >= 0 else { throw FileError.cannotWrite(file: directory, reason: .system) }
     unlink(name)
     buffer.reserveCapacity(1 << 16)
   }
@@ -70,7 +70,7 @@ public final class OutputFile {
     while place < bytes.count {
       let count = bytes.withUnsafeBytes { pwrite(descriptor, $0.baseAddress! + place, $0.count - place, off_t(place)) }
       if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw FileError.writingFailed(file: path, reason: System.reason) }
+      guard count > 0 else { throw FileError.writingFailed(file: path, reason: .system) }
       place += count
     }
   }
@@ -90,7 +90,7 @@ public final class OutputFile {
         let count = Musl.write(descriptor, part.baseAddress, part.count)
       #endif
       if count < 0, errno == EINTR { continue }
-      guard count > 0 else { throw FileError.writingFailed(file: path, reason: System.reason) }
+      guard count > 0 else { throw FileError.writingFailed(file: path, reason: .system) }
       rest = rest.dropFirst(count)
     }
     // Written pages would count as cache of this process' group: hand them to the disk as they come. It is a hint: a
@@ -103,7 +103,7 @@ public final class OutputFile {
     try flush()
     // EINVAL: a pipe or a device, which has nothing to wait for.
     guard System.retrying({ fsync(descriptor) }) == 0 || errno == EINVAL else {
-      throw FileError.writingFailed(file: path, reason: System.reason)
+      throw FileError.writingFailed(file: path, reason: .system)
     }
   }
 
@@ -129,7 +129,7 @@ public enum OutputFolder {
     }
     for folder in missing.reversed() {
       guard mkdir(folder, 0o755) == 0 || errno == EEXIST else {
-        throw FileError.cannotWrite(file: path, reason: "cannot create the folder \(folder): \(System.reason)")
+        throw FileError.cannotWrite(file: path, reason: .system("cannot create the folder \(folder)"))
       }
       try System.synchronize(PathText.folder(folder))
     }

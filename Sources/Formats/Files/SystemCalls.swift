@@ -6,9 +6,6 @@
 
 /// The calls of the operating system that this target makes in more than one place, each with its errors seen.
 enum System {
-  /// What the last call that failed said.
-  static var reason: String { String(cString: strerror(errno)) }
-
   /// Repeats a call that a signal interrupted.
   @inline(__always)
   static func retrying(_ call: () -> Int32) -> Int32 {
@@ -72,11 +69,11 @@ enum System {
   /// Waits until a file, or the names in a folder, are on the disk.
   static func synchronize(_ path: String) throws {
     let descriptor = retrying { open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
-    guard descriptor >= 0 else { throw FileError.writingFailed(file: path, reason: "cannot be synced: \(reason)") }
+    guard descriptor >= 0 else { throw FileError.writingFailed(file: path, reason: .system("cannot be synced")) }
     defer { close(descriptor) }
     // EINVAL: a file system that has nothing to wait for.
     guard retrying({ fsync(descriptor) }) == 0 || errno == EINVAL else {
-      throw FileError.writingFailed(file: path, reason: "cannot be synced: \(reason)")
+      throw FileError.writingFailed(file: path, reason: .system("cannot be synced"))
     }
   }
 
@@ -86,7 +83,7 @@ enum System {
     case .link: return
     case .directory:
       guard let names = names(in: path) else {
-        throw FileError.writingFailed(file: path, reason: "cannot be read to be synced: \(reason)")
+        throw FileError.writingFailed(file: path, reason: .system("cannot be read to be synced"))
       }
       for name in names { try synchronizeTree("\(path)/\(name)") }
     case .nothing, .other: break

@@ -65,7 +65,7 @@ public final class Checkpoint: Sendable {
     }
     if System.isThere(index) { return try openIndex(index) }
     guard let names = System.names(in: path) else {
-      throw FileError.cannotOpen(file: path, reason: "the folder cannot be read: \(System.reason)")
+      throw FileError.cannotOpen(file: path, reason: .system("the folder cannot be read"))
     }
     let candidates = names.filter { $0.hasSuffix(".safetensors") }
     guard candidates.count == 1 else { throw SafetensorsError.noWeights(directory: path, found: names) }

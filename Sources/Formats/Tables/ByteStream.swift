@@ -29,7 +29,7 @@ struct ByteStream {
     file = path
     if case .directory = try PathKind(path) { throw FileError.isDirectory(file: path) }
     descriptor = System.retrying { open(path, O_RDONLY | O_CLOEXEC) }
-    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: System.reason) }
+    guard descriptor >= 0 else { throw FileError.cannotOpen(file: path, reason: .system) }
     try begin()
   }
 
@@ -37,7 +37,7 @@ struct ByteStream {
   init(descriptor: Int32, name: String) throws {
     file = name
     self.descriptor = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
-    guard self.descriptor >= 0 else { throw FileError.cannotOpen(file: name, reason: System.reason) }
+    guard self.descriptor >= 0 else { throw FileError.cannotOpen(file: name, reason: .system) }
     try begin()
   }
 
@@ -81,7 +81,7 @@ struct ByteStream {
       while true {
         let count = read(descriptor, bytes.baseAddress! + kept, 1 << 16)
         if count >= 0 { return count }
-        guard errno == EINTR else { throw FileError.cannotOpen(file: file, reason: System.reason) }
+        guard errno == EINTR else { throw FileError.cannotOpen(file: file, reason: .system) }
       }
     }
     buffer.removeLast((1 << 16) - count)

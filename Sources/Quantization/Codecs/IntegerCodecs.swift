@@ -27,7 +27,8 @@ package enum Int4Codec {
       codes.update(repeating: 0)
       return 0
     }
-    var best: (error: Float, bits: UInt16) = (.infinity, 0)
+    // What stays where every scale is zero or infinite; an infinite one is refused by whoever looks at the error.
+    var best: (error: Float, bits: UInt16) = (.infinity, HalfPrecision.bits(largest / 8))
     for step in 0..<12 {
       // The side of the largest element may use the code -8, so its range is 8 steps, not 7.
       let bits = HalfPrecision.bits(largest / (6.5 + 0.15 * Float(step)))

@@ -54,11 +54,10 @@ final class DiskRoom {
 
   /// Whether an error says that the disk, or the user's share of it, is full.
   static func isExhausted(_ error: any Error) -> Bool {
-    let reasons = [ENOSPC, EDQUOT].map { String(cString: strerror($0)) }
     switch error {
     case FileError.cannotWrite(_, let reason), FileError.writingFailed(_, let reason):
-      return reasons.contains { reason.contains($0) }
-    default: return false
+      reason.code == ENOSPC || reason.code == EDQUOT
+    default: false
     }
   }
 

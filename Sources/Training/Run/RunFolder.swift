@@ -183,7 +183,7 @@ final class RunFolder {
     try OutputFolder.create(earlier)
     remove(name, in: earlier)
     guard rename("\(path)/\(name)", "\(earlier)/\(name)") == 0 else {
-      throw FileError.cannotWrite(file: "\(earlier)/\(name)", reason: String(cString: strerror(errno)))
+      throw FileError.cannotWrite(file: "\(earlier)/\(name)", reason: .system)
     }
     try OutputFolder.synchronize(earlier)
     try OutputFolder.synchronize(path)
@@ -267,7 +267,7 @@ final class RunFolder {
 
   private func take(_ name: String, from folder: String) throws {
     guard rename("\(folder)/\(name)", "\(path)/\(name)") == 0 else {
-      throw FileError.cannotWrite(file: "\(path)/\(name)", reason: String(cString: strerror(errno)))
+      throw FileError.cannotWrite(file: "\(path)/\(name)", reason: .system)
     }
   }
 

@@ -30,7 +30,7 @@ let predictCommand = Command(
   }
   let file = try output.map { output in
     guard let file = fopen(output.temporaryPath, "w") else {
-      throw FileError.cannotWrite(file: output.temporaryPath, reason: String(cString: strerror(errno)))
+      throw FileError.cannotWrite(file: output.temporaryPath, reason: .system)
     }
     return file
   }
@@ -42,7 +42,7 @@ let predictCommand = Command(
         continue
       }
       guard fputs(line + "\n", file) >= 0 else {
-        throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+        throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: .system)
       }
     }
   }
@@ -82,7 +82,7 @@ let predictCommand = Command(
     Console.error("\(predictor.cutCount) texts cut at \(predictor.maximumLength) tokens")
   }
   if let file, fclose(file) != 0 {
-    throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: String(cString: strerror(errno)))
+    throw FileError.writingFailed(file: output?.temporaryPath ?? "", reason: .system)
   }
   try output?.commit()
   return ExitCode.success
