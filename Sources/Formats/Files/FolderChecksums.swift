@@ -68,7 +68,7 @@ public struct FolderChecksums {
       json[Self.sumKey]?.intValue == FileChecksum.crc32(of: Self.text(files))
     else { throw refuse() }
     entries = try files.entries.map { name, value in
-      guard let bytes = value["bytes"]?.intValue, let sum = value[Self.sumKey]?.intValue, isInside(name) else {
+      guard let bytes = value["bytes"]?.intValue, let sum = value[Self.sumKey]?.intValue, Self.isInside(name) else {
         throw refuse()
       }
       return (name, bytes, sum)

@@ -31,8 +31,10 @@ final class DiskRoom {
       guard free >= held + needed else {
         throw FileError.cannotWrite(
           file: directory,
-          reason: "the run will need \(Self.text(held + needed)) of the disk, and \(Self.text(free)) are free; "
-            + "make room, or name another --output")
+          reason: """
+            the run will need \(Self.text(held + needed)) of the disk, and \(Self.text(free)) are free; \
+            make room, or name another --output
+            """)
       }
     }
     descriptor = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)

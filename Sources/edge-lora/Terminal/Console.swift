@@ -7,7 +7,7 @@ enum Console {
   private nonisolated(unsafe) static var hasOpenLine = false
   private nonisolated(unsafe) static var lastDrawing = 0.0
   /// Why standard output took not all.
-  private nonisolated(unsafe) static var failure: String?
+  private nonisolated(unsafe) static var failure: FileError.Reason?
   /// Whether standard error is a terminal, where a bar can be drawn.
   static let isTerminal = isatty(2) == 1
 
@@ -31,7 +31,7 @@ enum Console {
       if count < 0, errno == EINTR { continue }
       if count <= 0 {
         // Who reads no more, such as `head`, has what it wanted.
-        if descriptor == 1, errno != EPIPE { failure = failure ?? String(cString: strerror(errno)) }
+        if descriptor == 1, errno != EPIPE { failure = failure ?? .system }
         return
       }
       bytes = bytes.dropFirst(count)
