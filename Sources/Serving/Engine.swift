@@ -78,6 +78,7 @@ final class Engine: @unchecked Sendable {
   ///   - slots: texts at once
   ///   - contextLength: tokens of a text, prompt and answer
   ///   - queueLimit: requests that may wait
+  /// - Throws: `ServerError` where there is no thread for it; what making its caches throws
   init(_ loaded: LoadedModel, slots count: Int, contextLength: Int, queueLimit: Int) throws {
     self.loaded = loaded
     self.contextLength = contextLength
@@ -88,13 +89,18 @@ final class Engine: @unchecked Sendable {
     ) { Slot($0) }
     pthread_mutex_init(&mutex, nil)
     pthread_cond_init(&hasWork, nil)
-    let context = Unmanaged.passUnretained(self).toOpaque()
-    pthread_create(
+    // The thread owns the engine until it ends, however late it begins.
+    let context = Unmanaged.passRetained(self)
+    let failure = pthread_create(
       &thread, nil,
       { context in
-        if let context { Unmanaged<Engine>.fromOpaque(context).takeUnretainedValue().run() }
+        if let context { Unmanaged<Engine>.fromOpaque(context).takeRetainedValue().run() }
         return nil
-      }, context)
+      }, context.toOpaque())
+    guard failure == 0 else {
+      context.release()
+      throw ServerError(description: "no thread can be started: \(String(cString: strerror(failure)))")
+    }
   }
 
   deinit {
@@ -137,16 +143,17 @@ final class Engine: @unchecked Sendable {
     return stream
   }
 
-  /// Answers what has begun, refuses what waits, and ends.
+  /// Answers what has begun, refuses what waits, and ends; a second call does nothing.
   func stop() {
     pthread_mutex_lock(&mutex)
+    let isStopped = isStopping
     isStopping = true
     let waiting = queue
     queue = []
     pthread_cond_signal(&hasWork)
     pthread_mutex_unlock(&mutex)
     for (_, stream) in waiting { stream.put(.failed(APIError(status: 503, "the server is stopping"))) }
-    pthread_join(thread, nil)
+    if !isStopped { pthread_join(thread, nil) }
   }
 
   // MARK: The engine's thread

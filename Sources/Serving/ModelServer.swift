@@ -73,13 +73,18 @@ public final class ModelServer: @unchecked Sendable {
       engine = try Engine(loaded, slots: options.parallel, contextLength: length, queueLimit: options.queueLimit)
       classifier = nil
     }
-    http = try HTTPServer(
-      HTTPServer.Options(
-        address: options.address, port: options.port,
-        // All that may be answered or wait, and some that are refused or ask for something else.
-        connections: min(options.parallel + options.queueLimit + 32, Self.mostConnections),
-        timeoutSeconds: max(600, Int(options.timeLimit) + 60)),
-      answer: { [unowned self] request in answer(request) })
+    do {
+      http = try HTTPServer(
+        HTTPServer.Options(
+          address: options.address, port: options.port,
+          // All that may be answered or wait, and some that are refused or ask for something else.
+          connections: min(options.parallel + options.queueLimit + 32, Self.mostConnections),
+          timeoutSeconds: max(600, Int(options.timeLimit) + 60)),
+        answer: { [unowned self] request in answer(request) })
+    } catch {
+      engine?.stop()
+      throw error
+    }
   }
 
   /// The port that it listens on.

@@ -180,6 +180,24 @@ struct LimitsTests {
     #expect(throws: BudgetTooSmall.self) { try TextGenerator(loaded, capacity: 512, budget: 1 << 20) }
   }
 
+  /// Its engine's thread may begin only after the refusal.
+  @Test func aServerWithoutAPortLeavesNothingBehind() throws {
+    let first = try TestServer()
+    for _ in 0..<20 {
+      weak var model: LoadedModel?
+      do {
+        let loaded = try LoadedModel(directory: tinyLlama, adapter: nil, precision: .int8, threads: 1)
+        model = loaded
+        var options = ModelServer.Options()
+        options.port = first.server.port
+        #expect(throws: ServerError.self) {
+          try ModelServer(loaded, name: "tiny", adapters: [], options: options)
+        }
+      }
+      #expect(model == nil)
+    }
+  }
+
   /// A stop refuses what waits and lets an answer that has begun end.
   @Test func aStopLetsAnswersEnd() throws {
     let server = try TestServer { $0.parallel = 1 }

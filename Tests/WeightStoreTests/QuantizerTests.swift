@@ -135,6 +135,7 @@ import WeightStore
       let taken = text(.bf16)
       #expect(!taken.contains("too large"), "\(taken)")
       // a group's scale is a half: 65504 times 8 is the most that int4 takes
+      try FileManager.default.removeItem(atPath: "\(folder)/store")
       let scaled = text(.int4(groupSize: 64), -6e5)
       #expect(scaled.contains("row 77 has a value too large for INT4; --format bf16 takes it"), "\(scaled)")
       #expect(!text(.int4(groupSize: 64), -5e5).contains("too large"))
