@@ -43,32 +43,6 @@ package enum WorkerThread {
   }
 }
 
-/// A lock, and the wait for something that changes under it.
-final class Condition: @unchecked Sendable {
-  // @unchecked: made to be shared; both live in memory that this object owns and never moves.
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-
-  init() {
-    pthread_mutex_init(mutex, nil)
-    pthread_cond_init(condition, nil)
-  }
-
-  deinit {
-    pthread_cond_destroy(condition)
-    pthread_mutex_destroy(mutex)
-    condition.deallocate()
-    mutex.deallocate()
-  }
-
-  func lock() { pthread_mutex_lock(mutex) }
-  func unlock() { pthread_mutex_unlock(mutex) }
-  /// Gives the lock away, and has it again when somebody has signalled, or for no reason.
-  func wait() { pthread_cond_wait(condition, mutex) }
-  func signal() { pthread_cond_signal(condition) }
-  func broadcast() { pthread_cond_broadcast(condition) }
-}
-
 /// The processors that this process may use.
 enum Processors {
   /// As the scheduler's mask says, which `taskset` sets; those that are online where it says nothing.

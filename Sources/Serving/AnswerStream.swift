@@ -1,5 +1,6 @@
 import Deployment
 import Glibc
+import Kernels
 import Synchronization
 
 /// A token with its probability and those of others that could have come.
@@ -27,35 +28,24 @@ struct AnswerEnd: Sendable {
 
 /// Between the engine, which writes, and a connection, which reads.
 final class AnswerStream: @unchecked Sendable {
-  // @unchecked: everything is behind the mutex.
+  // @unchecked: everything is behind the lock of `hasMore`.
 
-  private var mutex = pthread_mutex_t()
-  private var hasMore = pthread_cond_t()
+  private let hasMore = Condition()
   private var events: [AnswerEvent] = []
   private var isClosed = false
 
-  init() {
-    pthread_mutex_init(&mutex, nil)
-    pthread_cond_init(&hasMore, nil)
-  }
-
-  deinit {
-    pthread_cond_destroy(&hasMore)
-    pthread_mutex_destroy(&mutex)
-  }
-
   /// Whether nobody reads any more.
   var isAbandoned: Bool {
-    pthread_mutex_lock(&mutex)
-    defer { pthread_mutex_unlock(&mutex) }
+    hasMore.lock()
+    defer { hasMore.unlock() }
     return isClosed
   }
 
   func put(_ event: AnswerEvent) {
-    pthread_mutex_lock(&mutex)
+    hasMore.lock()
     events.append(event)
-    pthread_cond_signal(&hasMore)
-    pthread_mutex_unlock(&mutex)
+    hasMore.signal()
+    hasMore.unlock()
   }
 
   /// Waits for the next event.
@@ -70,17 +60,17 @@ final class AnswerStream: @unchecked Sendable {
     var end = timespec()
     clock_gettime(CLOCK_REALTIME, &end)
     end.tv_sec += seconds
-    pthread_mutex_lock(&mutex)
-    defer { pthread_mutex_unlock(&mutex) }
+    hasMore.lock()
+    defer { hasMore.unlock() }
     while events.isEmpty {
-      if pthread_cond_timedwait(&hasMore, &mutex, &end) == ETIMEDOUT { return nil }
+      if hasMore.wait(until: end) { return nil }
     }
     return events.removeFirst()
   }
 
   func close() {
-    pthread_mutex_lock(&mutex)
+    hasMore.lock()
     isClosed = true
-    pthread_mutex_unlock(&mutex)
+    hasMore.unlock()
   }
 }

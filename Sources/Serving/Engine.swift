@@ -26,7 +26,7 @@ struct AnswerRequest: Sendable {
 /// Answers several requests at once: one thread computes, a token of each text goes through the weights together, and what
 /// the texts begin with in common with earlier ones is not read again.
 final class Engine: @unchecked Sendable {
-  // @unchecked: the queue is behind the mutex; everything else belongs to the engine's thread.
+  // @unchecked: the queue is behind the lock of `hasWork`; everything else belongs to the engine's thread.
 
   /// A place for a text, with the cache that an earlier one has left in it.
   private final class Slot {
@@ -60,8 +60,7 @@ final class Engine: @unchecked Sendable {
   let queueLimit: Int
   let counters = ServerCounters()
 
-  private var mutex = pthread_mutex_t()
-  private var hasWork = pthread_cond_t()
+  private let hasWork = Condition()
   private var queue: [(request: AnswerRequest, stream: AnswerStream)] = []
   /// Slots that nobody has.
   private var freeCount: Int
@@ -87,8 +86,6 @@ final class Engine: @unchecked Sendable {
     (workspace, pass, arena, slots) = try loaded.makeServing(
       slots: count, contextLength: contextLength, chunk: Self.chunk
     ) { Slot($0) }
-    pthread_mutex_init(&mutex, nil)
-    pthread_cond_init(&hasWork, nil)
     // The thread owns the engine until it ends, however late it begins.
     let context = Unmanaged.passRetained(self)
     let failure = pthread_create(
@@ -101,11 +98,6 @@ final class Engine: @unchecked Sendable {
       context.release()
       throw ServerError(description: "no thread can be started: \(String(cString: strerror(failure)))")
     }
-  }
-
-  deinit {
-    pthread_cond_destroy(&hasWork)
-    pthread_mutex_destroy(&mutex)
   }
 
   /// Bytes that an engine takes beside the weights.
@@ -128,16 +120,16 @@ final class Engine: @unchecked Sendable {
     let stream = AnswerStream()
     var request = request
     request.virtualTokens = loaded.virtualTokens(of: request.adapter)
-    pthread_mutex_lock(&mutex)
+    hasWork.lock()
     queue.removeAll { $0.stream.isAbandoned }
     let waiting = max(0, queue.count - freeCount)
     let isOpen = !isStopping
     let isTaken = queue.count < queueLimit + freeCount
     if isOpen, isTaken {
       queue.append((request, stream))
-      pthread_cond_signal(&hasWork)
+      hasWork.signal()
     }
-    pthread_mutex_unlock(&mutex)
+    hasWork.unlock()
     guard isOpen else { throw APIError(status: 503, "the server is stopping") }
     guard isTaken else { throw APIError(status: 429, "\(waiting) requests are waiting; try again later") }
     return stream
@@ -145,13 +137,13 @@ final class Engine: @unchecked Sendable {
 
   /// Answers what has begun, refuses what waits, and ends; a second call does nothing.
   func stop() {
-    pthread_mutex_lock(&mutex)
+    hasWork.lock()
     let isStopped = isStopping
     isStopping = true
     let waiting = queue
     queue = []
-    pthread_cond_signal(&hasWork)
-    pthread_mutex_unlock(&mutex)
+    hasWork.signal()
+    hasWork.unlock()
     for (_, stream) in waiting { stream.put(.failed(APIError(status: 503, "the server is stopping"))) }
     if !isStopped { pthread_join(thread, nil) }
   }
@@ -168,11 +160,11 @@ final class Engine: @unchecked Sendable {
   /// Gives waiting requests their places; waits where there is nothing to do.
   /// - Returns: `false` at the end
   private func admit() -> Bool {
-    pthread_mutex_lock(&mutex)
-    defer { pthread_mutex_unlock(&mutex) }
+    hasWork.lock()
+    defer { hasWork.unlock() }
     let isIdle = { self.slots.allSatisfy { $0.work == nil } }
     counters.set(active: slots.count { $0.work != nil }, waiting: queue.count)
-    while queue.isEmpty, isIdle(), !isStopping { pthread_cond_wait(&hasWork, &mutex) }
+    while queue.isEmpty, isIdle(), !isStopping { hasWork.wait() }
     while !queue.isEmpty, slots.contains(where: { $0.work == nil }) {
       let (request, stream) = queue.removeFirst()
       if stream.isAbandoned { continue }
@@ -279,9 +271,9 @@ final class Engine: @unchecked Sendable {
 
   private func release(_ slot: Slot) {
     slot.work = nil
-    pthread_mutex_lock(&mutex)
+    hasWork.lock()
     freeCount += 1
-    pthread_mutex_unlock(&mutex)
+    hasWork.unlock()
   }
 }
 
