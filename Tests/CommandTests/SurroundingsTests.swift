@@ -1,0 +1,45 @@
+import Formats
+import Foundation
+import Testing
+
+private let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+  .deletingLastPathComponent()
+private let tinyLlama = root.appendingPathComponent("Models/tiny-llama").path
+private let data = root.appendingPathComponent("Models/home-control/held-out.jsonl").path
+private let manager = FileManager.default
+
+/// The program where limits, names and folders are not what they usually are.
+struct SurroundingsTests {
+  private func withFolder(_ body: (String) throws -> Void) throws {
+    let folder = manager.temporaryDirectory.appendingPathComponent("surroundings-\(UUID().uuidString)")
+    try manager.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? manager.removeItem(at: folder) }
+    try body(folder.path)
+  }
+
+  /// Trains a step, with its output in the working directory.
+  private func train(_ output: String, in folder: String, _ others: [String] = []) throws -> Program.Result {
+    let result = try Program.run(
+      [
+        "train", "--model", tinyLlama, "--data", data, "--max-length", "32", "--threads", "1", "--max-steps", "1",
+        "--output", output,
+      ] + others, in: folder)
+    #expect(result.code == 0, "\(result.error)")
+    return result
+  }
+
+  private func expect(_ arguments: [String], in folder: String, code: Int32, _ text: String) throws {
+    let result = try Program.run(arguments, in: folder)
+    let isSaid = text.isEmpty || result.error.contains(text)
+    #expect(result.code == code && isSaid, "\(arguments): \(result.code) \(result.error)")
+  }
+
+  @Test func aFileBeyondTheLimitIsAnErrorAndLeavesNothing() throws {
+    try withFolder { folder in
+      let words = ["quantize", tinyLlama, "-o", "store", "--threads", "1"]
+      let result = try Program.run(words, in: folder, after: "ulimit -f 8")
+      #expect(result.code == 74 && result.error.contains("File too large; `ulimit -f`"), "\(result.error)")
+      #expect(try manager.contentsOfDirectory(atPath: folder).isEmpty)
+    }
+  }
+}
