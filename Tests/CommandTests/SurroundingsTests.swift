@@ -42,4 +42,19 @@ struct SurroundingsTests {
       #expect(try manager.contentsOfDirectory(atPath: folder).isEmpty)
     }
   }
+
+  @Test func aReportReplacesReportsAlone() throws {
+    try withFolder { folder in
+      _ = try train("run", in: folder)
+      for file in ["run/metrics.jsonl", "run/adapter_config.json"] {
+        let old = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(file)"))
+        for option in ["--csv", "--output"] {
+          try expect(["report", "run", option, file, "--force"], in: folder, code: 73, "is not replaced")
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(file)")) == old)
+      }
+      for _ in 0..<2 { try expect(["report", "run", "-o", "a.html"], in: folder, code: 0, "") }
+      for _ in 0..<2 { try expect(["report", "run", "--csv", "a.csv", "--force"], in: folder, code: 0, "") }
+    }
+  }
 }
