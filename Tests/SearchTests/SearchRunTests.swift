@@ -49,6 +49,18 @@ import Training
     }
   }
 
+  @Test func noSearchWritesIntoAModelsFolder() throws {
+    try withFolder { folder in
+      try "".write(toFile: "\(folder)/model.safetensors", atomically: true, encoding: .utf8)
+      for flags in [[:], ["force": [String]()]] {
+        #expect(throws: OutputInUse.self) {
+          try search(folder, ["rank": ["2,4"]].merging(flags) { $1 })
+        }
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["model.safetensors"])
+    }
+  }
+
   /// Of one row no correlation exists.
   @Test func aTrialWithoutTheFigureFailsAndNotTheSearch() throws {
     try withFolder { folder in
