@@ -59,6 +59,19 @@ import Testing
   }
 }
 
+@Suite struct OutputFolderTests {
+  @Test func aFolderForAWhileIsGoneAfterwards() throws {
+    var place = ""
+    try OutputFolder.withTemporary { folder in
+      place = folder
+      try OutputFile.write("a", to: "\(folder)/file")
+      #expect(try OutputFolder.readableNames(in: folder) == ["file"])
+    }
+    #expect(!place.isEmpty && !FileManager.default.fileExists(atPath: place))
+    #expect(message { _ = try OutputFolder.readableNames(in: place) }.contains("the folder cannot be read"))
+  }
+}
+
 @Suite struct AtomicOutputTests {
   /// No process has this number: it is above the kernel's limit of 2^22.
   private static let dead = 4_194_999
