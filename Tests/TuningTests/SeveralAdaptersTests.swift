@@ -46,6 +46,24 @@ struct SeveralAdaptersTests {
     ]
   }
 
+  /// What is refused of an adapter, and `nil` where nothing is.
+  private func refusal(_ body: () throws -> Void) -> String? {
+    do { try body() } catch { return "\(error)" }
+    return nil
+  }
+
+  @Test func whatStandsBeneathIsNamedByItsOwnFolder() throws {
+    var weightDecomposed = LowRankConfiguration(rank: 2)
+    weightDecomposed.useDoRA = true
+    try withAdapters([weightDecomposed, LowRankConfiguration(rank: 2)]) { folders in
+      try withTemporaryFolder { union in
+        try AdapterUnion.link(folders.map { WeightedAdapter($0) }, in: union)
+        let refused = refusal { _ = try AdapterFolder.configuration(of: union) }
+        #expect(refused?.hasPrefix("\(folders[0])/adapter_config.json: a DoRA adapter") == true, "\(refused ?? "")")
+      }
+    }
+  }
+
   @Test func aMixtureIsWrittenWithItsExpertsAndReadAgain() throws {
     try withAdapters(experts) { folders in
       let model = try tiny()
