@@ -52,6 +52,29 @@ struct SeveralAdaptersTests {
     return nil
   }
 
+  @Test func anAdapterThatIsNotFiniteIsRefusedByItsTensor() throws {
+    try withAdapters([LowRankConfiguration(rank: 2)]) { folders in
+      let path = "\(folders[0])/adapter_model.safetensors"
+      let file = try SafetensorsFile(path: path)
+      let all = file.tensorNames.compactMap(file.tensor).map { (name: $0.name, shape: $0.shape, values: $0.floats()) }
+      let bad = try #require(all.first).name
+      let tensors = all.map { tensor in
+        let values: [Float] = tensor.name == bad ? [Float.infinity] + tensor.values.dropFirst() : tensor.values
+        return (name: tensor.name, shape: tensor.shape, values: values)
+      }
+      try SafetensorsWriter.write(tensors, to: path)
+      let expected = "\(path): tensor \(bad): element 0 of \(all[0].values.count) is not finite"
+      let model = try tiny()
+      let opening = refusal { _ = try AdapterFolder.open(folders[0], for: model) }
+      #expect(opening?.contains(expected) == true, "\(opening ?? "")")
+      try withTemporaryFolder { sum in
+        let adapters = folders.map { WeightedAdapter(directory: $0, weight: 0.5) }
+        let adding = refusal { try AdapterCombination(kind: .cat).combine(adapters, to: sum) }
+        #expect(adding?.contains(expected) == true, "\(adding ?? "")")
+      }
+    }
+  }
+
   @Test func whatStandsBeneathIsNamedByItsOwnFolder() throws {
     var weightDecomposed = LowRankConfiguration(rank: 2)
     weightDecomposed.useDoRA = true
