@@ -57,4 +57,14 @@ struct SurroundingsTests {
       for _ in 0..<2 { try expect(["report", "run", "--csv", "a.csv", "--force"], in: folder, code: 0, "") }
     }
   }
+
+  @Test func aFolderOfTwoMethodsIsInspectedWhole() throws {
+    try withFolder { folder in
+      _ = try train("run", in: folder, ["--method", "bottleneck+lora"])
+      let text = try Program.run(["inspect", "run"], in: folder).output
+      #expect(text.contains("lora_A.weight") && text.contains("adapter_down"), "\(text)")
+      _ = try train("both", in: folder, ["--method", "bottleneck", "--adapter-config", "seq_bn+par_bn"])
+      try expect(["inspect", "both"], in: folder, code: 0, "")
+    }
+  }
 }
