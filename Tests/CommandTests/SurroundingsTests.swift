@@ -58,6 +58,13 @@ struct SurroundingsTests {
     }
   }
 
+  @Test func theNextCommandIsQuotedForAShell() throws {
+    try withFolder { folder in
+      let trained = try train("my run", in: folder)
+      #expect(trained.output.contains("--adapter 'my run'"), "\(trained.output)")
+    }
+  }
+
   @Test func aFolderOfTwoMethodsIsInspectedWhole() throws {
     try withFolder { folder in
       _ = try train("run", in: folder, ["--method", "bottleneck+lora"])

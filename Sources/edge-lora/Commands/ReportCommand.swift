@@ -43,7 +43,7 @@ let reportCommand = Command(
       let folder = runs.count > 1 ? "\(events)/\(run.name)" : events
       try EventExport.write(run, to: folder)
     }
-    if csv != "-" { Console.print("wrote \(events): tensorboard --logdir \(events)") }
+    if csv != "-" { Console.print("wrote \(events): tensorboard --logdir \(ShellWord.quoted(events))") }
   }
   if let page = arguments.text("output") ?? (isAsked ? nil : "report.html") {
     try write(Report(runs, program: "edge-lora \(Program.version)").html, to: page, kind: "HTML", Report.isPage)

@@ -99,8 +99,8 @@ enum TrainingSetup {
     let command = isLabelled ? "predict --text" : "generate --prompt"
     // What was trained belongs on top of those that took part.
     let below = options.method.frozen.map { $0.weight == 1 ? $0.directory : "\($0.directory):\($0.weight)" }
-    let adapters = (below + [folder]).joined(separator: " ")
-    Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(adapters)")
+    let adapters = (below + [folder]).map(ShellWord.quoted).joined(separator: " ")
+    Console.print("try it: edge-lora \(command) ... --model \(ShellWord.quoted(model)) --adapter \(adapters)")
   }
 
   /// - Parameter keepsData: whether large data is kept beside the output, tokenised
