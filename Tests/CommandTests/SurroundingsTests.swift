@@ -65,6 +65,15 @@ struct SurroundingsTests {
     }
   }
 
+  @Test func aRunWithoutAnAdapterYetIsToldWithItsCheckpoint() throws {
+    try withFolder { folder in
+      for step in [9, 12] { try OutputFolder.create("\(folder)/run/checkpoint-\(step)") }
+      for words in [["adapters", "run"], ["generate", "--model", tinyLlama, "--adapter", "run", "--prompt", "a"]] {
+        try expect(words, in: folder, code: 66, "edge-lora train --resume --output run ends it; run/checkpoint-12")
+      }
+    }
+  }
+
   @Test func aFolderOfTwoMethodsIsInspectedWhole() throws {
     try withFolder { folder in
       _ = try train("run", in: folder, ["--method", "bottleneck+lora"])
