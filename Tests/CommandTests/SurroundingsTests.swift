@@ -83,4 +83,18 @@ struct SurroundingsTests {
       try expect(["inspect", "both"], in: folder, code: 0, "")
     }
   }
+
+  @Test func namesOfFoldersMayLookLikeWeightsAndNames() throws {
+    try withFolder { folder in
+      _ = try train("run:2", in: folder)
+      _ = try train("rate=1e-3", in: folder)
+      let ask = ["--model", tinyLlama, "--prompt", "a", "--max-new-tokens", "1"]
+      try expect(["generate", "--adapter", "run:2"] + ask, in: folder, code: 0, "")
+      try expect(["chat", "--model", tinyLlama, "--adapter", "rate=1e-3"], in: folder, code: 0, "")
+      // where no folder can be made for the sum
+      let words = ["generate", "--adapter", "run:2:0.5"] + ask
+      let result = try Program.run(words, in: folder, after: "export TMPDIR=/nonexistent")
+      #expect(result.code == 73 && result.error.contains("TMPDIR names another place"), "\(result.error)")
+    }
+  }
 }

@@ -87,6 +87,16 @@ struct SeveralAdaptersTests {
     }
   }
 
+  @Test func aWeightFollowsAFolderThatIsThere() throws {
+    try withTemporaryFolder { root in
+      try OutputFolder.create("\(root)/run:2")
+      let (whole, weighted) = (WeightedAdapter("\(root)/run:2"), WeightedAdapter("\(root)/run:2:0.5"))
+      #expect(whole.directory == "\(root)/run:2" && whole.weight == 1)
+      #expect(weighted.directory == "\(root)/run:2" && weighted.weight == 0.5)
+      #expect(WeightedAdapter("\(root)/run:3").weight == 3)
+    }
+  }
+
   @Test func aMixtureIsWrittenWithItsExpertsAndReadAgain() throws {
     try withAdapters(experts) { folders in
       let model = try tiny()
