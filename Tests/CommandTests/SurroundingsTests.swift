@@ -97,4 +97,12 @@ struct SurroundingsTests {
       #expect(result.code == 73 && result.error.contains("TMPDIR names another place"), "\(result.error)")
     }
   }
+
+  @Test func resumingWithoutARunSaysSo() throws {
+    try withFolder { folder in
+      let words = ["train", "--resume", "--output", "nothing"]
+      try expect(words, in: folder, code: 2, "nothing holds no run to go on from; no model here")
+      try expect(words + ["--model", tinyLlama], in: folder, code: 2, "to go on from; no train.jsonl")
+    }
+  }
 }

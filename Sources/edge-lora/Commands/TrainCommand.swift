@@ -71,7 +71,10 @@ enum TrainingSetup {
 
   /// The model that is named, or the only one here.
   static func model(_ options: TrainingOptions) throws -> String {
-    try options.model.map(ModelFinder.checked) ?? ModelFinder.onlyModelHere()
+    if let model = options.model { return try ModelFinder.checked(model) }
+    do { return try ModelFinder.onlyModelHere() } catch let error as UsageError {
+      throw UsageError(description: noRun(options) + error.description)
+    }
   }
 
   /// The data that is named, or `train.jsonl` or `train.txt`.
@@ -80,11 +83,19 @@ enum TrainingSetup {
     let found = ["train.jsonl", "train.txt"].filter { FileManager.default.fileExists(atPath: $0) }
     guard found.count == 1 else {
       throw UsageError(
-        description: found.isEmpty
-          ? "no train.jsonl or train.txt here; name the data with --data"
-          : "both train.jsonl and train.txt are here; name one with --data")
+        description: noRun(options)
+          + (found.isEmpty
+            ? "no train.jsonl or train.txt here; name the data with --data"
+            : "both train.jsonl and train.txt are here; name one with --data"))
     }
     return found
+  }
+
+  /// Why `--resume` has brought neither model nor data.
+  private static func noRun(_ options: TrainingOptions) -> String {
+    let folder = options.output.folder
+    let isThere = FileManager.default.fileExists(atPath: "\(folder)/run.json")
+    return options.output.resume && !isThere ? "\(folder) holds no run to go on from; " : ""
   }
 
   /// What was made, and the command that uses it.
