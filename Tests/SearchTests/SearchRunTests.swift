@@ -46,6 +46,8 @@ import Training
       let anew = Watcher()
       _ = try search("\(folder)/s", values.merging(["force": []]) { $1 }, observer: anew)
       #expect(anew.records.count == 2)
+      try "{".write(toFile: "\(folder)/s/ledger.json", atomically: true, encoding: .utf8)
+      #expect(throws: SearchMismatch.self) { try search("\(folder)/s", values) }
     }
   }
 
