@@ -98,6 +98,22 @@ struct SurroundingsTests {
     }
   }
 
+  @Test func settingsMayHoldObjectsAndNameAnOptionOnce() throws {
+    try withFolder { folder in
+      func write(_ text: String) throws { try OutputFile.write(text, to: "\(folder)/settings.json") }
+      let schedule = #""lr_scheduler": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}"#
+      try write(#"{"rank_pattern": {"q_proj": 2}, \#(schedule)}"#)
+      _ = try train("run", in: folder, ["--settings", "settings.json"])
+      let made = try JSONValue.parse(contentsOf: "\(folder)/run/adapter_config.json")
+      #expect(made["rank_pattern"]?.serialized().contains("2") == true, "\(made)")
+      let words = ["train", "--settings", "settings.json"]
+      try write(#"{"rank_pattern": {"q_proj": "two"}}"#)
+      try expect(words, in: folder, code: 2, "rank_pattern does not take")
+      try write(#"{"learning_rate": 1e-3, "learning-rate": 1e-4}"#)
+      try expect(words, in: folder, code: 2, "learning-rate gives --learning-rate, which another key gives as well")
+    }
+  }
+
   @Test func resumingWithoutARunSaysSo() throws {
     try withFolder { folder in
       let words = ["train", "--resume", "--output", "nothing"]

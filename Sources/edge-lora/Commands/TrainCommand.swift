@@ -46,7 +46,9 @@ enum TrainingSetup {
           description: "\(settingsName): \(key) does not take \(value.serialized()); expected "
             + (option.placeholder.map { option.isList ? "\($0) as a text or a list" : $0 } ?? "true or false"))
       }
-      if let given { values[option.name] = given }
+      if let given, values.updateValue(given, forKey: option.name) != nil {
+        throw UsageError(description: "\(settingsName): \(key) gives --\(option.name), which another key gives as well")
+      }
     }
     return values
   }
@@ -65,7 +67,14 @@ enum TrainingSetup {
       if option.isList { return texts }
       // PEFT writes target modules as a list.
       return option.name == "target-modules" ? [texts.joined(separator: ",")] : nil
-    case .object: return nil
+    case .object(let object):
+      // Patterns and a scheduler's shape are objects in the files of PEFT and transformers.
+      guard option.placeholder?.hasPrefix("NAME=") == true, !object.entries.isEmpty else { return nil }
+      let parts = object.entries.map { name, value in
+        name.contains(",") || value.doubleValue == nil ? nil : "\(name)=\(value.serialized())"
+      }
+      let texts = parts.compactMap { $0 }
+      return texts.count == parts.count ? [texts.joined(separator: ",")] : nil
     }
   }
 
