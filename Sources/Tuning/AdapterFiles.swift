@@ -29,7 +29,7 @@ enum TrainableFiles {
     if name.contains("lora_embedding_") || ends.contains(where: { name.contains(".\($0).") }) {
       return "LoRA at the embedding or the head of the vocabulary is not supported; modules_to_save trains them whole"
     }
-    return "this model has no such layer; name the model of the adapter with --model"
+    return "this model has no such layer, or adapter_config.json leaves it out; --model names the model of the adapter"
   }
 
   /// - Throws: `AdapterError` where an element is infinite or no number: all that the model computes would become one
