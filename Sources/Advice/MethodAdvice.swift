@@ -1,4 +1,5 @@
 import Formats
+import Options
 import Planning
 import Training
 
@@ -57,17 +58,7 @@ public struct MethodAdvice: Sendable {
   public var source: String? { figure.map { "docs/methods.md, \($0.data)" } }
 
   /// The command in one line.
-  public var command: String { (["edge-lora", "train"] + arguments.map(Self.quoted)).joined(separator: " ") }
-
-  private static func quoted(_ word: String) -> String {
-    let isPlain =
-      !word.isEmpty
-      && word.unicodeScalars.allSatisfy {
-        $0.properties.isAlphabetic || ("0"..."9").contains($0) || "/._-,=+:%@".unicodeScalars.contains($0)
-      }
-    return isPlain
-      ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
-  }
+  public var command: String { (["edge-lora", "train"] + arguments.map(ShellWord.quoted)).joined(separator: " ") }
 
   package var json: JSONValue {
     let quality = figure.map { figure -> JSONValue in

@@ -25,6 +25,15 @@ public enum MetricsTable {
     return text
   }
 
+  /// Whether a file is such a table.
+  public static func isOne(_ path: String) -> Bool {
+    guard let file = try? MappedFile(path: path) else { return false }
+    return withExtendedLifetime(file) {
+      let start = String(decoding: file.bytes.prefix(9), as: UTF8.self)
+      return ["step,", "step\r", "run,step,", "run,step\r"].contains { start.hasPrefix($0) }
+    }
+  }
+
   private static func rows(_ run: RunRecord) -> [(step: Int, cells: [(String, String)])] {
     var rows: [Int: [(String, String)]] = [:]
     for line in run.steps + run.evaluations {

@@ -106,7 +106,10 @@ package final class Ledger {
       try write()
       return
     }
-    let json = try JSONValue.parse(contentsOf: path)
+    let json: JSONValue
+    do { json = try JSONValue.parse(contentsOf: path) } catch let error as JSONError {
+      throw SearchMismatch(path: path, reason: "is damaged: \(error.reason)")
+    }
     guard let old = json["search"]?.objectValue, let trials = json["trials"]?.arrayValue else {
       throw SearchMismatch(path: path, reason: "is no ledger of a search")
     }

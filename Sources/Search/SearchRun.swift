@@ -62,6 +62,7 @@ public final class SearchRun {
     training = try TrainingOptions(first.options(over: base))
     // A setting that no run would take is told before hours go into those before it.
     for settings in scheduler.candidates { _ = try TrainingOptions(settings.options(over: base)) }
+    try OutputOptions.requireNoModel(in: folder)
     try OutputFolder.create(folder)
     lock = try FolderLock(folder: folder, purpose: "search")
     if given["force"] != nil { try Self.clear(folder) }

@@ -50,6 +50,10 @@ struct RunPreparation {
         isKept: keepsData, note: note, progress: progress)
     }
     self.tuning = tuning
+    if let adapter = options.method.initialAdapter, !options.method.ignored.isEmpty {
+      let names = options.method.ignored.map { "--\($0)" }.joined(separator: ", ")
+      note("warning: \(adapter) has a method and options of its own, which count; passed over: \(names)")
+    }
     for line in labelled?.notes ?? [] { note(line) }
     labelling = labelled?.labelling
     let store = try labelled?.store ?? inputs.store(modelDirectory) { try WeightStore.open(modelDirectory) }

@@ -18,7 +18,7 @@ package struct TrainingCheckpoint {
 
   private static let momentsName = "optimizer.safetensors"
   private static let parametersName = "parameters"
-  private static let stateName = "trainer_state.json"
+  static let stateName = "trainer_state.json"
   static let prefix = "checkpoint-"
 
   static func name(_ step: Int) -> String { "\(prefix)\(step)" }

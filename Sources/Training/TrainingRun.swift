@@ -196,7 +196,7 @@ public final class TrainingRun {
     let batches = prepared.data.step(0, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
     let divisor = session.divisor(batches)
     let loss = try session.accumulateGradients(batches, divisor: divisor, step: 0) / divisor
-    let output = try AtomicOutput(path: path, force: options.output.force)
+    let output = try options.output.gradientOutput(path)
     try session.trainables.writeGradients(to: output.temporaryPath)
     try output.commit()
     return Outcome(

@@ -29,7 +29,15 @@ enum TrainableFiles {
     if name.contains("lora_embedding_") || ends.contains(where: { name.contains(".\($0).") }) {
       return "LoRA at the embedding or the head of the vocabulary is not supported; modules_to_save trains them whole"
     }
-    return "this model has no such layer; name the model of the adapter with --model"
+    return "this model has no such layer, or adapter_config.json leaves it out; --model names the model of the adapter"
+  }
+
+  /// - Throws: `AdapterError` where an element is infinite or no number: all that the model computes would become one
+  static func checkFinite(_ tensor: StoredTensor, in path: String) throws {
+    guard let place = tensor.firstNotFinite(piece: { _ in }) else { return }
+    throw AdapterError.unexpectedTensor(
+      file: path, tensor: tensor.name,
+      reason: "element \(place) of \(tensor.elementCount) is not finite; the adapter is damaged")
   }
 
   /// Reads matrices.
@@ -54,6 +62,7 @@ enum TrainableFiles {
         throw AdapterError.unexpectedTensor(
           file: path, tensor: name, reason: "has type \(tensor.elementType.rawValue), expected F32, F16 or BF16")
       }
+      try checkFinite(tensor, in: path)
       guard entry.isTransposed else {
         // Row by row: a whole embedding is large.
         for row in 0..<entry.matrix.rows {

@@ -16,6 +16,8 @@ struct EdgeLoRA {
 
   static func main() {
     signal(SIGPIPE, SIG_IGN)
+    // A file beyond `ulimit -f` is then an error of the write, which has a name and leaves nothing half.
+    signal(SIGXFSZ, SIG_IGN)
     let words = Array(Swift.CommandLine.arguments.dropFirst())
     exit(run(words))
   }

@@ -57,7 +57,7 @@ enum ExitCode {
       case .transfer: inputOutput
       case .stopped: StopRequest.signalNumber.map { 128 + $0 } ?? failure
       }
-    case is MissingPath, is SearchFolder: missingInput
+    case is MissingPath, is RunWithoutAdapter, is SearchFolder: missingInput
     case is RepositoryName.Invalid, is HubAddress.Invalid: usage
     case is RunRecord.NotARun: missingInput
     case is SpillError: inputOutput

@@ -27,7 +27,7 @@ struct MissingPath: Error, CustomStringConvertible {
 
   /// - Throws: `MissingPath` where `path` is not there
   static func checkAdapter(_ path: String) throws {
-    guard !isThere(path) else { return }
+    guard !isThere(path) else { return try RunWithoutAdapter.check(path) }
     throw MissingPath(
       path: path, hint: near(path, "adapter") { isThere("\(folder(of: path))/\($0)/adapter_config.json") })
   }
@@ -74,5 +74,26 @@ struct MissingPath: Error, CustomStringConvertible {
     let names = found.filter { likeness($0) == best } + found.filter { likeness($0) != best }
     if names.isEmpty { return "\(place) has no \(kind); name the path from here, or the whole path" }
     return "\(place) has \(names.prefix(4).joined(separator: ", "))\(names.count > 4 ? ", ..." : "")"
+  }
+}
+
+/// The folder of a run that has not come to its adapter.
+struct RunWithoutAdapter: Error, CustomStringConvertible {
+  let path: String
+  let checkpoint: String
+
+  var description: String {
+    "\(path): the run has not ended and has no adapter yet\n       "
+      + "edge-lora train --resume --output \(ShellWord.quoted(path)) ends it; \(checkpoint) is the adapter of its last "
+      + "checkpoint"
+  }
+
+  /// - Throws: where `path` is such a folder
+  static func check(_ path: String) throws {
+    let names = OutputFolder.names(in: path)
+    guard !names.contains(PEFTConfiguration.fileName) else { return }
+    let steps = names.compactMap { $0.hasPrefix("checkpoint-") ? Int($0.dropFirst("checkpoint-".count)) : nil }
+    guard let last = steps.max() else { return }
+    throw RunWithoutAdapter(path: path, checkpoint: "\(path)/checkpoint-\(last)")
   }
 }

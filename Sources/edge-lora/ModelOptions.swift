@@ -1,8 +1,7 @@
 import Architectures
 import Data
 import Deployment
-import FoundationEssentials
-import Glibc
+import Formats
 import Options
 import Transformer
 import Tuning
@@ -31,17 +30,16 @@ enum ModelOptions {
     let adapters = words.map(WeightedAdapter.init)
     for adapter in adapters { try MissingPath.checkAdapter(adapter.directory) }
     guard let first = adapters.first, adapters.count > 1 || first.weight != 1 else { return try body(words.first) }
-    let folder = FileManager.default.temporaryDirectory.path + "/edge-lora-sum-\(getpid())"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let areLowRank = try AdapterFolder.areLowRank(adapters.map(\.directory))
-    if areLowRank, adapters.count == 1 || adapters.last?.weight != 1 || AdapterCombination.canSum(adapters) {
-      // Beside each other the factors are the exact sum.
-      try AdapterCombination(kind: .cat).combine(adapters, to: folder)
-    } else {
-      try AdapterUnion.link(adapters, in: folder)
+    return try OutputFolder.withTemporary { folder in
+      let areLowRank = try AdapterFolder.areLowRank(adapters.map(\.directory))
+      if areLowRank, adapters.count == 1 || adapters.last?.weight != 1 || AdapterCombination.canSum(adapters) {
+        // Beside each other the factors are the exact sum.
+        try AdapterCombination(kind: .cat).combine(adapters, to: folder)
+      } else {
+        try AdapterUnion.link(adapters, in: folder)
+      }
+      return try body(folder)
     }
-    return try body(folder)
   }
 
   /// - Parameter needsTokenizer: `false` where texts may come as ids

@@ -64,7 +64,7 @@ struct Verification {
     }
     let isAdapter = has(PEFTConfiguration.fileName)
     if isAdapter { checkAdapter(path) }
-    let names = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+    let names = try OutputFolder.readableNames(in: path)
     let checkpoints = names.filter { $0.hasPrefix("checkpoint-") && has("\($0)/trainer_state.json") }
     for name in checkpoints { checkCheckpoint("\(path)/\(name)") }
     if !isAdapter, checkpoints.isEmpty {
@@ -142,7 +142,7 @@ struct Verification {
   private mutating func checkAdapter(_ path: String) {
     attempt { me in
       _ = try AdapterFolder.configuration(of: path)
-      let names = try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+      let names = try OutputFolder.readableNames(in: path)
       let weights = names.filter { $0.hasSuffix(".safetensors") }
       if weights.isEmpty { me.problems.append("\(path): has no .safetensors file with the adapter's weights") }
       for name in weights {
@@ -176,7 +176,7 @@ struct Verification {
       me.notes.append("\(path): checksums hold")
     }
     attempt { me in
-      for name in try FileManager.default.contentsOfDirectory(atPath: path).sorted()
+      for name in try OutputFolder.readableNames(in: path)
       where name.hasSuffix(".safetensors") {
         me.attempt { me in me.checkNumbers(try Checkpoint.open("\(path)/\(name)"), in: "\(path)/\(name)") }
       }

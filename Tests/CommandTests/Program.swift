@@ -11,11 +11,15 @@ enum Program {
   /// - Parameters:
   ///   - folder: the working directory; a new empty one if `nil`
   ///   - device: takes standard output, which is then not read
-  static func run(_ arguments: [String], in folder: String? = nil, to device: String? = nil) throws -> Result {
+  ///   - shell: what a shell does before it becomes the program, such as `ulimit -f 8`
+  static func run(
+    _ arguments: [String], in folder: String? = nil, to device: String? = nil, after shell: String? = nil
+  ) throws -> Result {
     let tests = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     let process = Process()
-    process.executableURL = tests.deletingLastPathComponent().appendingPathComponent("edge-lora")
-    process.arguments = arguments
+    let program = tests.deletingLastPathComponent().appendingPathComponent("edge-lora")
+    process.executableURL = shell == nil ? program : URL(fileURLWithPath: "/bin/sh")
+    process.arguments = (shell.map { ["-c", "\($0); exec \"$0\" \"$@\"", program.path] } ?? []) + arguments
     let place = FileManager.default.temporaryDirectory.appendingPathComponent("command-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: place) }

@@ -203,4 +203,24 @@ private func distance(_ a: [Float], _ b: [Float]) -> Float { zip(a, b).map { abs
       }
     }
   }
+
+  @Test func whatIsInTheWayOfAGGUFLoRAIsToldAsItIs() throws {
+    func refusal(_ adapter: String, base: String?, in folder: String) -> String {
+      do {
+        _ = try AdapterExporter.export(adapter: adapter, base: base, to: "\(folder)/lora.gguf", force: false)
+        return "nothing"
+      } catch { return "\(error)" }
+    }
+    try withTemporaryFolder { folder in
+      let named = refusal("\(golden("gpt2"))/adapter", base: "\(folder)/base.gguf", in: folder)
+      #expect(named.hasPrefix("--base \(folder)/base.gguf: is no folder of a model"), "\(named)")
+      let adapter = "\(folder)/labels"
+      try FileManager.default.createDirectory(atPath: adapter, withIntermediateDirectories: true)
+      var lora = PEFTLoRA(rank: 1, alpha: 1, targetModules: .names(["q_proj"]))
+      lora.common.taskType = "SEQ_CLS"
+      try PEFTConfiguration.lora(lora).write(to: adapter)
+      let labelled = refusal(adapter, base: nil, in: folder)
+      #expect(labelled.contains("says labels, which a GGUF LoRA cannot"), "\(labelled)")
+    }
+  }
 }

@@ -30,6 +30,48 @@ import Testing
   }
 }
 
+@Suite struct JSONLinesFileTests {
+  private let row = JSONValue.object(JSONObject([("a", .integer(1))]))
+
+  @Test func aLineFollowsTheLinesThatAreThere() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/rows.jsonl"
+      for old in [nil, "", "{\"b\": 2}\n", "{\"b\": 2}", "\u{FEFF}\n {\"b\": 2}\n"] {
+        try? FileManager.default.removeItem(atPath: path)
+        if let old { try OutputFile.write(old, to: path) }
+        for _ in 0..<2 { try JSONLinesFile.append(row, to: path) }
+        let start = old.map { $0.isEmpty || $0.hasSuffix("\n") ? $0 : $0 + "\n" } ?? ""
+        let line = row.serialized() + "\n"
+        #expect(try String(contentsOfFile: path, encoding: .utf8) == start + line + line)
+      }
+    }
+  }
+
+  @Test func aFileOfAnotherKindStaysAsItIs() throws {
+    try withTemporaryFolder { folder in
+      let path = "\(folder)/file"
+      for old in ["\u{8}\0\0\0{}", "[{\"b\": 2}]\n", "text\tlabel\n", "words\n"] {
+        try OutputFile.write(old, to: path)
+        #expect(message { try JSONLinesFile.append(row, to: path) }.contains("it holds no JSON lines"))
+        #expect(try String(contentsOfFile: path, encoding: .utf8) == old)
+      }
+    }
+  }
+}
+
+@Suite struct OutputFolderTests {
+  @Test func aFolderForAWhileIsGoneAfterwards() throws {
+    var place = ""
+    try OutputFolder.withTemporary { folder in
+      place = folder
+      try OutputFile.write("a", to: "\(folder)/file")
+      #expect(try OutputFolder.readableNames(in: folder) == ["file"])
+    }
+    #expect(!place.isEmpty && !FileManager.default.fileExists(atPath: place))
+    #expect(message { _ = try OutputFolder.readableNames(in: place) }.contains("the folder cannot be read"))
+  }
+}
+
 @Suite struct AtomicOutputTests {
   /// No process has this number: it is above the kernel's limit of 2^22.
   private static let dead = 4_194_999

@@ -46,6 +46,20 @@ import Training
       let anew = Watcher()
       _ = try search("\(folder)/s", values.merging(["force": []]) { $1 }, observer: anew)
       #expect(anew.records.count == 2)
+      try "{".write(toFile: "\(folder)/s/ledger.json", atomically: true, encoding: .utf8)
+      #expect(throws: SearchMismatch.self) { try search("\(folder)/s", values) }
+    }
+  }
+
+  @Test func noSearchWritesIntoAModelsFolder() throws {
+    try withFolder { folder in
+      try "".write(toFile: "\(folder)/model.safetensors", atomically: true, encoding: .utf8)
+      for flags in [[:], ["force": [String]()]] {
+        #expect(throws: OutputInUse.self) {
+          try search(folder, ["rank": ["2,4"]].merging(flags) { $1 })
+        }
+      }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["model.safetensors"])
     }
   }
 

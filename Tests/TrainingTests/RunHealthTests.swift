@@ -2,6 +2,7 @@ import Formats
 import Foundation
 import Testing
 import Training
+import Tuning
 
 /// Runs that compute with what is no number, or learn nothing any more.
 struct RunHealthTests {
@@ -22,7 +23,7 @@ struct RunHealthTests {
   @Test(arguments: [Float.nan, .infinity]) func anAdapterThatIsNotFiniteIsRefused(value: Float) throws {
     try withFolder { folder in
       let adapter = try adapter(value, in: folder)
-      #expect(throws: CheckpointError.self) {
+      #expect(throws: AdapterError.self) {
         try train("\(folder)/second", ["max-steps": ["2"], "init-adapter": [adapter]])
       }
       #expect(!FileManager.default.fileExists(atPath: "\(folder)/second"))

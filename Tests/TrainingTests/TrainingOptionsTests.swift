@@ -15,6 +15,13 @@ import Tuning
   #expect(options.data.shuffles && options.data.evaluationFiles.isEmpty && options.plan.maximumMemory == nil)
 }
 
+/// An initial adapter has a method and options of its own.
+@Test func whatAnInitialAdapterLeavesNoRoomForIsKnown() throws {
+  let given = ["rank": ["4"], "method": ["dora"], "lora-fa": [], "learning-rate": ["1e-3"]]
+  #expect(try TrainingOptions(given.merging(["init-adapter": ["a"]]) { $1 }).method.ignored == ["method", "rank"])
+  #expect(try TrainingOptions(given).method.ignored.isEmpty)
+}
+
 @Test(arguments: [
   ["rank": ["0"]], ["alpha": ["nan"]], ["alpha": ["0"]], ["alpha-pattern": ["q_proj=0"]],
   ["dropout": ["1"]], ["lr-scheduler": ["step"]], ["eval-steps": ["5"]],

@@ -130,6 +130,32 @@ import Tuning
   }
 }
 
+@Test func gradientsReplaceGradientsAlone() throws {
+  try withFolder { folder in
+    func check(_ name: String) throws {
+      try TrainingOptions(["dump-gradients": ["\(folder)/\(name)"], "force": []]).output.check()
+    }
+    let weights = try Data(contentsOf: URL(fileURLWithPath: "\(tinyLlama)/model.safetensors"))
+    for name in ["gradients", "model.safetensors", "adapter_model.safetensors"] {
+      try weights.write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+    }
+    try "{}\n".write(toFile: "\(folder)/data.jsonl", atomically: true, encoding: .utf8)
+    #expect(throws: Never.self) { try check("gradients") }
+    for name in ["model.safetensors", "adapter_model.safetensors", "data.jsonl"] {
+      #expect(throws: FileError.self, "\(name)") { try check(name) }
+    }
+  }
+}
+
+@Test func aCheckpointIsNoOutput() throws {
+  try withFolder { folder in
+    try "{}".write(toFile: "\(folder)/trainer_state.json", atomically: true, encoding: .utf8)
+    for flag in ["force", "resume"] {
+      #expect(throws: OutputInUse.self) { try TrainingOptions(["output": [folder], flag: []]).output.check() }
+    }
+  }
+}
+
 /// Gradients alone leave no output folder, so layer inputs go where they go.
 @Test func gradientsAreDumpedWithLayerInputsInAFile() throws {
   try withFolder { folder in

@@ -99,6 +99,8 @@ private func method(
   #expect(try refusal(chosen) { _ in } == "nothing was thrown")
   #expect(try refusal(chosen) { $0[name] = nil }.contains("tensor \(name) is missing"))
   #expect(try refusal(chosen) { $0[name] = [2, 128] }.contains("\(name) has shape [2, 128], expected [4, 128]"))
+  let other = name.replacing("q_proj", with: "v_proj")
+  #expect(try refusal(chosen) { $0[other] = [4, 4] }.contains("tensor \(other): this model has no such layer, or"))
   #expect(try refusal(chosen) { $0["lora_embedding_A"] = [4, 4] }.contains("tensor lora_embedding_A"))
 }
 

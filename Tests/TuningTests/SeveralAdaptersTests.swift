@@ -46,6 +46,57 @@ struct SeveralAdaptersTests {
     ]
   }
 
+  /// What is refused of an adapter, and `nil` where nothing is.
+  private func refusal(_ body: () throws -> Void) -> String? {
+    do { try body() } catch { return "\(error)" }
+    return nil
+  }
+
+  @Test func anAdapterThatIsNotFiniteIsRefusedByItsTensor() throws {
+    try withAdapters([LowRankConfiguration(rank: 2)]) { folders in
+      let path = "\(folders[0])/adapter_model.safetensors"
+      let file = try SafetensorsFile(path: path)
+      let all = file.tensorNames.compactMap(file.tensor).map { (name: $0.name, shape: $0.shape, values: $0.floats()) }
+      let bad = try #require(all.first).name
+      let tensors = all.map { tensor in
+        let values: [Float] = tensor.name == bad ? [Float.infinity] + tensor.values.dropFirst() : tensor.values
+        return (name: tensor.name, shape: tensor.shape, values: values)
+      }
+      try SafetensorsWriter.write(tensors, to: path)
+      let expected = "\(path): tensor \(bad): element 0 of \(all[0].values.count) is not finite"
+      let model = try tiny()
+      let opening = refusal { _ = try AdapterFolder.open(folders[0], for: model) }
+      #expect(opening?.contains(expected) == true, "\(opening ?? "")")
+      try withTemporaryFolder { sum in
+        let adapters = folders.map { WeightedAdapter(directory: $0, weight: 0.5) }
+        let adding = refusal { try AdapterCombination(kind: .cat).combine(adapters, to: sum) }
+        #expect(adding?.contains(expected) == true, "\(adding ?? "")")
+      }
+    }
+  }
+
+  @Test func whatStandsBeneathIsNamedByItsOwnFolder() throws {
+    var weightDecomposed = LowRankConfiguration(rank: 2)
+    weightDecomposed.useDoRA = true
+    try withAdapters([weightDecomposed, LowRankConfiguration(rank: 2)]) { folders in
+      try withTemporaryFolder { union in
+        try AdapterUnion.link(folders.map { WeightedAdapter($0) }, in: union)
+        let refused = refusal { _ = try AdapterFolder.configuration(of: union) }
+        #expect(refused?.hasPrefix("\(folders[0])/adapter_config.json: a DoRA adapter") == true, "\(refused ?? "")")
+      }
+    }
+  }
+
+  @Test func aWeightFollowsAFolderThatIsThere() throws {
+    try withTemporaryFolder { root in
+      try OutputFolder.create("\(root)/run:2")
+      let (whole, weighted) = (WeightedAdapter("\(root)/run:2"), WeightedAdapter("\(root)/run:2:0.5"))
+      #expect(whole.directory == "\(root)/run:2" && whole.weight == 1)
+      #expect(weighted.directory == "\(root)/run:2" && weighted.weight == 0.5)
+      #expect(WeightedAdapter("\(root)/run:3").weight == 3)
+    }
+  }
+
   @Test func aMixtureIsWrittenWithItsExpertsAndReadAgain() throws {
     try withAdapters(experts) { folders in
       let model = try tiny()

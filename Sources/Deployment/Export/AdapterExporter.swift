@@ -15,7 +15,15 @@ public enum AdapterExporter {
   /// - Returns: how many layers the adapter has
   public static func export(adapter: String, base: String?, to output: String, force: Bool) throws -> Int {
     let file = try source(adapter)
-    let folder = try baseFolder(base ?? file.file.common.baseModel ?? "", adapter: adapter)
+    let folder: String
+    if let base {
+      guard FileManager.default.fileExists(atPath: "\(base)/config.json") else {
+        throw ExportError(description: "--base \(base): is no folder of a model, with its config.json")
+      }
+      folder = base
+    } else {
+      folder = try baseFolder(file.file.common.baseModel ?? "", adapter: adapter)
+    }
     let description = try ModelDescription.load(directory: folder)
     guard let architecture = GGUFHeader.architectureName(of: description.family) else {
       throw ExportError(
@@ -95,6 +103,9 @@ public enum AdapterExporter {
     guard try AdapterFolder.areLowRank([adapter]),
       case .lora(let lora) = try PEFTConfiguration.load(directory: adapter)
     else { throw ExportError(description: "\(path): is no LoRA adapter, and GGUF holds no other; ship the folder") }
+    guard !["SEQ_CLS", "TOKEN_CLS"].contains(lora.common.taskType) else {
+      throw ExportError(description: "\(path): says labels, which a GGUF LoRA cannot; ship the folder")
+    }
     if lora.useDoRA { throw refuse("DoRA") }
     if lora.bias != "none" { throw refuse("bias \(lora.bias)") }
     if !lora.trainableTokens.isEmpty { throw refuse("trainable_token_indices") }

@@ -12,11 +12,10 @@ public enum AdapterImporter {
     _ path: String, for model: ModelDescription, _ body: (String) throws -> Result
   ) throws -> Result {
     guard GGUFFile.isGGUF(path) else { return try body(path) }
-    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("edge-lora-\(UUID().uuidString)").path
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    try unpack(GGUFFile(path: path), for: model, to: folder)
-    return try body(folder)
+    return try OutputFolder.withTemporary { folder in
+      try unpack(GGUFFile(path: path), for: model, to: folder)
+      return try body(folder)
+    }
   }
 
   private static func unpack(_ file: GGUFFile, for model: ModelDescription, to folder: String) throws {

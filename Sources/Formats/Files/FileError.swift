@@ -41,7 +41,8 @@ public enum FileError: Error, CustomStringConvertible {
 
     private init(code: Int32, doing: String?) {
       self.code = code
-      let said = String(cString: strerror(code))
+      var said = String(cString: strerror(code))
+      if code == EFBIG { said += "; `ulimit -f`, or the file system, as FAT does, ends files there" }
       description = doing.map { "\($0): \(said)" } ?? said
     }
 

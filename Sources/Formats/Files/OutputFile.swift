@@ -138,8 +138,31 @@ public enum OutputFolder {
     }
   }
 
+  /// Runs `body` with a new folder for files that nobody keeps, which is gone afterwards.
+  public static func withTemporary<Result>(_ body: (_ folder: String) throws -> Result) throws -> Result {
+    let named = getenv("TMPDIR").map { String(cString: $0) } ?? ""
+    let parent = named.isEmpty ? "/tmp" : named
+    var name = Array("\(parent)/edge-lora-XXXXXX".utf8CString)
+    guard mkdtemp(&name) != nil else {
+      throw FileError.cannotWrite(
+        file: parent, reason: .system("no folder for a while can be made there, TMPDIR names another place"))
+    }
+    let folder = String(decoding: name.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer { System.remove(folder) }
+    return try body(folder)
+  }
+
   /// The folder that holds a path: `.` for a plain name.
   public static func above(_ path: String) -> String { PathText.folder(path) }
+
+  /// Names in a folder, sorted.
+  /// - Throws: `FileError` where it cannot be read
+  public static func readableNames(in folder: String) throws -> [String] {
+    guard let names = System.names(in: folder) else {
+      throw FileError.cannotOpen(file: folder, reason: .system("the folder cannot be read"))
+    }
+    return names
+  }
 
   /// Names in a folder, sorted; none where it cannot be read.
   public static func names(in folder: String) -> [String] { System.names(in: folder) ?? [] }

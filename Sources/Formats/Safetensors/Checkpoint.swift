@@ -64,9 +64,7 @@ public final class Checkpoint: Sendable {
       return try Checkpoint(directory: path, origin: single, files: [try SafetensorsFile(path: single)])
     }
     if System.isThere(index) { return try openIndex(index) }
-    guard let names = System.names(in: path) else {
-      throw FileError.cannotOpen(file: path, reason: .system("the folder cannot be read"))
-    }
+    let names = try OutputFolder.readableNames(in: path)
     let candidates = names.filter { $0.hasSuffix(".safetensors") }
     guard candidates.count == 1 else { throw SafetensorsError.noWeights(directory: path, found: names) }
     let file = "\(path)/\(candidates[0])"

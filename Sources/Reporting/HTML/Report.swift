@@ -29,6 +29,15 @@ public struct Report {
     }
   }
 
+  /// Whether a file is a page of any kind.
+  public static func isPage(_ path: String) -> Bool {
+    guard let file = try? MappedFile(path: path) else { return false }
+    return withExtendedLifetime(file) {
+      let start = String(decoding: file.bytes.prefix(1000), as: UTF8.self).lowercased()
+      return start.contains("<!doctype html") || start.contains("<html")
+    }
+  }
+
   public var html: String {
     let tables = ReportTables(runs)
     let samples = ReportSamples(runs).html

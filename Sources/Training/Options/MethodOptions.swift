@@ -39,6 +39,8 @@ public struct MethodOptions: Sendable {
   private let temperature: Double
   /// An adapter to start from, whose configuration counts.
   public var initialAdapter: String?
+  /// Options that were given and say nothing beside the initial adapter, which has its own.
+  package let ignored: [String]
 
   static let declarations = ofWeights + BottleneckOptions.declarations + ofRows
 
@@ -180,6 +182,12 @@ public struct MethodOptions: Sendable {
       throw OptionError("--prompt-tuning-init text and --prompt-tuning-init-text TEXT go together")
     }
     initialAdapter = values.text("init-adapter")
+    ignored =
+      initialAdapter == nil
+      ? []
+      : (["method"] + Self.own.flatMap(\.options)).filter { option in
+        values.isGiven(option) && !["loraplus-lr-ratio", "lora-fa"].contains(option)
+      }
     layers = [("layers-to-transform", selection.layers ?? []), ("adapter-off", leaveOut)]
     frozen = values.list("freeze-adapter").map { WeightedAdapter($0) }
     experts = values.list("expert").map { WeightedAdapter($0) }

@@ -2,6 +2,7 @@ import Formats
 import FoundationEssentials
 import Glibc
 import Options
+import Tuning
 
 /// What a run writes, and when it saves.
 public struct OutputOptions: Sendable {
@@ -68,19 +69,15 @@ public struct OutputOptions: Sendable {
   /// - Throws: `FileError.alreadyExists` or `OutputInUse` unless `force`; `FolderLock.Held` while another run has the folder
   public func check() throws {
     if let gradientFile {
-      if !force, FileManager.default.fileExists(atPath: gradientFile) {
-        throw FileError.alreadyExists(file: gradientFile)
-      }
+      _ = try gradientOutput(gradientFile)
       return
     }
     if try FileManager.default.fileExists(atPath: folder) && PathKind(folder) != .directory {
       throw FileError.cannotWrite(file: folder, reason: "is a file; --output names a folder")
     }
-    // An adapter's files have names that those of a model have too.
-    if let weights = OutputFolder.names(in: folder).first(where: {
-      ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"].contains($0)
-    }) {
-      throw OutputInUse(path: folder, reason: "holds a model (\(weights)); name another folder with --output")
+    try Self.requireNoModel(in: folder)
+    if FileManager.default.fileExists(atPath: "\(folder)/\(TrainingCheckpoint.stateName)") {
+      throw OutputInUse(path: folder, reason: "is a checkpoint of a run; --output names the folder of a run")
     }
     try RunFolder.requireFree(folder)
     if force || resume { return }
@@ -88,6 +85,22 @@ public struct OutputOptions: Sendable {
       throw FileError.alreadyExists(file: file)
     }
     try RunFolder.requireNoCheckpoints(in: folder)
+  }
+
+  /// Refuses the folder of a model: an adapter's files have names that those of a model have too.
+  package static func requireNoModel(in folder: String) throws {
+    let names = ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"]
+    guard let weights = OutputFolder.names(in: folder).first(where: names.contains) else { return }
+    throw OutputInUse(path: folder, reason: "holds a model (\(weights)); name another folder with --output")
+  }
+
+  /// The file for gradients, which replaces an older one and no weights of a model or an adapter.
+  func gradientOutput(_ path: String) throws -> AtomicOutput {
+    let output = try AtomicOutput(path: path, force: force)
+    let name = URL(fileURLWithPath: path).lastPathComponent
+    let areWeights = AdapterFolder.fileNames.contains(name) || name.hasPrefix("model")
+    try output.requireFile(kind: "gradient") { !areWeights && (try? SafetensorsFile(path: $0)) != nil }
+    return output
   }
 
   /// Where layer inputs may wait in a file: the folder that the run writes to.

@@ -100,6 +100,7 @@ package struct LowRankFile: Sendable {
   package func part(_ name: String) throws -> Part? {
     guard names.contains(name) else { return nil }
     let (a, b) = try tensors(name)
+    for tensor in [a, b] { try TrainableFiles.checkFinite(tensor, in: weights.path) }
     return Part(
       a: Factor(rows: a.shape[0], columns: a.shape[1], values: a.floats().map(Double.init)),
       b: Factor(rows: b.shape[0], columns: b.shape[1], values: b.floats().map(Double.init)).transposed,

@@ -142,8 +142,12 @@ public enum AdapterUnion {
     let file = "\(folder)/\(beneathWeights)"
     guard case .other = try? PathKind(file) else { return nil }
     let weights = try JSONValue.parse(contentsOf: file).arrayValue?.compactMap(\.doubleValue) ?? []
+    // By their own names, which stand in what is said of them.
     return try FrozenAdapters(
-      weights.enumerated().map { WeightedAdapter(directory: "\(folder)/\($0)", weight: $1) })
+      weights.enumerated().map { index, weight in
+        let own = try FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\(index)")
+        return WeightedAdapter(directory: own, weight: weight)
+      })
   }
 
   private static func link(_ sources: [Source], in folder: String) throws {

@@ -13,6 +13,12 @@ public struct CombinedConfiguration: TuningConfiguration {
     public let configuration: any TuningConfiguration
     /// Whether it is trained; one that is not does not belong to the folder of the others.
     public let isTrained: Bool
+    /// What people call it.
+    var shownName: String {
+      if configuration is ScalingConfiguration { return "(IA)3" }
+      if configuration is MixtureConfiguration { return "the mixture" }
+      return isTrained ? name : "LoRA"
+    }
 
     public init(name: String, configuration: any TuningConfiguration, isTrained: Bool = true) {
       self.name = name
@@ -112,8 +118,8 @@ public final class CombinedMethod: TuningMethod {
   private func check(_ model: LanguageModel) throws {
     func refuse(_ places: String) -> AdapterError {
       .unsuitableModel(
-        "\(configuration.parts.map(\.name).joined(separator: " and ")) both hook in at \(places); they cannot be put "
-          + "together. Merge one of them into the model first (edge-lora merge)")
+        "\(configuration.parts.map(\.shownName).joined(separator: " and ")) both hook in at \(places); they cannot be "
+          + "put together. Merge one of them into the model first (edge-lora merge)")
     }
     for location in model.linearLocations {
       if methods.count(where: { $0.keptColumns(at: location) > 0 }) > 1 { throw refuse(location.name) }

@@ -6,6 +6,7 @@ let adaptersCommand = Command(
 ) { arguments in
   guard !arguments.positional.isEmpty else { throw UsageError(description: "name at least one adapter folder") }
   for folder in arguments.positional {
+    try MissingPath.checkAdapter(folder)
     let summary = try AdapterSummary(of: folder)
     Console.print(folder)
     for (name, value) in summary.lines { Console.print("  \(name): \(value)") }

@@ -153,16 +153,9 @@ private final class ChatSession {
     let messages = (opening + turns).map { turn in
       JSONValue.object(JSONObject([("role", .string(turn.role)), ("content", .string(turn.content))]))
     }
-    let line = JSONValue.object(JSONObject([("messages", .array(messages))])).serialized() + "\n"
-    guard let file = fopen(path, "a") else {
-      Console.error("\(path): \(String(cString: strerror(errno)))")
-      return
-    }
-    let isWritten = fputs(line, file) >= 0
-    guard fclose(file) == 0, isWritten else {
-      Console.error("\(path): \(String(cString: strerror(errno)))")
-      return
-    }
-    Console.error("added to \(path)")
+    do {
+      try JSONLinesFile.append(.object(JSONObject([("messages", .array(messages))])), to: path)
+      Console.error("added to \(path)")
+    } catch { Console.error("\(error)") }
   }
 }

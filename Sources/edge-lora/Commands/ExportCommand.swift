@@ -28,7 +28,7 @@ let exportCommand = Command(
     if let base = arguments.text("base") { try MissingPath.checkModel(base) }
     let count = try AdapterExporter.export(
       adapter: adapter, base: arguments.text("base"), to: output, force: force)
-    Console.print("wrote \(output): \(count) layers; llama-cli -m BASE.gguf --lora \(output)")
+    Console.print("wrote \(output): \(count) layers; llama-cli -m BASE.gguf --lora \(ShellWord.quoted(output))")
     return ExitCode.success
   }
   let name = try arguments.required("format")
@@ -45,7 +45,7 @@ let exportCommand = Command(
   for remark in report.remarks { Console.error("note: \(remark)") }
   Console.print("wrote \(output): \(report.tensorCount) tensors, \(ByteCount.text(report.byteCount))")
   if let path = try Modelfile.write(beside: output, stops: report.stops, force: force) {
-    Console.print("wrote \(path): ollama create NAME -f \(path)")
+    Console.print("wrote \(path): ollama create NAME -f \(ShellWord.quoted(path))")
   } else {
     let name = output.split(separator: "/").last ?? ""
     Console.error("note: the Modelfile that is there stays as it is; for this file its first line is FROM ./\(name)")

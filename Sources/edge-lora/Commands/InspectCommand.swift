@@ -2,6 +2,7 @@ import Formats
 import FoundationEssentials
 import Memory
 import Training
+import Tuning
 import WeightStore
 
 let inspectCommand = Command(
@@ -27,14 +28,17 @@ private struct Contents {
       try readGGUF(path)
       return
     }
-    if FileManager.default.fileExists(atPath: "\(path)/adapter_model.safetensors") {
+    let adapterFiles = AdapterFolder.fileNames.filter {
+      $0.hasSuffix(".safetensors") && FileManager.default.fileExists(atPath: "\(path)/\($0)")
+    }
+    if !adapterFiles.isEmpty {
       try readFacts(
         "\(path)/adapter_config.json",
         [
           "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "lora_dropout", "target_modules",
           "base_model_name_or_path",
         ])
-      add(try Checkpoint.open("\(path)/adapter_model.safetensors"), showsParts: showsParts)
+      for name in adapterFiles { add(try Checkpoint.open("\(path)/\(name)"), showsParts: showsParts) }
       return
     }
     let checkpoint = try Checkpoint.open(path)
@@ -55,10 +59,10 @@ private struct Contents {
 
   private mutating func add(_ checkpoint: Checkpoint, showsParts: Bool) {
     guard showsParts else {
-      entries = checkpoint.inventory
+      entries += checkpoint.inventory
       return
     }
-    entries = checkpoint.tensorNames.compactMap { checkpoint.tensor($0) }.map {
+    entries += checkpoint.tensorNames.compactMap { checkpoint.tensor($0) }.map {
       InventoryEntry(name: $0.name, format: $0.elementType.rawValue, shape: $0.shape, byteCount: $0.byteCount)
     }
   }

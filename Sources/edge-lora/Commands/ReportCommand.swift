@@ -18,8 +18,9 @@ let reportCommand = Command(
   let force = arguments.flag("force")
   let (csv, events) = (arguments.text("csv"), arguments.text("tensorboard"))
 
-  func write(_ text: String, to path: String, force: Bool) throws {
+  func write(_ text: String, to path: String, kind: String, _ isOne: (String) -> Bool) throws {
     let output = try AtomicOutput(path: path, force: force || Report.isOne(path))
+    try output.requireFile(kind: kind, isOne)
     try OutputFile.write(text, to: output.temporaryPath)
     try output.commit()
     if csv != "-" { Console.print("wrote \(path): \(ByteCount.text(text.utf8.count))") }
@@ -31,17 +32,21 @@ let reportCommand = Command(
   let isAsked = csv != nil || events != nil
   if let csv {
     let text = MetricsTable.csv(runs)
-    if csv == "-" { Console.printPart(text) } else { try write(text, to: csv, force: force) }
+    if csv == "-" {
+      Console.printPart(text)
+    } else {
+      try write(text, to: csv, kind: "table of a report", MetricsTable.isOne)
+    }
   }
   if let events {
     for run in runs {
       let folder = runs.count > 1 ? "\(events)/\(run.name)" : events
       try EventExport.write(run, to: folder)
     }
-    if csv != "-" { Console.print("wrote \(events): tensorboard --logdir \(events)") }
+    if csv != "-" { Console.print("wrote \(events): tensorboard --logdir \(ShellWord.quoted(events))") }
   }
   if let page = arguments.text("output") ?? (isAsked ? nil : "report.html") {
-    try write(Report(runs, program: "edge-lora \(Program.version)").html, to: page, force: force)
+    try write(Report(runs, program: "edge-lora \(Program.version)").html, to: page, kind: "HTML", Report.isPage)
   }
   return ExitCode.success
 }

@@ -66,7 +66,8 @@ let searchCommand = Command(
     return ExitCode.failure
   }
   guard try SearchOptions(given).trainBest else {
-    Console.error("train with it: edge-lora train --settings \(folder)/best.json --output DIR")
+    let best = ShellWord.quoted("\(folder)/best.json")
+    Console.error("train with it: edge-lora train --settings \(best) --output DIR")
     return ExitCode.success
   }
   return try trainBest(search.bestOptions(best), into: "\(folder)/best", isQuiet: arguments.flag("json"))

@@ -46,7 +46,9 @@ enum TrainingSetup {
           description: "\(settingsName): \(key) does not take \(value.serialized()); expected "
             + (option.placeholder.map { option.isList ? "\($0) as a text or a list" : $0 } ?? "true or false"))
       }
-      if let given { values[option.name] = given }
+      if let given, values.updateValue(given, forKey: option.name) != nil {
+        throw UsageError(description: "\(settingsName): \(key) gives --\(option.name), which another key gives as well")
+      }
     }
     return values
   }
@@ -65,13 +67,23 @@ enum TrainingSetup {
       if option.isList { return texts }
       // PEFT writes target modules as a list.
       return option.name == "target-modules" ? [texts.joined(separator: ",")] : nil
-    case .object: return nil
+    case .object(let object):
+      // Patterns and a scheduler's shape are objects in the files of PEFT and transformers.
+      guard option.placeholder?.hasPrefix("NAME=") == true, !object.entries.isEmpty else { return nil }
+      let parts = object.entries.map { name, value in
+        name.contains(",") || value.doubleValue == nil ? nil : "\(name)=\(value.serialized())"
+      }
+      let texts = parts.compactMap { $0 }
+      return texts.count == parts.count ? [texts.joined(separator: ",")] : nil
     }
   }
 
   /// The model that is named, or the only one here.
   static func model(_ options: TrainingOptions) throws -> String {
-    try options.model.map(ModelFinder.checked) ?? ModelFinder.onlyModelHere()
+    if let model = options.model { return try ModelFinder.checked(model) }
+    do { return try ModelFinder.onlyModelHere() } catch let error as UsageError {
+      throw UsageError(description: noRun(options) + error.description)
+    }
   }
 
   /// The data that is named, or `train.jsonl` or `train.txt`.
@@ -80,11 +92,19 @@ enum TrainingSetup {
     let found = ["train.jsonl", "train.txt"].filter { FileManager.default.fileExists(atPath: $0) }
     guard found.count == 1 else {
       throw UsageError(
-        description: found.isEmpty
-          ? "no train.jsonl or train.txt here; name the data with --data"
-          : "both train.jsonl and train.txt are here; name one with --data")
+        description: noRun(options)
+          + (found.isEmpty
+            ? "no train.jsonl or train.txt here; name the data with --data"
+            : "both train.jsonl and train.txt are here; name one with --data"))
     }
     return found
+  }
+
+  /// Why `--resume` has brought neither model nor data.
+  private static func noRun(_ options: TrainingOptions) -> String {
+    let folder = options.output.folder
+    let isThere = FileManager.default.fileExists(atPath: "\(folder)/run.json")
+    return options.output.resume && !isThere ? "\(folder) holds no run to go on from; " : ""
   }
 
   /// What was made, and the command that uses it.
@@ -99,8 +119,8 @@ enum TrainingSetup {
     let command = isLabelled ? "predict --text" : "generate --prompt"
     // What was trained belongs on top of those that took part.
     let below = options.method.frozen.map { $0.weight == 1 ? $0.directory : "\($0.directory):\($0.weight)" }
-    let adapters = (below + [folder]).joined(separator: " ")
-    Console.print("try it: edge-lora \(command) ... --model \(model) --adapter \(adapters)")
+    let adapters = (below + [folder]).map(ShellWord.quoted).joined(separator: " ")
+    Console.print("try it: edge-lora \(command) ... --model \(ShellWord.quoted(model)) --adapter \(adapters)")
   }
 
   /// - Parameter keepsData: whether large data is kept beside the output, tokenised
