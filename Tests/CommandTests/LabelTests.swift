@@ -50,4 +50,21 @@ struct LabelTests {
       #expect(result.error.contains("1 samples cut at 20 tokens"), "\(result.error)")
     }
   }
+
+  /// Five labels on a model that has a head for three.
+  @Test func aModelLearnsOtherLabelsThanItKnows() throws {
+    try withModel { folder in
+      try write("text,label\na,v\nb,w\na b,x\nb a,y\na a,z\n", "\(folder)/rows.csv")
+      let train = ["train", "--model", "model", "--data", "rows.csv", "--output", "adapter", "--threads", "1"]
+      let refused = try Program.run(train, in: folder)
+      #expect(refused.code == 65 && refused.error.contains("--labels v,w,x,y,z"), "\(refused.error)")
+      let trained = try run(train + ["--labels", "v,w,x,y,z"], in: folder)
+      #expect((trained.output + trained.error).contains("new head: classifier"), "\(trained.error)")
+      try run(["merge", "--model", "model", "--adapter", "adapter", "-o", "merged", "--threads", "1"], in: folder)
+      for arguments in [["--model", "model", "--adapter", "adapter"], ["--model", "merged"]] {
+        let result = try run(["predict", "--text", "a b", "--threads", "1"] + arguments, in: folder)
+        #expect(["v", "w", "x", "y", "z"].allSatisfy { result.output.contains("\"\($0)\":") }, "\(result.output)")
+      }
+    }
+  }
 }

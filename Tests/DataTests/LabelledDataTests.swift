@@ -1,7 +1,9 @@
 import Architectures
 import Data
+import Formats
 import Foundation
 import Testing
+import Tokenization
 
 /// A folder that goes with its test.
 private final class Scratch {
@@ -320,5 +322,14 @@ struct LabelledDataTests {
     #expect(try LabellingFinder().labelling(of: lists).labels == ["1", "10000"])
     let zeros = try rows(#"{"text": "a", "label": [0, 1, 1]}"#, "a.jsonl")
     #expect(try LabellingFinder().labelling(of: zeros).labels == ["LABEL_0", "LABEL_1", "LABEL_2"])
+  }
+
+  @Test func wordsOfWhichTheModelKnowsNoneAreAnotherTask() throws {
+    let model = Labelling(task: .sequenceClassification, labels: ["neg", "pos"])
+    let told = message { try LabelSurvey(try rows("text,label\na,x\nb,y\n", "a.csv")).checkNames(knownBy: model) }
+    #expect(told.contains("none of the labels x, y") && told.contains("--labels x,y"), "\(told)")
+    for text in ["text,label\na,x\nb,pos\n", "text,label\na,0\nb,1\n"] {
+      try LabelSurvey(try rows(text, "a.csv")).checkNames(knownBy: model)
+    }
   }
 }

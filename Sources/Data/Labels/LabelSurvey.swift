@@ -56,6 +56,21 @@ public struct LabelSurvey: Sendable {
     }
   }
 
+  /// Refuses words of which a model knows none: it is to learn another task.
+  /// - Throws: `DataError` with what to do
+  public func checkNames(knownBy labelling: Labelling) throws {
+    let isTagging = labelling.task == .tokenClassification
+    let words = (isTagging ? parts : labelling.problem == .multiLabel ? chosen : whole).words
+    guard let first, !words.isEmpty, words.isDisjoint(with: labelling.labels) else { return }
+    let found = words.sorted()
+    func some(_ names: [String], _ separator: String = ", ") -> String {
+      (names.prefix(8) + (names.count > 8 ? ["..."] : [])).joined(separator: separator)
+    }
+    throw first.failure(
+      "none of the labels \(some(found)) is one that the model knows: \(some(labelling.labels)); "
+        + "--labels \(some(found, ",")) makes it learn these")
+  }
+
   /// Whether entities mostly begin with `I-`: strict BIO, in which they are counted, does not see those.
   public var isInside: Bool { beginnings.unmarked > beginnings.marked }
 
