@@ -324,6 +324,24 @@ struct LabelledDataTests {
     #expect(try LabellingFinder().labelling(of: zeros).labels == ["LABEL_0", "LABEL_1", "LABEL_2"])
   }
 
+  /// SNLI has it where people did not agree, and GLUE in what it keeps back.
+  @Test func minusOneBesideIdsIsNoLabel() throws {
+    let path = try write("text,label\na,0\nb,-1\nc,2\n", "a.csv")
+    let told = message {
+      _ = try LabellingFinder().labelling(of: try LabelledFiles([path], columns: LabelledColumns()).survey())
+    }
+    #expect(told.contains("a.csv:3: label -1 is no number of a label"), "\(told)")
+    let skipping = try LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true).survey()
+    #expect(try LabellingFinder().labelling(of: skipping).labels.count == 3)
+    // Without a 0 it is one of two signs.
+    let signs = try LabelledFiles(
+      [try write("text,label\na,1\nb,-1\n", "b.csv")], columns: LabelledColumns(), skipBadLines: true
+    ).survey()
+    #expect(message { _ = try LabellingFinder().labelling(of: signs) }.contains("b.csv:3: label -1"))
+    let other = message { _ = try LabellingFinder().labelling(of: try rows("text,label\na,1\nb,-2\n", "c.csv")) }
+    #expect(other.contains("c.csv:3: label -2"), "\(other)")
+  }
+
   @Test func wordsOfWhichTheModelKnowsNoneAreAnotherTask() throws {
     let model = Labelling(task: .sequenceClassification, labels: ["neg", "pos"])
     let told = message { try LabelSurvey(try rows("text,label\na,x\nb,y\n", "a.csv")).checkNames(knownBy: model) }
