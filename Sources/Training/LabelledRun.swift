@@ -85,8 +85,9 @@ struct LabelledRun {
       lines.append("warning: all samples have the label \(labelling.labels[0]); there is nothing to tell apart")
     }
     let head = store.description.head.labels
-    if adapter == nil, let head, !store.holds(head.layers[0].linear.weight) {
-      lines.append("new head: \(head.layers.map(\.linear.path).joined(separator: ", ")), trained whole")
+    let new = head?.layers.map(\.linear).filter { !store.holds($0.weight) } ?? []
+    if adapter == nil, !new.isEmpty {
+      lines.append("new head: \(new.map(\.path).joined(separator: ", ")), trained whole")
     }
     notes = lines
   }
@@ -99,7 +100,10 @@ struct LabelledRun {
     let task = options.task
     let isSame = task.task.map { $0 == own?.task } ?? true && task.problem.map { $0 == own?.problem } ?? true
     let names = task.labels ?? task.columns.labelNames
-    if let own, names == nil, isSame, !own.hasDefaultNames { return own }
+    if let own, names == nil, isSame, !own.hasDefaultNames {
+      try survey.checkNames(knownBy: own)
+      return own
+    }
     let found = try LabellingFinder(task: task.task, problem: task.problem, names: names).labelling(of: survey)
     if let own, found.hasDefaultNames, found.task == own.task, found.labels.count <= own.labels.count,
       names == nil, isSame

@@ -29,8 +29,12 @@ public final class WeightStore: Sendable {
     }
   }
 
-  private init(directory: String, model: DescribedCheckpoint, checkpoint: Checkpoint) {
+  /// Whether the model is to say another number of labels than its configuration has.
+  private let hasOtherLabels: Bool
+
+  private init(directory: String, model: DescribedCheckpoint, checkpoint: Checkpoint, hasOtherLabels: Bool) {
     self.directory = directory
+    self.hasOtherLabels = hasOtherLabels
     description = model.description
     configurationJSON = model.json
     warnings = model.warnings
@@ -60,7 +64,11 @@ public final class WeightStore: Sendable {
         reason: "tensor \(pooler) is missing, of which labels of whole texts are made\n       "
           + "take a checkpoint with a pooler, such as one of BertModel; labels of words (--task token_cls) need none")
     }
-    return WeightStore(directory: directory, model: model, checkpoint: checkpoint)
+    let hasOtherLabels = try labelling.map {
+      try ModelDescription(json: json, file: path).labelling?.labels.count != $0.labels.count
+    }
+    return WeightStore(
+      directory: directory, model: model, checkpoint: checkpoint, hasOtherLabels: hasOtherLabels ?? false)
   }
 
   /// `nf4`, `int8`, `int4`, `f16`, ...: how the first linear layer is kept.
@@ -78,8 +86,12 @@ public final class WeightStore: Sendable {
   /// Bytes of all tensors.
   public var byteCount: Int { checkpoint.tensorNames.reduce(0) { $0 + (checkpoint.tensor($1)?.byteCount ?? 0) } }
 
-  /// Whether the folder has a weight.
-  public func holds(_ wanted: TensorDescription) -> Bool { checkpoint.tensor(names.stored(wanted.name)) != nil }
+  /// Whether the folder has a weight. That of a head for another number of labels is no part of a model that was asked for
+  /// with labels of its own.
+  public func holds(_ wanted: TensorDescription) -> Bool {
+    guard let tensor = checkpoint.tensor(names.stored(wanted.name)) else { return false }
+    return !hasOtherLabels || tensor.shape == wanted.shape
+  }
 
   /// A norm's weights or a bias.
   public func vector(_ wanted: TensorDescription) throws -> [Float] {

@@ -77,13 +77,14 @@ enum ModelOptions {
     _ files: [String], _ loaded: LoadedModel, _ labelling: Labelling, maximumLength: Int,
     columns: LabelledColumns = LabelledColumns(), skipBadLines: Bool = false
   ) throws -> TrainingData {
+    let length = min(maximumLength, loaded.maximumPositions)
     let rows = try LabelledFiles(files, columns: columns, skipBadLines: skipBadLines)
     let data = try LabelledSamples(
       tokenizer: loaded.tokenizer, labelling: labelling, description: loaded.model.description,
-      maximumLength: maximumLength, survey: labelling.problem == .multiLabel ? try rows.survey() : nil
+      maximumLength: length, survey: labelling.problem == .multiLabel ? try rows.survey() : nil
     ).data(rows)
     if data.skippedLines > 0 { Console.error("\(data.skippedLines) bad lines skipped") }
-    if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut") }
+    if data.truncatedCount > 0 { Console.error("\(data.truncatedCount) samples cut at \(length) tokens") }
     return data
   }
 }

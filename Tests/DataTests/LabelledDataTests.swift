@@ -1,7 +1,9 @@
 import Architectures
 import Data
+import Formats
 import Foundation
 import Testing
+import Tokenization
 
 /// A folder that goes with its test.
 private final class Scratch {
@@ -320,5 +322,59 @@ struct LabelledDataTests {
     #expect(try LabellingFinder().labelling(of: lists).labels == ["1", "10000"])
     let zeros = try rows(#"{"text": "a", "label": [0, 1, 1]}"#, "a.jsonl")
     #expect(try LabellingFinder().labelling(of: zeros).labels == ["LABEL_0", "LABEL_1", "LABEL_2"])
+  }
+
+  /// SNLI has it where people did not agree, and GLUE in what it keeps back.
+  @Test func minusOneBesideIdsIsNoLabel() throws {
+    let path = try write("text,label\na,0\nb,-1\nc,2\n", "a.csv")
+    let told = message {
+      _ = try LabellingFinder().labelling(of: try LabelledFiles([path], columns: LabelledColumns()).survey())
+    }
+    #expect(told.contains("a.csv:3: label -1 is no number of a label"), "\(told)")
+    let skipping = try LabelledFiles([path], columns: LabelledColumns(), skipBadLines: true).survey()
+    #expect(try LabellingFinder().labelling(of: skipping).labels.count == 3)
+    // Without a 0 it is one of two signs.
+    let signs = try LabelledFiles(
+      [try write("text,label\na,1\nb,-1\n", "b.csv")], columns: LabelledColumns(), skipBadLines: true
+    ).survey()
+    #expect(message { _ = try LabellingFinder().labelling(of: signs) }.contains("b.csv:3: label -1"))
+    let other = message { _ = try LabellingFinder().labelling(of: try rows("text,label\na,1\nb,-2\n", "c.csv")) }
+    #expect(other.contains("c.csv:3: label -2"), "\(other)")
+  }
+
+  @Test func wordsOfWhichTheModelKnowsNoneAreAnotherTask() throws {
+    let model = Labelling(task: .sequenceClassification, labels: ["neg", "pos"])
+    let told = message { try LabelSurvey(try rows("text,label\na,x\nb,y\n", "a.csv")).checkNames(knownBy: model) }
+    #expect(told.contains("none of the labels x, y") && told.contains("--labels x,y"), "\(told)")
+    for text in ["text,label\na,x\nb,pos\n", "text,label\na,0\nb,1\n"] {
+      try LabelSurvey(try rows(text, "a.csv")).checkNames(knownBy: model)
+    }
+  }
+
+  /// As a model is trained on sentences whose words are single characters.
+  @Test func wordsOfChineseTextsAreTheTokenizers() throws {
+    let words = ["[UNK]", "\u{5317}", "\u{4eac}", "in", "##n", "\u{304b}"]
+    let vocabulary = words.enumerated().map { "\"\($1)\": \($0)" }.joined(separator: ", ")
+    let tokenizer = try Tokenizer(
+      json: """
+        {"added_tokens": [], "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+         "strip_accents": null, "lowercase": true}, "pre_tokenizer": {"type": "BertPreTokenizer"},
+         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+         "max_input_chars_per_word": 100, "vocab": {\(vocabulary)}}}
+        """)
+    let json = try JSONValue.parse(
+      """
+      {"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 32, "intermediate_size": 64,
+       "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64, "max_position_embeddings": 24}
+      """, file: "config.json")
+    let labelling = Labelling(task: .tokenClassification, labels: ["O", "B-x"])
+    let samples = LabelledSamples(
+      tokenizer: tokenizer, labelling: labelling,
+      description: try ModelDescription(json: json, file: "config.json", labelling: labelling), maximumLength: 24)
+    func found(_ text: String) -> [Range<Int>] {
+      samples.question(LabelledRow(.text(text, pair: nil), file: "", line: 1)).words
+    }
+    #expect(found("inn \u{5317}\u{4eac}in\u{5317}") == [0..<3, 4..<5, 5..<6, 6..<8, 8..<9])
+    #expect(found("in-in \u{304b}\u{304b}") == [0..<5, 6..<7, 7..<8])
   }
 }

@@ -124,4 +124,26 @@ struct MetricsTests {
         Entity(type: "a", words: 1..<3), Entity(type: "b", words: 4..<5), Entity(type: "b", words: 5..<6),
       ])
   }
+
+  /// `f1_score(truth, said, average="macro", zero_division=0)` of scikit-learn is 1/3.
+  @Test func labelsThatNobodySaysCountInTheMeanOfSeveral() {
+    let rows = [[true, false, false], [true, false, false]]
+    let table = MultiLabelMetrics(truth: rows, said: rows, names: ["a", "b", "c"]).table
+    #expect(table.names == ["a", "b", "c"] && table.micro.f1 == 1 && table.weighted.f1 == 1)
+    #expect(abs(table.macro.f1 - 1 / 3) < Self.tolerance)
+  }
+
+  @Test func whatIsNoNumberHasNoCorrelation() {
+    let metrics = RegressionMetrics(truth: [1, 2, 3], said: [.nan, .nan, 1])
+    #expect(metrics.spearman.isNaN && metrics.pearson.isNaN && metrics.meanSquaredError.isNaN)
+  }
+
+  /// In IOB1 an entity begins with `B-` only behind another one of its type.
+  @Test func entitiesMayBeginInside() {
+    let tags = ["I-a", "I-a", "B-a", "O", "I-b", "I-a", "B-b"]
+    let found = Entity.all(in: tags, beginsInside: true)
+    #expect(found.map(\.words) == [0..<2, 2..<3, 4..<5, 5..<6, 6..<7])
+    #expect(found.map(\.type) == ["a", "a", "b", "a", "b"])
+    #expect(Entity.all(in: ["I-a", "E-a"], scheme: .iobes, beginsInside: true).isEmpty)
+  }
 }

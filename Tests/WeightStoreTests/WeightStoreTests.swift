@@ -170,4 +170,31 @@ import WeightStore
       #expect(message { _ = try WeightStore.open(folder) }.contains(expected))
     }
   }
+
+  /// The checkpoint of one task is where another one begins.
+  @Test func aHeadOfOtherLabelsIsNotThere() throws {
+    try withTemporaryFolder { folder in
+      let configuration = """
+        {"architectures": ["RobertaForSequenceClassification"], "model_type": "roberta", "hidden_size": 32,
+         "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64,
+         "max_position_embeddings": 24, "type_vocab_size": 1, "id2label": {"0": "a", "1": "b", "2": "c"}}
+        """
+      try OutputFile.write(configuration, to: "\(folder)/config.json")
+      func zeros(_ name: String, _ shape: [Int]) -> (String, [Int], [Float]) {
+        (name, shape, [Float](repeating: 0, count: shape.reduce(1, *)))
+      }
+      try SafetensorsWriter.write(
+        [
+          zeros("classifier.dense.weight", [32, 32]), zeros("classifier.out_proj.weight", [3, 32]),
+          zeros("roberta.embeddings.word_embeddings.weight", [64, 32]),
+        ], to: "\(folder)/model.safetensors")
+      func held(_ labels: [String]) throws -> [Bool] {
+        let labelling = Labelling(task: .sequenceClassification, labels: labels)
+        let store = try WeightStore.open(folder, labelling: labelling)
+        return try #require(store.description.head.labels).layers.map { store.holds($0.linear.weight) }
+      }
+      #expect(try held(["x", "y", "z"]) == [true, true])
+      #expect(try held(["x", "y"]) == [true, false])
+    }
+  }
 }

@@ -22,7 +22,7 @@ public struct LabelSurvey: Sendable {
   private var width: Int?
 
   /// Whether rows without a label, or with an empty one, are to be passed over.
-  private var skipsUnlabelled = false
+  private(set) var skipsUnlabelled = false
 
   public init(skipsUnlabelled: Bool = false) { self.skipsUnlabelled = skipsUnlabelled }
 
@@ -46,14 +46,29 @@ public struct LabelSurvey: Sendable {
     let isFirst = whole.isEmpty
     if case .list = label { hasLists = true }
     if case .number(let value) = label, value != value.rounded() { hasFractions = true }
-    let areNew = whole.add(label)
-    for part in label.parts { parts.add(part) }
-    if areNew { for part in label.chosen { chosen.add(part) } }
+    let areNew = whole.add(label, of: row)
+    for part in label.parts { parts.add(part, of: row) }
+    if areNew { for part in label.chosen { chosen.add(part, of: row) } }
     if isFirst {
       width = Self.indicators(label)
     } else if width != nil, Self.indicators(label) != width {
       width = nil
     }
+  }
+
+  /// Refuses words of which a model knows none: it is to learn another task.
+  /// - Throws: `DataError` with what to do
+  public func checkNames(knownBy labelling: Labelling) throws {
+    let isTagging = labelling.task == .tokenClassification
+    let words = (isTagging ? parts : labelling.problem == .multiLabel ? chosen : whole).words
+    guard let first, !words.isEmpty, words.isDisjoint(with: labelling.labels) else { return }
+    let found = words.sorted()
+    func some(_ names: [String], _ separator: String = ", ") -> String {
+      (names.prefix(8) + (names.count > 8 ? ["..."] : [])).joined(separator: separator)
+    }
+    throw first.failure(
+      "none of the labels \(some(found)) is one that the model knows: \(some(labelling.labels)); "
+        + "--labels \(some(found, ",")) makes it learn these")
   }
 
   /// Whether entities mostly begin with `I-`: strict BIO, in which they are counted, does not see those.
@@ -91,7 +106,9 @@ struct LabelNames: Sendable {
   private(set) var words: Set<String> = []
   private(set) var numbers: Set<Int> = []
   /// The first that is neither a word nor the number of a label.
-  private(set) var misfit: RowLabel?
+  private(set) var misfit: (label: RowLabel, row: LabelledRow)?
+  /// The first row with -1, which many data sets have where there is no label.
+  private(set) var without: LabelledRow?
   private(set) var isEmpty = true
 
   /// More than a model may have are not kept.
@@ -99,17 +116,19 @@ struct LabelNames: Sendable {
 
   /// - Returns: `false` for a word that was there before
   @discardableResult
-  mutating func add(_ label: RowLabel) -> Bool {
+  mutating func add(_ label: RowLabel, of row: LabelledRow) -> Bool {
     isEmpty = false
     switch label {
     case .word(let word): return isFull || words.insert(word).inserted
     case .number:
       if let id = label.id, id < Labelling.most {
         numbers.insert(id)
+      } else if label == .number(-1) {
+        without = without ?? row
       } else if misfit == nil {
-        misfit = label
+        misfit = (label, row)
       }
-    case .list: if misfit == nil { misfit = label }
+    case .list: if misfit == nil { misfit = (label, row) }
     }
     return true
   }

@@ -25,7 +25,10 @@ public struct LabellingFinder: Sendable {
     func checkBlanks() throws { if let row = survey.blank { throw row.failure("the label is empty") } }
     if task == .tokenClassification {
       try checkBlanks()
-      return Labelling(task: task, labels: try names ?? Self.names(survey.parts, first: first, isTagging: true))
+      return Labelling(
+        task: task,
+        labels: try names
+          ?? Self.names(survey.parts, first: first, skipsUnlabelled: survey.skipsUnlabelled, isTagging: true))
     }
     let problem = problem ?? (survey.hasLists ? .multiLabel : survey.hasFractions ? .regression : .singleLabel)
     if problem == .regression {
@@ -41,18 +44,27 @@ public struct LabellingFinder: Sendable {
     // Lists of zeros and ones say of each label whether it holds.
     if problem == .multiLabel, let width = survey.indicatorWidth {
       found = LabelNames()
-      for id in 0..<width { found.add(.number(Double(id))) }
+      for id in 0..<width { found.add(.number(Double(id)), of: first) }
     }
     return Labelling(
-      task: task, problem: problem, labels: try names ?? Self.names(found, first: first, isTagging: false))
+      task: task, problem: problem,
+      labels: try names
+        ?? Self.names(found, first: first, skipsUnlabelled: survey.skipsUnlabelled, isTagging: false))
   }
 
-  private static func names(_ found: LabelNames, first: LabelledRow, isTagging: Bool) throws -> [String] {
+  private static func names(
+    _ found: LabelNames, first: LabelledRow, skipsUnlabelled: Bool, isTagging: Bool
+  ) throws -> [String] {
     switch found.misfit {
     case nil: break
-    case .list: throw first.failure("a label is a list; give --problem-type multi_label_classification")
-    case let label?:
-      throw first.failure("label \(label.text) is no number of a label; give --problem-type regression")
+    case (.list, let row)?: throw row.failure("a label is a list; give --problem-type multi_label_classification")
+    case (let label, let row)?:
+      throw row.failure("label \(label.text) is no number of a label; give --problem-type regression")
+    }
+    // Beside ids -1 says that there is none, as in SNLI and in what GLUE keeps back.
+    if let row = found.without, !skipsUnlabelled || !found.numbers.contains(0) {
+      throw row.failure(
+        "label -1 is no number of a label; give --problem-type regression, or --labels=-1,... where it is a name")
     }
     if found.words.isEmpty {
       guard let greatest = found.numbers.max() else { throw first.failure("no row has a label") }
