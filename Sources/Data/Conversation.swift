@@ -141,11 +141,7 @@ struct Conversation {
         object["content"] = value
       }
     }
-    // Templates know one of two names of it, and transformers gives both to them.
-    if let thought = object["reasoning_content"] ?? object["thinking"] ?? object["reasoning"] {
-      object["reasoning_content"] = thought
-      if object["thinking"] == nil { object["thinking"] = thought }
-    }
+    object.nameThoughts()
     guard object["role"]?.stringValue != nil, object["content"] != nil || object["tool_calls"] != nil else {
       throw LineError(reason: "a message lacks role or content")
     }
@@ -160,5 +156,14 @@ struct Conversation {
       .object(JSONObject(object.entries.filter { $0.value != .null }.map { ($0.key, withoutNulls($0.value)) }))
     default: value
     }
+  }
+}
+
+extension JSONObject {
+  /// Gives what a message has of thoughts both names: templates know one of them, and transformers gives them both.
+  package mutating func nameThoughts() {
+    guard let thought = self["reasoning_content"] ?? self["thinking"] ?? self["reasoning"] else { return }
+    self["reasoning_content"] = thought
+    if self["thinking"] == nil { self["thinking"] = thought }
   }
 }

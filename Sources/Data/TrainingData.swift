@@ -26,6 +26,12 @@ public struct PromptAnswer: Sendable {
   public let promptTokens: [Int32]
   public let prompt: String
   public let answer: String
+
+  package init(promptTokens: [Int32], prompt: String, answer: String) {
+    self.promptTokens = promptTokens
+    self.prompt = prompt
+    self.answer = answer
+  }
 }
 
 /// What is wrong with the data.

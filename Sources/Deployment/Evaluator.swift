@@ -69,19 +69,25 @@ public struct Evaluator {
   }
 
   /// Answers every question and counts those that agree with the known answer.
-  /// - Parameter observe: gets question, wanted and given answer
+  ///
+  /// - Parameters:
+  ///   - maximumTokens: tokens of an answer, or as many as the model has room for behind the question; a question that
+  ///     leaves none is not answered
+  ///   - observe: gets question, wanted and given answer
   public func exactMatch(
     _ questions: [PromptAnswer], maximumTokens: Int, observe: (PromptAnswer, String) -> Void = { _, _ in }
   ) throws -> Double {
     guard let longest = questions.map(\.promptTokens.count).max() else { return 0 }
-    let generator = try TextGenerator(loaded, capacity: longest + maximumTokens)
+    let most = loaded.maximumPositions
+    let generator = try TextGenerator(loaded, capacity: min(longest + maximumTokens, most))
     var matches = 0
     for question in questions {
-      let wanted = question.answer.trimmed
-      let answer = try generator.generate(
-        prompt: question.promptTokens, maximumTokens: maximumTokens, sampling: SamplingOptions()
-      ).text.trimmed
-      if answer == wanted { matches += 1 }
+      let room = min(maximumTokens, most - question.promptTokens.count)
+      let answer =
+        room > 0
+        ? try generator.generate(prompt: question.promptTokens, maximumTokens: room, sampling: SamplingOptions())
+          .text.trimmed : ""
+      if room > 0, answer == question.answer.trimmed { matches += 1 }
       observe(question, answer)
     }
     return Double(matches) / Double(questions.count)

@@ -264,30 +264,34 @@ public final class ModelServer: @unchecked Sendable {
     guard let messages = reader["messages"]?.arrayValue, !messages.isEmpty else {
       throw APIError("messages is missing: a list of role and content")
     }
-    for message in messages {
-      guard message["role"]?.stringValue != nil, message["content"] != nil || message["tool_calls"] != nil else {
-        throw APIError("a message needs role and content")
-      }
-    }
     guard let template = tokenizer.chatTemplate else {
       throw APIError("this model has no chat template; /v1/completions continues a text")
     }
-    let plain = try Self.plain(messages)
+    let plain = try ChatMessages.plain(messages)
+    let withObjects = ChatMessages.withArgumentsAsObjects(plain)
     var variables: [String: JSONValue] = [:]
     if let more = reader["chat_template_kwargs"] {
       guard let object = more.objectValue else { throw APIError("chat_template_kwargs is no object") }
       for (name, value) in object.entries { variables[name] = value }
     }
-    variables["messages"] = .array(plain)
     if let tools = reader["tools"], tools.arrayValue == nil { throw APIError("tools is no list") }
     variables["tools"] = reader["tools"] ?? .null
     let text: String
     var ignoresTools = false
+    /// Some templates put arguments down as the texts that they are, and refuse objects.
+    func render() throws -> String {
+      func render(_ messages: [JSONValue]) throws -> String {
+        variables["messages"] = .array(messages)
+        return try template.render(messages: [], addGenerationPrompt: true, variables: variables)
+      }
+      guard withObjects != plain else { return try render(plain) }
+      do { return try render(withObjects) } catch { return try render(plain) }
+    }
     do {
-      text = try template.render(messages: [], addGenerationPrompt: true, variables: variables)
+      text = try render()
       if reader["tools"]?.arrayValue?.isEmpty == false {
         variables["tools"] = .null
-        ignoresTools = text == (try template.render(messages: [], addGenerationPrompt: true, variables: variables))
+        ignoresTools = text == (try render())
       }
     } catch { throw APIError("the chat template refuses this: \(error)") }
     if ignoresTools { throw APIError("the chat template of this model has no place for tools") }
@@ -297,27 +301,6 @@ public final class ModelServer: @unchecked Sendable {
     return try respond(
       reader, of: request, prompt: tokenizer.encode(text, addSpecialTokens: false), shape: .chat,
       alternatives: wantsProbabilities ? count ?? 0 : nil)
-  }
-
-  /// Messages whose content is a list of texts, as some clients send them, with one text.
-  private static func plain(_ messages: [JSONValue]) throws(APIError) -> [JSONValue] {
-    var result: [JSONValue] = []
-    for message in messages {
-      guard var object = message.objectValue, let parts = message["content"]?.arrayValue else {
-        result.append(message)
-        continue
-      }
-      var text = ""
-      for part in parts {
-        guard part["type"]?.stringValue ?? "text" == "text", let piece = part["text"]?.stringValue else {
-          throw APIError("only texts can be read, no other kinds of content")
-        }
-        text += piece
-      }
-      object["content"] = .string(text)
-      result.append(.object(object))
-    }
-    return result
   }
 
   private func respond(

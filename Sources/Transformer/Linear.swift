@@ -144,11 +144,17 @@ public final class Linear {
     pass.engine.prepare(x, for: weight, rowsPerSequence: rowsPerSequence, meanByRow: meetsNorm)
   }
 
+  /// The adapter's part of what a layer may keep: where several take turns, there is room for the one that keeps most.
+  private func part(_ kept: Matrix) -> Matrix {
+    adapter.map { kept.columns(0..<min($0.keptColumns, kept.columns)) } ?? kept
+  }
+
   /// - Parameters:
   ///   - x: prepared input, `[tokens, in]`, under the adapter's scale
   ///   - y: output, `[tokens, out]`; added to if `accumulate`
   ///   - kept: what the adapter keeps for `backward`
   func forward(_ x: PreparedRows, into y: Matrix, accumulate: Bool = false, keeping kept: Matrix, pass: Pass) {
+    let kept = part(kept)
     let share = adapter?.forward(x.values, weight: weight, keeping: kept, pass: pass)
     let (product, scaled) = targets(y, accumulate: accumulate, keeping: kept)
     pass.engine.product(
@@ -158,6 +164,7 @@ public final class Linear {
 
   /// Outputs of several layers with the same input; parameters as in the other `forward`.
   static func forward(_ x: PreparedRows, through layers: [(layer: Linear, y: Matrix, kept: Matrix)], pass: Pass) {
+    let layers = layers.map { (layer: $0.layer, y: $0.y, kept: $0.layer.part($0.kept)) }
     pass.engine.products(
       x,
       layers.map { layer, y, kept in
@@ -171,6 +178,7 @@ public final class Linear {
   /// Writes again what the adapter keeps, without the output; `x` as in `forward`.
   func recompute(_ x: Matrix, rowsPerSequence: Int, keeping kept: Matrix, pass: Pass) {
     guard let adapter else { return }
+    let kept = part(kept)
     guard adapter.outputScale != nil else {
       _ = adapter.forward(x, weight: weight, keeping: kept, pass: pass)
       return
@@ -189,7 +197,7 @@ public final class Linear {
   /// - Parameter kept: gets the input as it was, if the adapter keeps it
   func scaleInput(_ x: Matrix, keeping kept: Matrix? = nil, pass: Pass) {
     guard let scale = adapter?.inputScale else { return }
-    if let kept, adapter?.keepsInput == true { VectorOperations.copy(x, into: kept, pool: pass.engine.pool) }
+    if let kept, adapter?.keepsInput == true { VectorOperations.copy(x, into: part(kept), pool: pass.engine.pool) }
     ColumnFactors.scale(x, by: scale, into: x, pool: pass.engine.pool)
   }
 
@@ -236,6 +244,7 @@ public final class Linear {
       pass.engine.inputGradient(dy, weight, into: dx, accumulate: false)
       return
     }
+    let kept = part(kept)
     let (dy, share) = adapter.backward(dy, isFree: false, x: x, kept: kept, pass: pass)
     pass.engine.inputGradient(dy, weight, into: dx, accumulate: false, adding: share)
     adapter.scaleInputGradient(dx, x: adapter.keepsInput ? kept : x, pass: pass)
@@ -253,7 +262,7 @@ public final class Linear {
     let sources = layers.map { layer, dy, kept -> (dy: Matrix, weight: StoredMatrix, term: LowRankTerm?) in
       layer.addBiasGradient(dy, pass: pass)
       guard let adapter = layer.adapter else { return (dy, layer.weight, nil) }
-      let (dy, share) = adapter.backward(dy, isFree: true, x: x, kept: kept, pass: pass)
+      let (dy, share) = adapter.backward(dy, isFree: true, x: x, kept: layer.part(kept), pass: pass)
       return (dy, layer.weight, share)
     }
     if let dx { pass.engine.inputGradients(sources, into: dx) }

@@ -64,6 +64,19 @@ struct EvaluatorTests {
     #expect(try evaluator.exactMatch([], maximumTokens: 16) == 0)
   }
 
+  /// An answer has the room that its question leaves; a question that leaves none is wrong, and ends nothing.
+  @Test func questionsOfAnyLengthAreAsked() throws {
+    let most = loaded.maximumPositions
+    let end = try #require(loaded.tokenizer.encode("the cup", addSpecialTokens: false).last)
+    let questions = [8, most - 2, most, most + 50].map { count in
+      PromptAnswer(promptTokens: [Int32](repeating: end, count: count), prompt: "", answer: "")
+    }
+    var given: [String] = []
+    let share = try Evaluator(loaded).exactMatch(questions, maximumTokens: 16) { given.append($1) }
+    #expect(given.count == 4 && given[2...].allSatisfy(\.isEmpty))
+    #expect(share <= 0.5)
+  }
+
   /// The loss is the mean over the answers' tokens of what the logits say, and packed samples do not see each other.
   @Test func theLossIsThatOfTheLogits() throws {
     // In 8 bits a sample's products depend on what shares its row.

@@ -20,28 +20,28 @@ func withTemporaryFolder<Result>(_ body: (String) throws -> Result) throws -> Re
 /// Writes an adapter for the tiny checkpoint that changes what it says.
 ///
 /// - Parameter head: factor of the first of two labels' scores; without a head if `nil`
-func writeAdapter(to folder: String, seed: Int, head: Float? = nil) throws {
+func writeAdapter(to folder: String, seed: Int, rank: Int = 1, head: Float? = nil) throws {
   try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
   let task = head == nil ? "\"CAUSAL_LM\"" : "\"SEQ_CLS\", \"modules_to_save\": [\"score\"]"
   let config = """
-    {"peft_type": "LORA", "task_type": \(task), "r": 1, "lora_alpha": 1, "lora_dropout": 0.0, "bias": "none",
+    {"peft_type": "LORA", "task_type": \(task), "r": \(rank), "lora_alpha": \(rank), "lora_dropout": 0.0, "bias": "none",
      "target_modules": ["o_proj"], "fan_in_fan_out": false}
     """
   try config.write(toFile: "\(folder)/adapter_config.json", atomically: true, encoding: .utf8)
   var entries: [(String, JSONValue)] = []
   var data: [Float] = []
   for layer in 0..<4 {
-    for (factor, shape) in [("A", [1, 128]), ("B", [128, 1])] {
+    for (factor, shape) in [("A", [rank, 128]), ("B", [128, rank])] {
       entries.append(
         (
           "base_model.model.model.layers.\(layer).self_attn.o_proj.lora_\(factor).weight",
           .object(
             JSONObject([
               ("dtype", .string("F32")), ("shape", .array(shape.map { .integer($0) })),
-              ("data_offsets", .array([.integer(data.count * 4), .integer(data.count * 4 + 512)])),
+              ("data_offsets", .array([.integer(data.count * 4), .integer((data.count + rank * 128) * 4)])),
             ]))
         ))
-      data += (0..<128).map { Float(($0 * 37 + layer * 11 + seed * 53) % 23 - 11) / 40 }
+      data += (0..<rank * 128).map { Float(($0 * 37 + layer * 11 + seed * 53) % 23 - 11) / 40 }
     }
   }
   if let head {
@@ -64,7 +64,7 @@ func writeAdapter(to folder: String, seed: Int, head: Float? = nil) throws {
   try file.write(to: URL(fileURLWithPath: "\(folder)/adapter_model.safetensors"))
 }
 
-/// A server of the tiny checkpoint, with two adapters.
+/// A server of the tiny checkpoint, with two adapters of different ranks.
 final class TestServer {
   let loaded: LoadedModel
   let server: ModelServer
@@ -75,7 +75,9 @@ final class TestServer {
     folder = FileManager.default.temporaryDirectory.appendingPathComponent("serving-\(UUID().uuidString)")
     let place = folder.path
     adapters = ["one", "two"].map { (name: $0, path: "\(place)/\($0)") }
-    for (index, adapter) in adapters.enumerated() { try writeAdapter(to: adapter.path, seed: index) }
+    for (index, adapter) in adapters.enumerated() {
+      try writeAdapter(to: adapter.path, seed: index, rank: 3 - 2 * index)
+    }
     loaded = try LoadedModel(directory: tinyLlama, adapters: adapters, precision: .int8, threads: 1)
     var options = ModelServer.Options()
     options.port = 0

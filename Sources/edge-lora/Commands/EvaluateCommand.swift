@@ -46,6 +46,12 @@ let evaluateCommand = Command(
     guard !data.questions.isEmpty else {
       throw UsageError(description: "--exact-match needs prompts with answers in \(files.joined(separator: ", "))")
     }
+    let silent = data.questions.count { $0.promptTokens.count >= loaded.maximumPositions }
+    if silent > 0 {
+      Console.error(
+        "\(silent) questions count as wrong: they leave no room for an answer in the \(loaded.maximumPositions) tokens "
+          + "that the model was made for")
+    }
     var done = 0
     result.exactMatch = try evaluator.exactMatch(
       data.questions, maximumTokens: try arguments.number("max-new-tokens", in: 1...100_000)
