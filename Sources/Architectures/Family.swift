@@ -41,8 +41,22 @@ public enum Family: String, Sendable, CaseIterable {
   /// Where files have the vocabulary head of a model whose embedding is not tied to it.
   public var headPath: String { self == .gptNeoX ? "embed_out" : "lm_head" }
 
-  /// Whether transformers tells the embedding which token fills up rows, whose row it then gives no gradient.
-  public var embedsPadding: Bool { self != .gpt2 && self != .gptNeoX }
+  /// The token that fills up rows, where transformers tells the embedding, which then gives its row no gradient: the
+  /// configuration's or, where that does not say, the family's own.
+  public func paddingToken(_ configuration: JSONValue, vocabularySize: Int) -> Int? {
+    let fallback: Int?
+    switch self {
+    case .gpt2, .gptNeoX: return nil
+    case .llama, .mistral, .qwen2, .qwen3: fallback = nil
+    case .gemma3, .bert, .distilBERT: fallback = 0
+    case .opt, .roberta, .xlmRoberta: fallback = 1
+    case .phi3: fallback = 32_000
+    case .smollm3: fallback = 128_004
+    }
+    let said = configuration["pad_token_id"]
+    // torch counts what is negative from the end.
+    return (said == nil ? fallback : said?.intValue).map { $0 < 0 ? $0 + vocabularySize : $0 }
+  }
 
   /// The name that `architectures` has.
   public var architecture: String {

@@ -13,11 +13,14 @@ public struct TokenRows: Sendable {
     /// depend on how a step is cut.
     public let embeddingGradient: Matrix
     public let headGradient: Matrix
+    /// The token whose row has no gradient where it is embedded.
+    public let padding: Int32?
 
-    public init(frozen: Matrix, embeddingGradient: Matrix, headGradient: Matrix) {
+    public init(frozen: Matrix, embeddingGradient: Matrix, headGradient: Matrix, padding: Int32? = nil) {
       self.frozen = frozen
       self.embeddingGradient = embeddingGradient
       self.headGradient = headGradient
+      self.padding = padding
     }
   }
 
@@ -42,7 +45,7 @@ public struct TokenRows: Sendable {
 
   /// The row of a token, and the embedding's gradient of it; `nil` for a token that has none of its own.
   func row(_ token: Int32) -> (values: Vector, gradient: Vector?)? {
-    places[token].map { (rows.row($0), training?.embeddingGradient.row($0)) }
+    places[token].map { (rows.row($0), token == training?.padding ? nil : training?.embeddingGradient.row($0)) }
   }
 
   /// Puts the logits of these rows in place of those of the store's.

@@ -55,6 +55,19 @@ struct ConfigurationTests {
     }
   }
 
+  /// What is absent is the family's own, null is none, and torch counts from the end what is negative.
+  @Test func theTokenThatFillsUpRowsIsTheOneThatTransformersTellsTheEmbedding() throws {
+    func token(_ family: Family, _ configuration: String) throws -> Int? {
+      family.paddingToken(try JSONValue.parse(configuration, file: "config.json"), vocabularySize: 64)
+    }
+    let absent = try [Family.llama, .gemma3, .opt, .phi3, .gptNeoX].map { try token($0, "{}") }
+    #expect(absent == [nil, 0, 1, 32_000, nil])
+    let said = try [Family.llama, .gemma3, .gpt2].map { try token($0, #"{"pad_token_id": 7}"#) }
+    #expect(said == [7, 7, nil])
+    let none = try [#"{"pad_token_id": null}"#, #"{"pad_token_id": -1}"#].map { try token(.gemma3, $0) }
+    #expect(none == [nil, 63])
+  }
+
   @Test func aWindowHidesNothingWhereItIsAsLongAsTheLongestText() throws {
     let name = #""architectures": ["MistralForCausalLM"]"#
     func span(_ window: String) throws -> AttentionSpan {

@@ -137,6 +137,12 @@ struct RunFolderTests {
     }
   }
 
+  @Test func whatDoesNotGoOnAboveAFrozenAdapterIsNamed() {
+    #expect {
+      _ = try TrainingOptions(["freeze-adapter": ["some"], "use-dora": []])
+    } throws: { "\($0)".contains("does not go with --use-dora,") }
+  }
+
   @Test func everyChangedByteOfACheckpointIsNoticed() throws {
     try withFolder { folder in
       try train(folder, ["max-steps": ["1"], "rank": ["1"]])

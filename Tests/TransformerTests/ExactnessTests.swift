@@ -166,6 +166,22 @@ struct ExactnessTests {
     #expect(all.contains { $0.name.contains("trainable_tokens") && $0.gradientValues.contains { $0 != 0 } })
   }
 
+  /// Where transformers tells the embedding which token fills up rows, that one's row learns nothing there; GPT-2's does.
+  @Test(arguments: ["llama-biases", "gpt2-options"]) func theRowOfPaddingLearnsNothingWhereItIsEmbedded(
+    _ variant: String
+  ) throws {
+    var rows = PackedRows.made(rows: 1, length: 24, vocabulary: 64, seed: 5)
+    (rows.tokens[2], rows.tokens[3]) = (0, 9)
+    var configuration = LowRankConfiguration(rank: 2)
+    configuration.trainedTokens = [.init(tokens: [0, 9])]
+    let bench = try Bench("\(golden)/\(variant)", configuration: configuration, tokens: 24, rowLength: 24)
+    _ = try bench.lossAndGradient(rows)
+    let entry = try #require(bench.method.trainables.entries.first { $0.name.contains("trainable_tokens") })
+    let (padding, other) = (entry.gradient.row(0).values, entry.gradient.row(1).values)
+    #expect(padding.allSatisfy { $0 == 0 } == (variant == "llama-biases"))
+    #expect(other.contains { $0 != 0 })
+  }
+
   /// The same of whole modules: norms of rows and of heads, whose files hold all of a weight or what it differs from 1 by; an
   /// embedding that is scaled or normalised, and a head, tied or not.
   @Test(arguments: ["gpt2", "gemma3", "llama", "bert", "qwen3", "neox", "opt-350m"], [false, true])

@@ -202,7 +202,8 @@ public struct MethodOptions: Sendable {
       throw OptionError("--method mixture needs --expert DIR, several times: the LoRA adapters that it chooses between")
     }
     if !frozen.isEmpty, has(.dora, .ia3, .mixture) || lowRank.useDoRA {
-      throw Self.cannotFreeze(under: methods.map(\.rawValue).joined(separator: "+"))
+      let names = methods.map { $0 == .lora && lowRank.useDoRA ? "--use-dora" : $0.rawValue }
+      throw Self.cannotFreeze(under: names.joined(separator: "+"))
     }
     try Self.check(values, methods)
     if Self.trainsNothing({ values.text($0) }) {

@@ -100,19 +100,11 @@ struct TrainedModules {
       TrainedTable(
         values: entry.matrix, gradient: entry.gradient.rows == 0 ? nil : entry.gradient, padding: padding)
     }
-    if let embedding { model.setEmbedding(table(embedding, padding: paddingToken)) }
+    if let embedding { model.setEmbedding(table(embedding, padding: model.paddingToken)) }
     if let head { model.setVocabularyHead(table(head)) }
     if choice.ties, let embedding {
       model.setVocabularyHead(TrainedTable(values: embedding.matrix, gradient: headGradient))
     }
-  }
-
-  /// The token whose embedded row transformers gives no gradient: the one that fills up rows.
-  private var paddingToken: Int32? {
-    guard model.description.family.embedsPadding,
-      let token = model.store.configurationJSON["pad_token_id"]?.intValue, (0..<model.vocabularySize).contains(token)
-    else { return nil }
-    return Int32(token)
   }
 
   /// All become the model's.
@@ -268,4 +260,13 @@ struct ModulePaths {
 
   /// The path of the vocabulary head, whatever files call its weight.
   static let head = "lm_head"
+}
+
+extension LanguageModel {
+  /// The token whose embedded row transformers gives no gradient: the one that fills up rows.
+  var paddingToken: Int32? {
+    description.family.paddingToken(store.configurationJSON, vocabularySize: vocabularySize).flatMap {
+      (0..<vocabularySize).contains($0) ? Int32($0) : nil
+    }
+  }
 }

@@ -72,7 +72,7 @@ struct TrainedTokens {
       ? nil
       : TokenRows.Training(
         frozen: matrix("frozen rows of tokens"), embeddingGradient: matrix("gradient of embedded tokens"),
-        headGradient: matrix("gradient of the head's tokens"))
+        headGradient: matrix("gradient of the head's tokens"), padding: model.paddingToken)
   }
 
   func hook(into model: LanguageModel) {
