@@ -350,4 +350,31 @@ struct LabelledDataTests {
       try LabelSurvey(try rows(text, "a.csv")).checkNames(knownBy: model)
     }
   }
+
+  /// As a model is trained on sentences whose words are single characters.
+  @Test func wordsOfChineseTextsAreTheTokenizers() throws {
+    let words = ["[UNK]", "\u{5317}", "\u{4eac}", "in", "##n", "\u{304b}", "##\u{304b}"]
+    let vocabulary = words.enumerated().map { "\"\($1)\": \($0)" }.joined(separator: ", ")
+    let tokenizer = try Tokenizer(
+      json: """
+        {"added_tokens": [], "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+         "strip_accents": null, "lowercase": true}, "pre_tokenizer": {"type": "BertPreTokenizer"},
+         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+         "max_input_chars_per_word": 100, "vocab": {\(vocabulary)}}}
+        """)
+    let json = try JSONValue.parse(
+      """
+      {"architectures": ["BertModel"], "model_type": "bert", "hidden_size": 32, "intermediate_size": 64,
+       "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64, "max_position_embeddings": 24}
+      """, file: "config.json")
+    let labelling = Labelling(task: .tokenClassification, labels: ["O", "B-x"])
+    let samples = LabelledSamples(
+      tokenizer: tokenizer, labelling: labelling,
+      description: try ModelDescription(json: json, file: "config.json", labelling: labelling), maximumLength: 24)
+    func found(_ text: String) -> [Range<Int>] {
+      samples.question(LabelledRow(.text(text, pair: nil), file: "", line: 1)).words
+    }
+    #expect(found("inn \u{5317}\u{4eac}in\u{5317}") == [0..<3, 4..<5, 5..<6, 6..<8, 8..<9])
+    #expect(found("in-in \u{304b}\u{304b}") == [0..<5, 6..<7, 7..<8])
+  }
 }

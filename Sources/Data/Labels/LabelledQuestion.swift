@@ -13,7 +13,8 @@ extension LabelledSamples {
     public let isCut: Bool
   }
 
-  /// Of a text the words are those that the tokenizer cuts, but what no space parts is one word.
+  /// Of a text the words are those that the tokenizer cuts, but what no space parts is one word, unless it is written in a
+  /// script that has no spaces.
   public func question(_ row: LabelledRow) -> Question {
     let (tokens, isCut) = encoding(row)
     var sample = Sample(tokens: tokens.ids, labels: [Int32](repeating: Label.ignored, count: tokens.count))
@@ -56,8 +57,9 @@ extension LabelledSamples {
           place = first + 1..<place.upperBound
         }
         if place.isEmpty { continue }
-        let joins = place.lowerBound > 0 && !scalars[place.lowerBound - 1].properties.isWhitespace
-        if joins, let open = words.last {
+        let joins = place.lowerBound > 0 && !Self.isBorder(scalars[place.lowerBound - 1], scalars[place.lowerBound])
+        // Tokens that are parts of a character share its place.
+        if let open = words.last, joins || place.lowerBound < open.upperBound {
           words[words.count - 1] = open.lowerBound..<max(open.upperBound, place.upperBound)
         } else {
           ask(token)
@@ -67,5 +69,20 @@ extension LabelledSamples {
       last = word
     }
     return Question(sample: sample, text: text, words: words, isCut: isCut)
+  }
+
+  /// Whether a word may end before the second of two characters.
+  private static func isBorder(_ first: Unicode.Scalar, _ second: Unicode.Scalar) -> Bool {
+    first.properties.isWhitespace || standsAlone(first) || standsAlone(second)
+  }
+
+  /// Chinese characters and kana, whose words no spaces part.
+  private static func standsAlone(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x3005...0x3007, 0x3040...0x30FF, 0x31F0...0x31FF, 0x3400...0x4DBF, 0x4E00...0x9FFF, 0xF900...0xFAFF,
+      0xFF66...0xFF9F, 0x20000...0x323AF:
+      true
+    default: false
+    }
   }
 }
