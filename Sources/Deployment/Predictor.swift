@@ -134,7 +134,7 @@ public final class Predictor {
       return .tags(zip(words, zip(tags, scores)).map { ($0, $1.0, $1.1) })
     }
     return .entities(
-      Entity.all(in: tags, scheme: TagScheme(tags: labelling.labels)).map { entity in
+      Entity.all(in: tags, scheme: TagScheme(tags: labelling.labels), beginsInside: true).map { entity in
         let characters = words[entity.words.lowerBound].lowerBound..<words[entity.words.upperBound - 1].upperBound
         var found = String.UnicodeScalarView()
         found.append(contentsOf: text[characters])

@@ -10,7 +10,10 @@ public struct Entity: Hashable, Sendable {
 
   /// The entities of a sentence, to the letter: `B-x` begins one, each `I-x` behind goes on with it, and whatever else an
   /// `I-` follows is none. Where ends are marked, an entity has one, or is a single word that says so.
-  public static func all(in tags: [String], scheme: TagScheme = .iob2) -> [Entity] {
+  ///
+  /// - Parameter beginsInside: whether an `I-` that goes on with nothing begins an entity where ends are not marked: what
+  ///   models of IOB1 mean by it, and how transformers' pipelines and `conlleval` read it
+  public static func all(in tags: [String], scheme: TagScheme = .iob2, beginsInside: Bool = false) -> [Entity] {
     var entities: [Entity] = []
     var open: (type: String, start: Int)?
     func close(at end: Int) {
@@ -28,7 +31,7 @@ public struct Entity: Hashable, Sendable {
         }
       }
       close(at: index)
-      if tag.hasPrefix("B-") { open = (type, index) }
+      if tag.hasPrefix("B-") || (beginsInside && scheme == .iob2 && tag.hasPrefix("I-")) { open = (type, index) }
     }
     close(at: tags.count)
     return entities

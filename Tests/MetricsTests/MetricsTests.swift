@@ -124,4 +124,13 @@ struct MetricsTests {
         Entity(type: "a", words: 1..<3), Entity(type: "b", words: 4..<5), Entity(type: "b", words: 5..<6),
       ])
   }
+
+  /// In IOB1 an entity begins with `B-` only behind another one of its type.
+  @Test func entitiesMayBeginInside() {
+    let tags = ["I-a", "I-a", "B-a", "O", "I-b", "I-a", "B-b"]
+    let found = Entity.all(in: tags, beginsInside: true)
+    #expect(found.map(\.words) == [0..<2, 2..<3, 4..<5, 5..<6, 6..<7])
+    #expect(found.map(\.type) == ["a", "a", "b", "a", "b"])
+    #expect(Entity.all(in: ["I-a", "E-a"], scheme: .iobes, beginsInside: true).isEmpty)
+  }
 }
