@@ -85,6 +85,6 @@ public struct MultiLabelMetrics: Sendable {
 
   init(_ tally: Tally, names: [String]) {
     accuracy = tally.texts == 0 ? 0 : Double(tally.hits) / Double(tally.texts)
-    table = ScoreTable(zip(names, tally.counts).map { ($0, $1) })
+    table = ScoreTable(zip(names, tally.counts).map { ($0, $1) }, keepsAbsent: true)
   }
 }

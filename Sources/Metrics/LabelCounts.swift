@@ -50,9 +50,11 @@ public struct ScoreTable: Sendable, Equatable {
   /// The mean over labels, each by its support.
   public let weighted: LabelScore
 
-  /// - Parameter counts: by name; those that are neither true nor said are left out
-  init(_ counts: [(name: String, counts: LabelCounts)]) {
-    let present = counts.filter { $0.counts.said > 0 || $0.counts.wanted > 0 }
+  /// - Parameters:
+  ///   - counts: by name
+  ///   - keepsAbsent: whether those that are neither true nor said count, as scikit-learn has it where labels hold together
+  init(_ counts: [(name: String, counts: LabelCounts)], keepsAbsent: Bool = false) {
+    let present = counts.filter { keepsAbsent || $0.counts.said > 0 || $0.counts.wanted > 0 }
     names = present.map(\.name)
     let scores = present.map(\.counts.score)
     self.scores = scores

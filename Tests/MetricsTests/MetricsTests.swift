@@ -125,6 +125,14 @@ struct MetricsTests {
       ])
   }
 
+  /// `f1_score(truth, said, average="macro", zero_division=0)` of scikit-learn is 1/3.
+  @Test func labelsThatNobodySaysCountInTheMeanOfSeveral() {
+    let rows = [[true, false, false], [true, false, false]]
+    let table = MultiLabelMetrics(truth: rows, said: rows, names: ["a", "b", "c"]).table
+    #expect(table.names == ["a", "b", "c"] && table.micro.f1 == 1 && table.weighted.f1 == 1)
+    #expect(abs(table.macro.f1 - 1 / 3) < Self.tolerance)
+  }
+
   /// In IOB1 an entity begins with `B-` only behind another one of its type.
   @Test func entitiesMayBeginInside() {
     let tags = ["I-a", "I-a", "B-a", "O", "I-b", "I-a", "B-b"]
