@@ -5,6 +5,7 @@ import Kernels
 import Memory
 import Metrics
 import Transformer
+import WeightStore
 
 /// What a model says of a text.
 public enum Prediction: Sendable {
@@ -78,7 +79,12 @@ public final class Predictor {
     func run() throws {
       if batch.isEmpty { return }
       let logits = try logits(batch.map { questions[$0].sample })
-      for (index, logits) in zip(batch, logits) { answers[index] = answer(rows[index], questions[index], logits) }
+      for (index, logits) in zip(batch, logits) {
+        guard logits.allSatisfy({ $0.allSatisfy(\.isFinite) }) else {
+          throw WeightStore.Invalid.notFinite(loaded, "\(rows[index].file):\(rows[index].line)")
+        }
+        answers[index] = answer(rows[index], questions[index], logits)
+      }
       (batch, count) = ([], 0)
     }
     for (index, question) in questions.enumerated() {
@@ -142,6 +148,18 @@ public final class Predictor {
           type: entity.type, text: String(found), characters: characters,
           score: scores[entity.words].reduce(0, +) / Double(entity.words.count))
       })
+  }
+}
+
+extension WeightStore.Invalid {
+  /// - Parameter place: of what the model says
+  fileprivate static func notFinite(_ loaded: LoadedModel, _ place: String) -> Self {
+    let directory = loaded.model.store.directory
+    return Self(
+      directory: directory,
+      reason:
+        "what the model says of \(place) is not finite\n       `edge-lora verify` of the model and of its adapter "
+        + "finds damaged weights")
   }
 }
 
@@ -231,6 +249,7 @@ extension Evaluator {
       count += batch.labelledTokenCount
       report.add(batch, logits: logits)
     }
+    guard sum.isFinite else { throw WeightStore.Invalid.notFinite(loaded, "the data") }
     return (sum / Double(max(count, 1)), report)
   }
 }

@@ -1,7 +1,7 @@
 /// How well numbers are met.
 public struct RegressionMetrics: Sendable {
   public let meanSquaredError: Double
-  /// NaN where one side does not vary.
+  /// NaN where one side does not vary, or holds what is no number.
   public let pearson: Double
   /// Of ranks, the mean rank where several are equal; NaN likewise.
   public let spearman: Double
@@ -11,7 +11,9 @@ public struct RegressionMetrics: Sendable {
     let squares = zip(truth, said).reduce(0.0) { $0 + ($1.0 - $1.1) * ($1.0 - $1.1) }
     meanSquaredError = truth.isEmpty ? 0 : squares / Double(truth.count)
     pearson = Self.correlation(truth, said)
-    spearman = Self.correlation(Self.ranks(truth), Self.ranks(said))
+    // What is no number has no rank.
+    let areNumbers = !truth.contains(where: \.isNaN) && !said.contains(where: \.isNaN)
+    spearman = areNumbers ? Self.correlation(Self.ranks(truth), Self.ranks(said)) : .nan
   }
 
   private static func correlation(_ a: [Double], _ b: [Double]) -> Double {

@@ -133,6 +133,11 @@ struct MetricsTests {
     #expect(abs(table.macro.f1 - 1 / 3) < Self.tolerance)
   }
 
+  @Test func whatIsNoNumberHasNoCorrelation() {
+    let metrics = RegressionMetrics(truth: [1, 2, 3], said: [.nan, .nan, 1])
+    #expect(metrics.spearman.isNaN && metrics.pearson.isNaN && metrics.meanSquaredError.isNaN)
+  }
+
   /// In IOB1 an entity begins with `B-` only behind another one of its type.
   @Test func entitiesMayBeginInside() {
     let tags = ["I-a", "I-a", "B-a", "O", "I-b", "I-a", "B-b"]
