@@ -33,6 +33,11 @@ public enum Family: String, Sendable, CaseIterable {
   /// The modules that PEFT trains whole beside an adapter.
   public static let headModules = ["classifier", "score"]
 
+  /// Whether a name in an adapter's `modules_to_save` is a head with labels, or a layer of one.
+  public static func isHeadModule(_ name: String) -> Bool {
+    headModules.contains(name) || name == "pre_classifier" || name.hasPrefix("classifier.")
+  }
+
   /// Where files have the vocabulary head of a model whose embedding is not tied to it.
   public var headPath: String { self == .gptNeoX ? "embed_out" : "lm_head" }
 

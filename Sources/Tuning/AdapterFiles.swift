@@ -81,8 +81,8 @@ extension Trainables {
 extension PEFTCommon {
   /// Modules that are trained whole, without the head of a classifier.
   package var modulesBesideHead: [String] {
-    let heads = ["SEQ_CLS", "TOKEN_CLS"].contains(taskType) ? Family.headModules : []
-    return modulesToSave.filter { !heads.contains($0) }
+    let hasHead = ["SEQ_CLS", "TOKEN_CLS"].contains(taskType)
+    return modulesToSave.filter { !hasHead || !Family.isHeadModule($0) }
   }
 
   /// Why a method that trains no whole modules refuses these, if there are any.

@@ -163,7 +163,7 @@ extension AdapterFolder {
     }
     guard let json = adapter else { return nil }
     if isHub { return try labellingOfHub(directory, base: base) }
-    let type = json["task_type"]?.stringValue
+    let type = PEFTCommon.taskType(of: json)
     guard let task = [ModelTask.sequenceClassification, .tokenClassification].first(where: { $0.adapterName == type })
     else { return nil }
     let weights = try SafetensorsFile(path: "\(directory)/\(TrainableFiles.weightsName)")
@@ -174,6 +174,8 @@ extension AdapterFolder {
     guard let rows = names.lazy.compactMap({ weights.tensor($0)?.shape.first }).first,
       (1...Labelling.most).contains(rows)
     else {
+      // The head of such a model may be the checkpoint's.
+      if json["task_type"]?.stringValue == nil { return nil }
       throw AdapterError.missingTensor(file: weights.path, tensor: names[2])
     }
     if let own = base.labelling, own.task == task, own.labels.count == rows { return own }

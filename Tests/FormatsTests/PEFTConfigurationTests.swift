@@ -31,6 +31,25 @@ import Testing
     return found + (written.objectValue?.keys ?? []).filter { document[$0] == nil }.map { "PEFT knows no \($0)" }
   }
 
+  /// Without `task_type` PEFT writes down the class of the model.
+  @Test(
+    arguments: [
+      ("BertForSequenceClassification", "SEQ_CLS"), ("RobertaForTokenClassification", "TOKEN_CLS"),
+      ("LlamaForCausalLM", nil),
+    ] as [(String, String?)])
+  func theTaskMayBeThatOfTheModelsClass(name: String, task: String?) throws {
+    var document = try #require(try Self.documents("peft")["lora"]?.objectValue)
+    document["task_type"] = .null
+    document["auto_mapping"] = .object(JSONObject([("base_model_class", .string(name))]))
+    guard case .lora(let lora) = try PEFTConfiguration(json: .object(document), file: "test") else {
+      Issue.record("no LoRA")
+      return
+    }
+    #expect(lora.common.taskType == task && PEFTCommon.taskType(of: .object(document)) == task)
+    document["task_type"] = .string("CAUSAL_LM")
+    #expect(PEFTCommon.taskType(of: .object(document)) == "CAUSAL_LM")
+  }
+
   @Test(arguments: ["lora", "lora of all", "lora of layers", "lora by pattern", "ia3", "prefix", "prompt", "p"])
   func whatPEFTSavesIsReadAndWrittenWithoutLoss(name: String) throws {
     let document = try #require(try Self.documents("peft")[name])

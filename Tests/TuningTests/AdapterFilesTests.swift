@@ -129,3 +129,10 @@ private func method(
   #expect(LowRankConfiguration(rank: 16, alpha: 32).scaling == 2)
   #expect(LowRankConfiguration(rank: 16, alpha: 32, useRSLoRA: true).scaling == 8)
 }
+
+/// As transformers' guides have it for DistilBERT, whose head has two layers.
+@Test func layersOfAHeadAreNoModulesBesideIt() {
+  let common = PEFTCommon(
+    taskType: "SEQ_CLS", modulesToSave: ["pre_classifier", "classifier", "classifier.dense", "LayerNorm"])
+  #expect(common.modulesBesideHead == ["LayerNorm"])
+}

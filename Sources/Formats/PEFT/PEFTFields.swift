@@ -181,9 +181,22 @@ public struct PEFTCommon: Sendable, Equatable {
   init(_ fields: inout PEFTFields) throws {
     baseModel = try fields.text("base_model_name_or_path")
     taskType = try fields.text("task_type")
+    if let mapping = fields.value("auto_mapping"), taskType == nil { taskType = Self.task(ofClassIn: mapping) }
     revision = try fields.text("revision")
     inferenceMode = try fields.flag("inference_mode")
     modulesToSave = try fields.names("modules_to_save")
+  }
+
+  /// The task of an adapter that names none: PEFT then writes down the class of the model.
+  private static func task(ofClassIn autoMapping: JSONValue) -> String? {
+    guard let name = autoMapping["base_model_class"]?.stringValue else { return nil }
+    let endings = [("ForSequenceClassification", "SEQ_CLS"), ("ForTokenClassification", "TOKEN_CLS")]
+    return endings.first { name.hasSuffix($0.0) }?.1
+  }
+
+  /// The task of an adapter whose configuration is `json`.
+  public static func taskType(of json: JSONValue) -> String? {
+    json["task_type"]?.stringValue ?? json["auto_mapping"].flatMap(task)
   }
 
   var entries: [(key: String, value: JSONValue)] {
