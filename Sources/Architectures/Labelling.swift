@@ -84,7 +84,9 @@ extension Labelling {
     if let names = reader["id2label"]?.objectValue, !names.entries.isEmpty {
       guard names.entries.count <= most else { throw reader.refuse("id2label has more than \(most) labels") }
       return try (0..<names.entries.count).map { id in
-        guard let name = names["\(id)"]?.stringValue else {
+        let value = names["\(id)"]
+        // A number is a name too, such as one to five stars.
+        guard let name = value?.stringValue ?? value?.intValue.map(String.init) else {
           throw reader.refuse("id2label does not name \(id) of \(names.entries.count) labels")
         }
         return name

@@ -203,4 +203,13 @@ struct ConfigurationTests {
       """
     return bases
   }()
+
+  @Test func namesOfLabelsMayBeNumbers() throws {
+    let json = try JSONValue.parse(
+      """
+      {"architectures": ["BertForSequenceClassification"], "model_type": "bert",
+       "id2label": {"1": 5, "0": 1, "2": "x"}}
+      """, file: "config.json")
+    #expect(try ModelDescription(json: json, file: "config.json").labelling?.labels == ["1", "5", "x"])
+  }
 }
