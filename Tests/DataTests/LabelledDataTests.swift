@@ -353,7 +353,7 @@ struct LabelledDataTests {
 
   /// As a model is trained on sentences whose words are single characters.
   @Test func wordsOfChineseTextsAreTheTokenizers() throws {
-    let words = ["[UNK]", "\u{5317}", "\u{4eac}", "in", "##n", "\u{304b}"]
+    let words = ["[UNK]", "\u{5317}", "\u{4eac}", "in", "##n", "\u{304b}", "##\u{304b}"]
     let vocabulary = words.enumerated().map { "\"\($1)\": \($0)" }.joined(separator: ", ")
     let tokenizer = try Tokenizer(
       json: """
@@ -376,5 +376,17 @@ struct LabelledDataTests {
     }
     #expect(found("inn \u{5317}\u{4eac}in\u{5317}") == [0..<3, 4..<5, 5..<6, 6..<8, 8..<9])
     #expect(found("in-in \u{304b}\u{304b}") == [0..<5, 6..<7, 7..<8])
+  }
+
+  /// As issues come from a forge.
+  @Test func whoIsAskedDoesNotReadLabels() throws {
+    let path = try write(#"{"text": "a", "labels": [{"name": "bug"}]}"#, "a.jsonl")
+    let told = message { _ = try LabelledRows(path, columns: LabelledColumns()).nextRow() }
+    #expect(told.contains("labels is no text, number or list of them"), "\(told)")
+    let row = try LabelledRows(path, columns: LabelledColumns(), readsLabels: false).nextRow()
+    #expect(row != nil && row?.label == nil)
+    let table = try write("text,toxic,threat\na,-1,-1\n", "a.csv")
+    let asked = try LabelledRows(table, columns: LabelledColumns(label: "toxic,threat"), readsLabels: false)
+    #expect(try asked.nextRow() != nil)
   }
 }

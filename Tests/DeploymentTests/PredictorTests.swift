@@ -35,18 +35,18 @@ struct PredictorTests {
 
   @Test(arguments: ["single_label_classification", "multi_label_classification", "regression"])
   func whatIsNotFiniteIsNoAnswer(problem: String) throws {
-    try withTemporaryFolder { folder in
-      let row = LabelledRow(.text("a", pair: nil), file: "file", line: 7)
-      try write(1, problem: problem, to: folder)
-      let whole = try LoadedModel(directory: folder, adapter: nil, precision: .int8, threads: 1)
-      #expect(try Predictor(whole).predict([row]).count == 1)
-      try write(3e38, problem: problem, to: folder)
-      let damaged = try LoadedModel(directory: folder, adapter: nil, precision: .int8, threads: 1)
-      #expect {
-        _ = try Predictor(damaged).predict([row])
-      } throws: {
-        "\($0)".contains("file:7 is not finite")
+    func predict(_ weight: Float) throws -> Int {
+      try withTemporaryFolder { folder in
+        try write(weight, problem: problem, to: folder)
+        let model = try LoadedModel(directory: folder, adapter: nil, precision: .int8, threads: 1)
+        return try Predictor(model).predict([LabelledRow(.text("a", pair: nil), file: "file", line: 7)]).count
       }
+    }
+    #expect(try predict(1) == 1)
+    #expect {
+      _ = try predict(3e38)
+    } throws: {
+      "\($0)".contains("file:7 is not finite")
     }
   }
 }

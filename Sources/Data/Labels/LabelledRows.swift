@@ -16,6 +16,7 @@ public final class LabelledRows {
   private let file: String
   private let columns: LabelledColumns
   private let takesText: Bool
+  private let readsLabels: Bool
   private let source: Source
   private var line = 0
   private var elements: JSONArrayElements?
@@ -40,14 +41,20 @@ public final class LabelledRows {
   /// - Parameters:
   ///   - file: a path, or `-`
   ///   - takesText: whether a line of standard input or of a `.txt` file that is no object is a text without a label
-  public convenience init(_ file: String, columns: LabelledColumns, takesText: Bool = false) throws {
-    try self.init(file, at: file, columns: columns, takesText: takesText)
+  ///   - readsLabels: whether rows have labels; who asks a model wants none, whatever stands in their place
+  public convenience init(
+    _ file: String, columns: LabelledColumns, takesText: Bool = false, readsLabels: Bool = true
+  ) throws {
+    try self.init(file, at: file, columns: columns, takesText: takesText, readsLabels: readsLabels)
   }
 
   /// - Parameters:
   ///   - given: the name that the user gave, which says of what kind the file is
   ///   - file: where its bytes are
-  init(_ given: String, at file: String, columns: LabelledColumns, takesText: Bool = false) throws {
+  init(
+    _ given: String, at file: String, columns: LabelledColumns, takesText: Bool = false, readsLabels: Bool = true
+  ) throws {
+    self.readsLabels = readsLabels
     self.file = given == "-" ? "standard input" : given
     self.columns = columns
     let name = given.lowercased()
@@ -136,7 +143,7 @@ public final class LabelledRows {
         return LabelledRow(.text(text.trimmed, pair: nil), file: file, line: line)
       }
       do {
-        return try Self.row(try JSONValue.parse(bytes, file: file), columns, file: file, line: line)
+        return try row(try JSONValue.parse(bytes, file: file))
       } catch let error as JSONError {
         throw failure("not JSON: \(error.reason) (column \(error.column))")
       }
@@ -158,7 +165,7 @@ public final class LabelledRows {
         array.dropPages(offset: 0, count: min(droppedBytes, array.byteCount))
       }
       do {
-        return try Self.row(try JSONValue.parse(element, file: file), columns, file: file, line: line)
+        return try row(try JSONValue.parse(element, file: file))
       } catch let error as JSONError {
         throw failure("not JSON: \(error.reason) (column \(error.column))")
       }
@@ -182,16 +189,16 @@ public final class LabelledRows {
   }
 
   /// A row of JSON.
-  private static func row(_ json: JSONValue, _ columns: LabelledColumns, file: String, line: Int) throws -> LabelledRow
-  {
-    func failure(_ reason: String) -> DataError { .badLine(file: file, line: line, reason: reason) }
+  private func row(_ json: JSONValue) throws -> LabelledRow {
     guard let object = json.objectValue else { throw failure("expected an object") }
     let keys = Array(object.keys)
     let labelKey = columns.find(columns.label, LabelledColumns.labels, in: keys)
     var label: RowLabel?
-    if labelKey == nil, let names = columns.labelNames {
+    if !readsLabels {
+      label = nil
+    } else if labelKey == nil, let names = columns.labelNames {
       label = try Self.label(
-        names, value: { json[$0].flatMap { $0 == .null ? nil : RowLabel($0) } }, failure: failure)
+        names, value: { json[$0].flatMap { $0 == .null ? nil : RowLabel($0) } }, failure: { failure($0) })
     } else if let labelKey, let value = json[labelKey], value != .null {
       guard let found = RowLabel(value) else { throw failure("\(labelKey) is no text, number or list of them") }
       label = found
@@ -200,13 +207,14 @@ public final class LabelledRows {
     let isLabelNull = label == nil && names.contains { json[$0] == .null }
     if let key = columns.find(columns.text, LabelledColumns.words, in: keys), let list = json[key]?.arrayValue {
       let words = list.compactMap(\.stringValue)
-      guard words.count == list.count, !words.isEmpty else { throw failure("\(key) is not a list of words") }
+      guard words.count == list.count else { throw failure("\(key) is not a list of words") }
+      guard !words.isEmpty else { throw failure("\(key) has no words") }
       return LabelledRow(.words(words), label: label, isLabelNull: isLabelNull, file: file, line: line)
     }
     let (textKey, pairKey) = columns.texts(in: keys)
-    guard let key = textKey else { throw failure(missing(columns, keys)) }
+    guard let key = textKey else { throw failure(Self.missing(columns, keys)) }
     guard let text = json[key]?.stringValue else { throw failure("\(key) is not a text") }
-    if let wanted = columns.pair, pairKey == nil { throw failure(absent(wanted, keys)) }
+    if let wanted = columns.pair, pairKey == nil { throw failure(Self.absent(wanted, keys)) }
     var pair: String?
     if let pairKey, let value = json[pairKey], value != .null {
       guard let found = value.stringValue else { throw failure("\(pairKey) is not a text") }
@@ -232,7 +240,7 @@ public final class LabelledRows {
     else { throw failure(Self.missing(columns, names), line: 1) }
     func field(_ name: String?) -> String? { name.flatMap { names.firstIndex(of: $0) }.map { fields[$0] } }
     var label = field(columns.find(columns.label, LabelledColumns.labels, in: names)).map { RowLabel(field: $0) }
-    if let wanted = columns.label, label == nil {
+    if readsLabels, let wanted = columns.label, label == nil {
       let several = columns.labelNames ?? [wanted]
       if let gone = several.first(where: { !names.contains($0) }) {
         throw failure(Self.absent(gone, names), line: 1)

@@ -58,7 +58,7 @@ let predictCommand = Command(
   let isOfTexts = predictor.labelling.task == .sequenceClassification
   var skipped = 0
   for name in files {
-    let reader = try LabelledRows(name, columns: columns, takesText: name == "-" || isOfTexts)
+    let reader = try LabelledRows(name, columns: columns, takesText: name == "-" || isOfTexts, readsLabels: false)
     var rows: [LabelledRow] = []
     while true {
       do {
