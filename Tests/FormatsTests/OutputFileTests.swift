@@ -42,7 +42,7 @@ import Testing
         for _ in 0..<2 { try JSONLinesFile.append(row, to: path) }
         let start = old.map { $0.isEmpty || $0.hasSuffix("\n") ? $0 : $0 + "\n" } ?? ""
         let line = row.serialized() + "\n"
-        #expect(try String(contentsOfFile: path, encoding: .utf8) == start + line + line)
+        #expect(FileManager.default.contents(atPath: path) == Data((start + line + line).utf8))
       }
     }
   }
