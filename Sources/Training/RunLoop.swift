@@ -221,7 +221,7 @@ final class RunLoop {
   private func answerSamples() throws {
     guard let samples = prepared.samples else { return }
     let answers = try samples.answers(
-      of: prepared.model, in: prepared.memory, interruption: session.interruption,
+      of: prepared.model, in: prepared.memory,
       progress: { [observer] in observer.sampling($0, of: samples.count) })
     try record { [metrics, step] in try metrics.append(step: step, samples: answers) }
     observer.sampled(step: step, answers: answers)

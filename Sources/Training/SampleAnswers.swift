@@ -72,32 +72,29 @@ struct SampleAnswers {
 
   /// The likeliest answer to each prompt.
   ///
-  /// - Parameters:
-  ///   - progress: gets the number of prompts that are answered
-  ///   - interruption: asked before every token; what it throws ends this
-  func answers(
-    of model: LanguageModel, in memory: TrainingMemory, interruption: (() throws -> Void)?, progress: (Int) -> Void
-  ) throws -> [SampleAnswer] {
+  /// - Parameter progress: gets the number of prompts that are answered
+  /// - Throws: what interrupts the engine
+  func answers(of model: LanguageModel, in memory: TrainingMemory, progress: (Int) -> Void) throws -> [SampleAnswer] {
     guard let samples = memory.samples else { preconditionFailure("a plan with room for the answers") }
     memory.method.parametersChanged(pool: memory.engine.pool)
     let pass = Pass(engine: memory.engine)
     let front = VirtualToken.ids(memory.method.promptCount)
     return try prompts.enumerated().map { index, prompt in
-      let (text, isCut) = try answer(front + prompt.tokens, model, samples, pass, interruption)
+      let (text, isCut) = try answer(front + prompt.tokens, model, samples, pass)
       progress(index + 1)
       return SampleAnswer(prompt: prompt.text, wanted: prompt.wanted, answer: text, isCut: isCut)
     }
   }
 
   private func answer(
-    _ prompt: [Int32], _ model: LanguageModel, _ samples: SampleMemory, _ pass: Pass,
-    _ interruption: (() throws -> Void)?
+    _ prompt: [Int32], _ model: LanguageModel, _ samples: SampleMemory, _ pass: Pass
   ) throws -> (text: String, isCut: Bool) {
     let workspace = samples.workspace
     samples.cache.removeAll()
     func extended(with tokens: ArraySlice<Int32>) throws -> Vector {
-      try interruption?()
-      return model.extend(samples.cache, with: Array(tokens), workspace: workspace, pass: pass)
+      let logits = model.extend(samples.cache, with: Array(tokens), workspace: workspace, pass: pass)
+      try pass.engine.checkInterruption()
+      return logits
     }
     var start = 0
     while prompt.count - start > workspace.tokenCapacity {

@@ -32,7 +32,10 @@ public final class TrainingSession {
 
   /// Asked again and again inside steps and evaluations; what it throws ends them. Parameters and moments are then as they
   /// were before the step.
-  public var interruption: (() throws -> Void)?
+  public var interruption: (() throws -> Void)? {
+    get { memory.engine.interruption }
+    set { memory.engine.interruption = newValue }
+  }
 
   /// What is trained.
   public var trainables: Trainables { memory.method.trainables }
@@ -104,13 +107,13 @@ public final class TrainingSession {
     var tokens = 0
     var labels = 0
     for group in groups(batches) {
-      var pass = Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens)
-      pass.interruption = interruption
+      let pass = Pass(engine: memory.engine, dropoutSeed: dropoutSeed, firstToken: tokens)
       sum += try model.lossAndGradient(
         group.map(\.microBatch), gradientScale: scale, firstLabel: labels, workspace: memory.workspace, pass: pass)
       tokens += group.reduce(0) { $0 + $1.tokens.count }
       labels += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
+    try memory.engine.checkInterruption()
     memory.method.completeGradients(pool: memory.engine.pool)
     return sum
   }
@@ -124,8 +127,7 @@ public final class TrainingSession {
     var sum = 0.0
     var count = 0
     var done = 0
-    var pass = Pass(engine: memory.engine)
-    pass.interruption = interruption
+    let pass = Pass(engine: memory.engine)
     memory.method.parametersChanged(pool: memory.engine.pool)
     for group in groups(batches) {
       sum += try model.loss(group.map(\.microBatch), workspace: memory.workspace, pass: pass)
@@ -133,6 +135,7 @@ public final class TrainingSession {
       done += group.count
       progress(done)
     }
+    try memory.engine.checkInterruption()
     return (sum / Double(max(count, 1)), count)
   }
 
@@ -143,11 +146,12 @@ public final class TrainingSession {
   ///
   /// - Parameter observe: gets what a head with labels says
   func loss(_ batch: Batch, observe: (Matrix) -> Void) throws -> Double {
-    var pass = Pass(engine: memory.engine)
-    pass.interruption = interruption
-    return try withoutActuallyEscaping(observe) {
+    let pass = Pass(engine: memory.engine)
+    let loss = try withoutActuallyEscaping(observe) {
       try model.loss([batch.microBatch], workspace: memory.workspace, pass: pass, observe: $0)
     }
+    try memory.engine.checkInterruption()
+    return loss
   }
 
   /// Micro-batches that go through a layer before the next one.

@@ -33,6 +33,11 @@ public final class ComputeEngine {
   private let workerScratch: [Scratch]
   private var rowsAreTexts = false
 
+  /// Asked before every frozen product. What it throws is kept until `checkInterruption` throws it, and no product is
+  /// computed meanwhile, so that a pass comes to its next check in no time; what it made is worth nothing then.
+  public var interruption: (() throws -> Void)?
+  private var interrupted: (any Error)?
+
   /// A product that an engine must have room for.
   public struct Demand {
     public let weight: StoredMatrix
@@ -88,6 +93,19 @@ public final class ComputeEngine {
     }
   }
 
+  private var isInterrupted: Bool {
+    if interrupted == nil { do { try interruption?() } catch { interrupted = error } }
+    return interrupted != nil
+  }
+
+  /// Asked before every layer of a micro-batch, and wherever what a pass made is to be used.
+  /// - Throws: what has interrupted it
+  public func checkInterruption() throws {
+    guard isInterrupted, let error = interrupted else { return }
+    interrupted = nil
+    throw error
+  }
+
   /// Runs `body`, in which every row is a token of a text of its own: what becomes of it does not depend on the others.
   func withRowsOfTexts<Result>(_ body: () throws -> Result) rethrows -> Result {
     precondition(!trains, "texts are written, not learnt")
@@ -123,6 +141,7 @@ public final class ComputeEngine {
     _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
     adding term: LowRankTerm? = nil, scaled: ScaledColumns? = nil
   ) {
+    if isInterrupted { return }
     let rows = rows ?? 0..<weight.rows
     guard var quantized = x.quantized else {
       ReferenceProduct.forward(
@@ -148,6 +167,7 @@ public final class ComputeEngine {
   func products(
     _ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?, scaled: ScaledColumns?)]
   ) {
+    if isInterrupted { return }
     guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block })
     else {
       for (weight, y, term, scaled) in outputs {
@@ -201,6 +221,7 @@ public final class ComputeEngine {
     _ dy: Matrix, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
     adding term: LowRankTerm? = nil
   ) {
+    if isInterrupted { return }
     let rows = rows ?? 0..<weight.rows
     guard precision == .int8 else {
       ReferenceProduct.inputGradient(
@@ -219,6 +240,7 @@ public final class ComputeEngine {
   /// The sum of the input gradients of several whole weights, which share a loop where the memory for quantised rows holds
   /// the gradients of all their outputs.
   func inputGradients(_ sources: [(dy: Matrix, weight: StoredMatrix, term: LowRankTerm?)], into dx: Matrix) {
+    if isInterrupted { return }
     let sizes = sources.map { source in
       QuantizedRows.byteCount(
         rows: source.dy.rows, columns: source.weight.rows, block: source.weight.gradientBlock, as: .gradient,

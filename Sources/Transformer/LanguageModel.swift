@@ -185,7 +185,7 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - pass: knows where the tokens stand in the step
   ///   - firstLabel: labels of the step before those of `batches`
-  /// - Throws: `SpillError` where layer inputs are kept in a file; what the pass's interruption throws
+  /// - Throws: `SpillError` where layer inputs are kept in a file; what interrupts the engine
   public func lossAndGradient(
     _ batches: [MicroBatch], gradientScale: Float, firstLabel: Int = 0, workspace: Workspace, pass: Pass
   ) throws -> Double {
@@ -209,7 +209,7 @@ public final class LanguageModel {
     for index in layers.indices.reversed() where index >= lowest {
       workspace.residency.enter(index, next: index - 1)
       for place in places(of: batches, workspace, pass) {
-        try pass.interruption?()
+        try pass.engine.checkInterruption()
         layers[index].backward(
           place.x, input: try inputs.load(layer: index, place.tokens, pool: pass.engine.pool),
           reachesBelow: trainsEmbedding || index > lowest, in: place.context(workspace, layer: index))
@@ -303,7 +303,7 @@ public final class LanguageModel {
     for (index, layer) in layers.enumerated() {
       workspace.residency.enter(index, next: index + 1)
       for place in places(of: batches, workspace, pass) {
-        try pass.interruption?()
+        try pass.engine.checkInterruption()
         if savesInputs {
           try workspace.inputs?.save(place.x, layer: index, first: place.tokens.lowerBound, pool: pass.engine.pool)
         }
@@ -311,6 +311,7 @@ public final class LanguageModel {
       }
       workspace.residency.leave(index)
     }
+    try pass.engine.checkInterruption()
   }
 
   /// A micro-batch and where it stands in the residual stream.

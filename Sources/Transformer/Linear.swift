@@ -81,9 +81,6 @@ public struct Pass {
   public private(set) var firstToken: Int
   /// Tokens of a row of the batch. Sums over tokens add up parts of rows, so they do not depend on the split either.
   public internal(set) var rowLength: Int
-  /// Asked before every layer of a micro-batch; what it throws ends the pass, of which nothing is left then but half-made
-  /// gradients.
-  public var interruption: (() throws -> Void)?
 
   public init(engine: ComputeEngine, dropoutSeed: UInt64? = nil, firstToken: Int = 0) {
     self.engine = engine

@@ -30,7 +30,7 @@ public struct LanguageModelHead {
     let context = Context(x: x, buffers: workspace.head, residency: workspace.residency, pass: pass)
     let loss = vocabularyLoss(context)
     return try waves(batches, context).reduce(0) {
-      try pass.interruption?()
+      try pass.engine.checkInterruption()
       return $0 + softmax($1, loss, context)
     }
   }
@@ -46,7 +46,7 @@ public struct LanguageModelHead {
     let loss = vocabularyLoss(context)
     var sum = 0.0
     for wave in waves(batches, context) {
-      try pass.interruption?()
+      try pass.engine.checkInterruption()
       sum += softmax(wave, loss, context)
       gradient(wave, loss, scale: gradientScale, context)
     }
