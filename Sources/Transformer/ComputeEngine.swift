@@ -33,8 +33,9 @@ public final class ComputeEngine {
   private let workerScratch: [Scratch]
   private var rowsAreTexts = false
 
-  /// Asked before every frozen product. What it throws is kept until `checkInterruption` throws it, and no product is
-  /// computed meanwhile, so that a pass comes to its next check in no time; what it made is worth nothing then.
+  /// Asked before every frozen product of a layer. What it throws is kept until `checkInterruption` throws it, and none of
+  /// them is computed meanwhile, so that a pass comes to its next check in no time; what it made is worth nothing then. The
+  /// head's products are chunks, which are checked before each.
   public var interruption: (() throws -> Void)?
   private var interrupted: (any Error)?
 
