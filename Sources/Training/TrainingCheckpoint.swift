@@ -21,10 +21,10 @@ package struct TrainingCheckpoint {
   static let stateName = "trainer_state.json"
   static let prefix = "checkpoint-"
 
-  static func name(_ step: Int) -> String { "\(prefix)\(step)" }
+  package static func name(_ step: Int) -> String { "\(prefix)\(step)" }
 
   /// Steps of all folders of this name in `directory`, whole or not, ascending.
-  static func steps(in directory: String) -> [Int] {
+  package static func steps(in directory: String) -> [Int] {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? []
     return names.compactMap { name in
       guard name.hasPrefix(prefix), let step = Int(name.dropFirst(prefix.count)), self.name(step) == name else {

@@ -2,6 +2,7 @@ import Formats
 import FoundationEssentials
 import Hub
 import Options
+import Training
 
 /// A file or folder that is named and is not there, with what may have been meant.
 struct MissingPath: Error, CustomStringConvertible {
@@ -92,8 +93,7 @@ struct RunWithoutAdapter: Error, CustomStringConvertible {
   static func check(_ path: String) throws {
     let names = OutputFolder.names(in: path)
     guard !names.contains(PEFTConfiguration.fileName) else { return }
-    let steps = names.compactMap { $0.hasPrefix("checkpoint-") ? Int($0.dropFirst("checkpoint-".count)) : nil }
-    guard let last = steps.max() else { return }
-    throw RunWithoutAdapter(path: path, checkpoint: "\(path)/checkpoint-\(last)")
+    guard let last = TrainingCheckpoint.steps(in: path).last else { return }
+    throw RunWithoutAdapter(path: path, checkpoint: "\(path)/\(TrainingCheckpoint.name(last))")
   }
 }
