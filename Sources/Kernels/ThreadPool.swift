@@ -41,12 +41,24 @@ public final class ThreadPool: Sendable {
   public func run(_ taskCount: Int, as work: Work = .vector, inOrder: Bool = false, _ body: Body) {
     if threadCount == 1 || taskCount <= 1 {
       meter.mark(work, worker: 0)
-      for task in 0..<taskCount { body(task, 0) }
+      for task in 0..<taskCount where !crew.isAbandoned() { body(task, 0) }
       meter.mark(.serial, worker: 0)
       return
     }
     withoutActuallyEscaping(body) { escaping in
       withUnsafePointer(to: escaping) { crew.run(taskCount, as: work, shares: inOrder ? 1 : threadCount, $0) }
+    }
+  }
+
+  /// Runs `loops`, of whose tasks none begins any more once `isAbandoned`: what they were to write is worth nothing then.
+  /// Not re-entrant.
+  ///
+  /// - Parameter isAbandoned: asked by the calling thread before each of its tasks, until it has said so
+  public func abandoning(when isAbandoned: () -> Bool, _ loops: () -> Void) {
+    withoutActuallyEscaping(isAbandoned) {
+      crew.asks(whetherAbandoned: $0)
+      loops()
+      crew.asks(whetherAbandoned: nil)
     }
   }
 }
@@ -57,7 +69,8 @@ public final class ThreadPool: Sendable {
 /// nobody up. Whoever comes late finds no task left, and touches nothing of the loop. There are ten thousand loops to a
 /// second, so one begins without a lock: a worker that has to sleep for one comes too late to be of use.
 private final class WorkCrew: @unchecked Sendable {
-  // @unchecked: `cursors` are atomics in memory that this object owns; the rest is atomic or a lock.
+  // @unchecked: `cursors` are atomics in memory that this object owns; one property belongs to the calling thread; the
+  // rest is atomic or a lock.
 
   private let meter: WorkMeter
   private let condition = Condition()
@@ -85,6 +98,9 @@ private final class WorkCrew: @unchecked Sendable {
   private let work = Atomic<UInt8>(Work.vector.rawValue)
   private let stopping = Atomic<Bool>(false)
   private let sleepers = Atomic<Int>(0)
+  /// Whether tasks are counted as done without being run, and what to ask for it, which only the calling thread knows.
+  private let abandoned = Atomic<Bool>(false)
+  private var asksWhetherAbandoned: (() -> Bool)?
 
   init(threadCount: Int, meter: WorkMeter) {
     self.meter = meter
@@ -104,6 +120,20 @@ private final class WorkCrew: @unchecked Sendable {
     takeTasks(of: loop, tasks, as: work, body, worker: 0)
     waitForTasks(taskCount)
     meter.mark(.serial, worker: 0)
+  }
+
+  /// Begins to ask, or ends it, and with it what was abandoned; between loops.
+  func asks(whetherAbandoned question: (() -> Bool)?) {
+    asksWhetherAbandoned = question
+    abandoned.store(false, ordering: .relaxed)
+  }
+
+  /// Asks, on the calling thread, whether tasks are left out.
+  func isAbandoned() -> Bool {
+    if abandoned.load(ordering: .relaxed) { return true }
+    guard let asksWhetherAbandoned, asksWhetherAbandoned() else { return false }
+    abandoned.store(true, ordering: .relaxed)
+    return true
   }
 
   func stop() {
@@ -151,7 +181,8 @@ private final class WorkCrew: @unchecked Sendable {
           seen = now
           continue
         }
-        body.pointee(Int(seen & 0xFFFF_FFFF), worker)
+        let isLeftOut = worker == 0 ? isAbandoned() : abandoned.load(ordering: .relaxed)
+        if !isLeftOut { body.pointee(Int(seen & 0xFFFF_FFFF), worker) }
         if doneTasks.wrappingAdd(1, ordering: .acquiringAndReleasing).newValue == tasks.count && worker != 0 {
           finished.lock()
           finished.signal()

@@ -113,7 +113,6 @@ public final class TrainingSession {
       tokens += group.reduce(0) { $0 + $1.tokens.count }
       labels += group.reduce(0) { $0 + $1.labelledTokenCount }
     }
-    try memory.engine.checkInterruption()
     memory.method.completeGradients(pool: memory.engine.pool)
     return sum
   }
@@ -135,7 +134,6 @@ public final class TrainingSession {
       done += group.count
       progress(done)
     }
-    try memory.engine.checkInterruption()
     return (sum / Double(max(count, 1)), count)
   }
 
@@ -147,11 +145,9 @@ public final class TrainingSession {
   /// - Parameter observe: gets what a head with labels says
   func loss(_ batch: Batch, observe: (Matrix) -> Void) throws -> Double {
     let pass = Pass(engine: memory.engine)
-    let loss = try withoutActuallyEscaping(observe) {
+    return try withoutActuallyEscaping(observe) {
       try model.loss([batch.microBatch], workspace: memory.workspace, pass: pass, observe: $0)
     }
-    try memory.engine.checkInterruption()
-    return loss
   }
 
   /// Micro-batches that go through a layer before the next one.

@@ -181,11 +181,12 @@ struct AttentionBlock {
     let engine = context.pass.engine
     project(x, keeping: kept, in: context)
     let (query, key, value) = heads(kept.projected)
-    Attention.forward(
-      query: query, key: key, value: value, shape: shape, visibility: visibility, prefix: hooks.prefix?.values,
-      segments: context.layout.segments, into: mixed(kept, rows: x.rows, context), keeping: kept.softmax,
-      isExact: engine.precision == .f32,
-      pool: engine.pool, scratch: context.workspace.attentionScratch)
+    engine.interruptibly {
+      Attention.forward(
+        query: query, key: key, value: value, shape: shape, visibility: visibility, prefix: hooks.prefix?.values,
+        segments: context.layout.segments, into: mixed(kept, rows: x.rows, context), keeping: kept.softmax,
+        isExact: engine.precision == .f32, pool: engine.pool, scratch: context.workspace.attentionScratch)
+    }
     finish(x, into: y, kept: kept, in: context)
   }
 
@@ -254,11 +255,13 @@ struct AttentionBlock {
     let (query, key, value) = heads(kept.projected)
     let gradients = working.projectedGradients.map { $0.rows(tokens) }
     let (dQuery, dKey, dValue) = heads(gradients)
-    Attention.backward(
-      dMixed, query: query, key: key, value: value, shape: shape, visibility: visibility,
-      prefix: hooks.prefix?.values, segments: context.layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey,
-      dValue: dValue, prefixGradient: hooks.prefix?.gradient, isExact: engine.precision == .f32, pool: engine.pool,
-      scratch: context.workspace.attentionScratch)
+    engine.interruptibly {
+      Attention.backward(
+        dMixed, query: query, key: key, value: value, shape: shape, visibility: visibility,
+        prefix: hooks.prefix?.values, segments: context.layout.segments, kept: kept.softmax, dQuery: dQuery, dKey: dKey,
+        dValue: dValue, prefixGradient: hooks.prefix?.gradient, isExact: engine.precision == .f32, pool: engine.pool,
+        scratch: context.workspace.attentionScratch)
+    }
     if let rotary {
       context.workspace.rotaries[rotary].applyInverse(
         to: dQuery, positions: context.layout.positions, sampleLengths: context.layout.sampleLengths, pool: engine.pool)

@@ -33,9 +33,9 @@ public final class ComputeEngine {
   private let workerScratch: [Scratch]
   private var rowsAreTexts = false
 
-  /// Asked before every frozen product of a layer. What it throws is kept until `checkInterruption` throws it, and none of
-  /// them is computed meanwhile, so that a pass comes to its next check in no time; what it made is worth nothing then. The
-  /// head's products are chunks, which are checked before each.
+  /// Asked again and again while frozen products and attention are computed. What it throws is kept until
+  /// `checkInterruption` throws it, and no more of them is computed meanwhile, so that a pass comes to its next check in no
+  /// time; what it made is worth nothing then.
   public var interruption: (() throws -> Void)?
   private var interrupted: (any Error)?
 
@@ -99,6 +99,12 @@ public final class ComputeEngine {
     return interrupted != nil
   }
 
+  /// Runs `loops` of the pool, as far as nothing interrupts them.
+  func interruptibly(_ loops: () -> Void) {
+    if isInterrupted { return }
+    pool.abandoning(when: { isInterrupted }, loops)
+  }
+
   /// Asked before every layer of a micro-batch, and wherever what a pass made is to be used.
   /// - Throws: what has interrupted it
   public func checkInterruption() throws {
@@ -142,11 +148,12 @@ public final class ComputeEngine {
     _ x: PreparedRows, _ weight: StoredMatrix, rows: Range<Int>? = nil, into y: Matrix, accumulate: Bool,
     adding term: LowRankTerm? = nil, scaled: ScaledColumns? = nil
   ) {
-    if isInterrupted { return }
     let rows = rows ?? 0..<weight.rows
     guard var quantized = x.quantized else {
-      ReferenceProduct.forward(
-        x.values, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      interruptibly {
+        ReferenceProduct.forward(
+          x.values, weight, rows: rows, into: y, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      }
       term?.add(to: y, pool: pool)
       scaled?.take(y, pool: pool)
       return
@@ -158,17 +165,18 @@ public final class ComputeEngine {
     {
       quantized = again
     }
-    MatrixProduct.forward(
-      quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, scaled: scaled,
-      few: trains ? .likeMany : rowsAreTexts ? .alone : .fast,
-      pool: pool, scratch: workerScratch)
+    interruptibly {
+      MatrixProduct.forward(
+        quantized, weight, rows: rows, into: y, accumulate: accumulate, adding: term, scaled: scaled,
+        few: trains ? .likeMany : rowsAreTexts ? .alone : .fast,
+        pool: pool, scratch: workerScratch)
+    }
   }
 
   /// The same for several whole weights, which share a loop where they can.
   func products(
     _ x: PreparedRows, _ outputs: [(weight: StoredMatrix, y: Matrix, term: LowRankTerm?, scaled: ScaledColumns?)]
   ) {
-    if isInterrupted { return }
     guard let quantized = x.quantized, trains, outputs.allSatisfy({ $0.weight.reductionBlock == quantized.block })
     else {
       for (weight, y, term, scaled) in outputs {
@@ -176,9 +184,11 @@ public final class ComputeEngine {
       }
       return
     }
-    MatrixProduct.forward(
-      quantized, outputs.map { .init($0.weight, into: $0.y, accumulate: false, adding: $0.term, scaled: $0.scaled) },
-      pool: pool, scratch: workerScratch)
+    interruptibly {
+      MatrixProduct.forward(
+        quantized, outputs.map { .init($0.weight, into: $0.y, accumulate: false, adding: $0.term, scaled: $0.scaled) },
+        pool: pool, scratch: workerScratch)
+    }
   }
 
   /// The same with everything around it, for measuring how long it takes; `x` is one sequence.
@@ -198,9 +208,11 @@ public final class ComputeEngine {
     dither: UInt32, replacing replace: (@Sendable (_ columns: Range<Int>, _ logits: Matrix) -> Void)? = nil
   ) {
     guard let quantized = x.quantized else { preconditionFailure("rows are quantised") }
-    loss.exponentials(
-      quantized, weight, columns: rows, from: start, labels: labels, softmax: softmax, into: gradient, dither: dither,
-      pool: pool, scratch: workerScratch, replacing: replace)
+    interruptibly {
+      loss.exponentials(
+        quantized, weight, columns: rows, from: start, labels: labels, softmax: softmax, into: gradient, dither: dither,
+        pool: pool, scratch: workerScratch, replacing: replace)
+    }
   }
 
   /// `dx (+)= dy W` of a gradient in 8 bits, for some rows of `weight`.
@@ -209,8 +221,10 @@ public final class ComputeEngine {
   func inputGradient(
     _ dy: QuantizedRows, _ weight: StoredMatrix, rows: Range<Int>, from start: Int, into dx: Matrix, accumulate: Bool
   ) {
-    MatrixProduct.inputGradient(
-      dy, weight, rows: rows, from: start, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+    interruptibly {
+      MatrixProduct.inputGradient(
+        dy, weight, rows: rows, from: start, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+    }
   }
 
   /// `dx (+)= dy W`; `dy`: `[tokens, out]`, `weight`: `[out, in]`, `dx`: `[tokens, in]`.
@@ -222,26 +236,28 @@ public final class ComputeEngine {
     _ dy: Matrix, _ weight: StoredMatrix, rows: Range<Int>? = nil, into dx: Matrix, accumulate: Bool,
     adding term: LowRankTerm? = nil
   ) {
-    if isInterrupted { return }
     let rows = rows ?? 0..<weight.rows
     guard precision == .int8 else {
-      ReferenceProduct.inputGradient(
-        dy, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      interruptibly {
+        ReferenceProduct.inputGradient(
+          dy, weight, rows: rows, into: dx, accumulate: accumulate, pool: pool, scratch: workerScratch)
+      }
       term?.add(to: dx, pool: pool)
       return
     }
     let quantized = QuantizedRows.quantize(
       dy, as: .gradient, block: weight.gradientBlock, rowsPerSequence: dy.rows, storage: rowStorage,
       pool: pool)
-    MatrixProduct.inputGradient(
-      quantized, weight, rows: rows, into: dx, accumulate: accumulate, adding: term, pool: pool,
-      scratch: workerScratch)
+    interruptibly {
+      MatrixProduct.inputGradient(
+        quantized, weight, rows: rows, into: dx, accumulate: accumulate, adding: term, pool: pool,
+        scratch: workerScratch)
+    }
   }
 
   /// The sum of the input gradients of several whole weights, which share a loop where the memory for quantised rows holds
   /// the gradients of all their outputs.
   func inputGradients(_ sources: [(dy: Matrix, weight: StoredMatrix, term: LowRankTerm?)], into dx: Matrix) {
-    if isInterrupted { return }
     let sizes = sources.map { source in
       QuantizedRows.byteCount(
         rows: source.dy.rows, columns: source.weight.rows, block: source.weight.gradientBlock, as: .gradient,
@@ -261,6 +277,8 @@ public final class ComputeEngine {
         storage: Scratch(place, byteCount: size), pool: pool)
       return .init(rows, source.weight, adding: source.term)
     }
-    MatrixProduct.inputGradient(quantized, into: dx, accumulate: false, pool: pool, scratch: workerScratch)
+    interruptibly {
+      MatrixProduct.inputGradient(quantized, into: dx, accumulate: false, pool: pool, scratch: workerScratch)
+    }
   }
 }

@@ -166,18 +166,22 @@ public final class LanguageModel {
   /// - Parameters:
   ///   - batches: micro-batches of up to the workspace's capacity; all go through a layer before the next one
   ///   - observe: gets what a head with labels says of the tokens with a label, `[some, labels]`, in their order
+  /// - Throws: what interrupts the engine
   public func loss(
     _ batches: [MicroBatch], workspace: Workspace, pass: Pass, observe: ((Matrix) -> Void)? = nil
   ) throws -> Double {
     try forward(batches, workspace: workspace, pass: pass, savesInputs: false)
     let x = residual(of: batches, workspace)
-    switch (head, workspace.headRoom) {
-    case (.vocabulary(let head), _):
-      return try head.loss(x, batches.map(\.headLabels), workspace: workspace, pass: pass)
-    case (.labels(let head), .labels(let buffers)):
-      return head.loss(x, batches, buffers: buffers, pass: pass, observe: observe)
-    default: preconditionFailure("a model with a head, and its room")
-    }
+    let loss =
+      switch (head, workspace.headRoom) {
+      case (.vocabulary(let head), _):
+        try head.loss(x, batches.map(\.headLabels), workspace: workspace, pass: pass)
+      case (.labels(let head), .labels(let buffers)):
+        head.loss(x, batches, buffers: buffers, pass: pass, observe: observe)
+      default: preconditionFailure("a model with a head, and its room")
+      }
+    try pass.engine.checkInterruption()
+    return loss
   }
 
   /// The same sum, adding `gradientScale` times its gradient to the gradients of the adapters.
@@ -222,6 +226,7 @@ public final class LanguageModel {
           place.x, place.batch, working: workspace.embedding, workspace: workspace, pass: place.pass)
       }
     }
+    try pass.engine.checkInterruption()
     return loss
   }
 
@@ -236,7 +241,9 @@ public final class LanguageModel {
       let end = min(sequence + batch.layout.rowLength, final.rows)
       for start in stride(from: sequence, to: end, by: workspace.head.logits.rows) {
         let rows = start..<min(start + workspace.head.logits.rows, end)
-        try body(rows, head.logits(of: final.rows(rows), workspace: workspace, pass: pass))
+        let logits = head.logits(of: final.rows(rows), workspace: workspace, pass: pass)
+        try pass.engine.checkInterruption()
+        try body(rows, logits)
       }
     }
   }
