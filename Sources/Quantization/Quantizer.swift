@@ -37,7 +37,8 @@ public struct Quantizer {
     let tensors = source.description.tensors + source.carried
     try checkShapes(tensors, path: source.path)
     let target = try AtomicOutput(path: output, force: force, inputs: [source.path] + inputs)
-    try target.requireResult("config.json", kind: "model", folder: CompanionFile.templateFolder)
+    try target.requireResult(
+      FolderChecksums.fileName, kind: "a model that edge-lora wrote", folder: CompanionFile.templateFolder)
     try target.createDirectory()
     // What is bfloat16 stays so, that nothing is lost; all else becomes half precision.
     let isBrain = try format == .bf16 || source.tensor(tensors[0]).elementType == .bf16

@@ -126,7 +126,7 @@ final class RunLoop {
     // A run that was stopped in an evaluation has its step behind it, but not the evaluation.
     try evaluateIfDue()
     while step < end, !best.isExhausted {
-      try session.interruption?()
+      try session.checkInterruption()
       try coolDown()
       let batches = prepared.data.step(step, rows: plan.rowsPerStep, microBatchSize: plan.strategy.microBatchSize)
       let readBefore = ProcessMemory.storageBytesRead
@@ -181,7 +181,7 @@ final class RunLoop {
       hasTold = true
       for _ in 0..<20 {
         usleep(100_000)
-        try session.interruption?()
+        try session.checkInterruption()
       }
     }
   }

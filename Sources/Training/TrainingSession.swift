@@ -37,6 +37,9 @@ public final class TrainingSession {
     set { memory.engine.interruption = newValue }
   }
 
+  /// - Throws: what interrupts it
+  func checkInterruption() throws { try memory.engine.checkInterruption() }
+
   /// What is trained.
   public var trainables: Trainables { memory.method.trainables }
 

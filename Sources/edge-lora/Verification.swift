@@ -65,9 +65,9 @@ struct Verification {
     let isAdapter = has(PEFTConfiguration.fileName)
     if isAdapter { checkAdapter(path) }
     let names = try OutputFolder.readableNames(in: path)
-    let checkpoints = names.filter { $0.hasPrefix("checkpoint-") && has("\($0)/trainer_state.json") }
-    for name in checkpoints { checkCheckpoint("\(path)/\(name)") }
-    if !isAdapter, checkpoints.isEmpty {
+    let steps = TrainingCheckpoint.steps(in: path)
+    for step in steps { checkCheckpoint("\(path)/\(TrainingCheckpoint.name(step))") }
+    if !isAdapter, steps.isEmpty {
       guard !has(Ledger.name) else { throw SearchFolder(path: path, trials: names.filter { $0.hasPrefix("trial-") }) }
       checkModel(path)
     }

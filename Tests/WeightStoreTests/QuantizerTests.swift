@@ -193,7 +193,7 @@ import WeightStore
     }
   }
 
-  @Test func forceReplacesNothingButAModelFolder() throws {
+  @Test func forceReplacesNothingButAnOlderResult() throws {
     try withTemporaryFolder { (folder: String) throws in
       var forced = quantizer(.f16)
       forced.force = true
@@ -202,7 +202,11 @@ import WeightStore
       }
       try "keep".write(toFile: "\(folder)/file", atomically: true, encoding: .utf8)
       #expect(try refusal("\(folder)/file", source()).contains("is no folder"))
-      #expect(try refusal(folder, source()).contains("it is no model folder"))
+      #expect(try refusal(folder, source()).contains("it holds no checksums.json"))
+      let published = "\(folder)/published"
+      try FileManager.default.createDirectory(atPath: published, withIntermediateDirectories: true)
+      try tinyConfiguration.write(toFile: "\(published)/config.json", atomically: true, encoding: .utf8)
+      #expect(try refusal(published, source()).contains("it holds no checksums.json"))
       _ = try forced.write(try source(), to: "\(folder)/model") { _, _ in }
       #expect(try refusal("\(folder)/model", ModelSource.open("\(folder)/model")).contains("the source is in it"))
       try FileManager.default.createDirectory(

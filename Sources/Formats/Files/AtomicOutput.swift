@@ -102,7 +102,7 @@ public final class AtomicOutput {
   ///
   /// - Parameters:
   ///   - mark: the file by which a result is known
-  ///   - kind: what people call the folder
+  ///   - kind: what people call a result, with its article
   ///   - own: the one folder that a result may hold
   public func requireResult(_ mark: String, kind: String, folder own: String? = nil) throws {
     guard System.kind(path) != .nothing else { return }
@@ -113,7 +113,7 @@ public final class AtomicOutput {
       throw FileError.notReplaceable(file: path, reason: "it holds the folder \(folder)")
     }
     guard names.isEmpty || names.contains(mark) else {
-      throw FileError.notReplaceable(file: path, reason: "it is no \(kind) folder")
+      throw FileError.notReplaceable(file: path, reason: "it holds no \(mark), as \(kind) does")
     }
   }
 

@@ -35,7 +35,7 @@ let combineCommand = Command(
   combination.topK = try arguments.number("expert-top-k", in: 1...64)
   combination.temperature = try arguments.number("router-temperature", in: 1e-6...1e6)
   let staging = try AtomicOutput(path: output, force: arguments.flag("force"), inputs: adapters.map(\.directory))
-  try staging.requireResult(PEFTConfiguration.fileName, kind: "adapter")
+  try staging.requireResult(PEFTConfiguration.fileName, kind: "an adapter")
   try staging.createDirectory()
   try combination.combine(adapters, to: staging.temporaryPath)
   try staging.commit()
