@@ -110,7 +110,9 @@ func aBadLineIsNamedOrCounted(line: String, reason: String) throws {
 
 @Test func bytesThatAreNotUTF8AreABadLine() throws {
   let tokenizer = try tiny()
-  let bad = Array(#"{"text":"good"}"#.utf8) + [0x0A] + Array(#"{"text":"b"#.utf8) + [0xFF] + Array(#"d"}"#.utf8)
+  var bad = Array("{\"text\":\"good\"}\n{\"text\":\"b".utf8)
+  bad.append(0xFF)
+  bad += Array(#"d"}"#.utf8)
   #expect(throws: DataError.self) { try read(bad, as: "data.jsonl", reader(tokenizer)) }
   #expect(try read(bad, as: "data.jsonl", reader(tokenizer, skipBadLines: true)).skippedLines == 1)
   let text = Array("one line\n".utf8) + [0xC3, 0x28, 0x0A] + Array("another".utf8)

@@ -92,7 +92,12 @@ struct MergerTests {
       let own = try #require(before.tensor(embedding)).floats()
       // Tables are rounded to 8 bits at the least.
       func isNear(_ values: [Float]?, _ factor: Float) -> Bool {
-        values.map { zip($0, own).allSatisfy { abs($0 - factor * $1) <= 0x1p-8 * abs(factor * $1) + 1e-6 } } ?? false
+        guard let values else { return false }
+        return zip(values, own).allSatisfy { value, own -> Bool in
+          let wanted = factor * own
+          let bound: Float = 0x1p-8 * abs(wanted) + 1e-6
+          return abs(value - wanted) <= bound
+        }
       }
       #expect(
         isNear(

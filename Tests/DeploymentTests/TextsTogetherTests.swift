@@ -25,7 +25,10 @@ struct TextsTogetherTests {
   }
 
   private func compare(_ loaded: LoadedModel) throws {
-    let prompts = (0..<5).map { text in (0..<3 + 4 * text).map { Int32((7 * $0 + 11 * text) % 60) } }
+    let prompts = (0..<5).map { text -> [Int32] in
+      let (first, length) = (11 * text, 3 + 4 * text)
+      return (0..<length).map { Int32((7 * $0 + first) % 60) }
+    }
     let (workspace, pass, arena, caches) = try loaded.makeServing(slots: 5, contextLength: 32, chunk: 20) { $0 }
     func begin() {
       for (cache, prompt) in zip(caches, prompts) {

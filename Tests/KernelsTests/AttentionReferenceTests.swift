@@ -167,15 +167,16 @@ private final class Workload {
             of.visibility.window.map { token - start + of.prefix - key < $0 } ?? true
           }
           let keys = front.map { (place($0), true) } + own.map { (place($0), false) }
-          let scores = keys.map { at, isPrefix in
-            scale * (0..<size).reduce(0) { $0 + q[row + $1] * (isPrefix ? pk : k)[at + $1] }
+          func product(_ x: [Double], _ y: [Double], at place: Int) -> Double {
+            var sum = 0.0
+            for i in 0..<size { sum += x[row + i] * y[place + i] }
+            return sum
           }
+          let scores = keys.map { at, isPrefix in scale * product(q, isPrefix ? pk : k, at: at) }
           let largest = scores.max() ?? 0
           let sum = scores.reduce(0) { $0 + exp($1 - largest) }
           let weights = scores.map { exp($0 - largest) / sum }
-          let dWeights = keys.map { at, isPrefix in
-            (0..<size).reduce(0) { $0 + dO[row + $1] * (isPrefix ? pv : v)[at + $1] }
-          }
+          let dWeights = keys.map { at, isPrefix in product(dO, isPrefix ? pv : v, at: at) }
           let mean = zip(weights, dWeights).reduce(0) { $0 + $1.0 * $1.1 }
           for (index, (at, isPrefix)) in keys.enumerated() {
             let dScore = weights[index] * (dWeights[index] - mean) * scale

@@ -62,7 +62,10 @@ func productsOfPairsMatchRoundedOperands(m: Int, n: Int, k: Int) {
   let b = (0..<k * n).map { _ in generator.next() }
   // the left operand as columns, of whole vectors
   let width = (m + 15) / 16 * 16
-  let transposed = (0..<k * width).map { $0 % width < m ? a[$0 % width * k + $0 / width] : 0 }
+  let transposed = (0..<k * width).map { place -> Float in
+    let (row, column) = (place % width, place / width)
+    return row < m ? a[row * k + column] : 0
+  }
   let words = (k + 1) / 2
   for pairs in floatTables().compactMap({ $0.pointee.pairs?.pointee }) {
     var (rows, columns) = ([Float](repeating: 0, count: m * (words + 1)), [Float](repeating: 0, count: words * width))

@@ -55,7 +55,8 @@ private let page = sysconf(Int32(_SC_PAGESIZE))
       let address = arena.allocate("\(index)", kind: .activations, byteCount: size)
       #expect(UInt(bitPattern: address) % 64 == 0)
     }
-    #expect(arena.buffers.map(\.byteCount) == [1 << 40, 1 << 50, 1 << 60, 1 << 60, 1 << 60, 64])
+    let counted: [Int] = [1 << 40, 1 << 50, 1 << 60, 1 << 60, 1 << 60, 64]
+    #expect(arena.buffers.map(\.byteCount) == counted)
     #expect(arena.byteCount == Arena.mostByteCount)
     let plan = MemoryPlan(buffers: arena.buffers)
     #expect(plan.byteCount == Arena.mostByteCount)

@@ -7,7 +7,8 @@ struct TerminalTextTests {
     let lines = TerminalText.wrapped(words.joined(separator: " "), indent: 4).split(separator: "\n")
     #expect(lines.count > 1 && lines.allSatisfy { $0.count <= TerminalText.width })
     #expect(lines.dropFirst().allSatisfy { $0.hasPrefix("    x") })
-    #expect(lines.flatMap { $0.split(separator: " ") }.map(String.init) == words)
+    let found = lines.flatMap { $0.split(separator: " ") }
+    #expect(found.map { String($0) } == words)
   }
 
   @Test func whatStandsInFrontTakesItsRoom() {

@@ -31,8 +31,9 @@ import Testing
   @Test(arguments: [9999, 33333, 100_000])
   func theMeanAddsInPyTorchsOrder(count: Int) throws {
     let file = try SafetensorsFile(path: "\(golden)/nested.safetensors")
-    let values = (0..<UInt64(count)).map { index in
-      Float(((index + 5_000_015) * 2_654_435_761 & 0xFFFF_FFFF) >> 8) / 16_777_216
+    let values = (0..<UInt64(count)).map { index -> Float in
+      let bits: UInt64 = (index + 5_000_015) * 2_654_435_761 & 0xFFFF_FFFF
+      return Float(bits >> 8) / 16_777_216
     }
     #expect([NestedAbsmax.mean(values)] == file.tensor("\(count).mean")?.floats())
   }
@@ -60,7 +61,10 @@ import Testing
   }
 
   @Test func int4IsAtLeastAsGoodAsScalingTheLargestElementToTheEnd() {
-    let input = (0..<64).map { Float(sin(Double($0 * $0))) * ($0 == 9 ? 1.6 : 0.5) }
+    let input = (0..<64).map { index -> Float in
+      let factor: Float = index == 9 ? 1.6 : 0.5
+      return Float(sin(Double(index * index))) * factor
+    }
     var codes = [Int8](repeating: 0, count: 64)
     let bits = input.withUnsafeBufferPointer { input in
       codes.withUnsafeMutableBufferPointer { Int4Codec.quantize(input, codes: $0) }
